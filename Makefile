@@ -1,0 +1,42 @@
+# The commands of this project. Each does the set-up that it needs.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: setup demo test test-slow test-gpu lint format clean
+
+setup: $(READY)  ## everything, Chatterbox too, into .venv (about 5 GB, mostly torch's CUDA libraries)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
+		{ echo "error: Python 3.11 or 3.12 is needed: make setup PYTHON=python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[chatterbox,dev]'
+	touch $(READY)
+
+demo: $(READY)  ## tune the embedded model to the demo voice, judge it, export it: runs/demo
+	rm -rf runs/demo
+	$(BIN)/python scripts/train.py experiment=demo
+
+test: $(READY)  ## the tests for every change
+	$(BIN)/python -m pytest -q
+
+test-slow: $(READY)  ## the long ones
+	$(BIN)/python -m pytest -q -m 'slow and not gpu'
+
+test-gpu: $(READY)  ## the ones that need a CUDA device
+	$(BIN)/python -m pytest -q -m gpu
+
+lint: $(READY)  ## formatting, lint, types, walls between rooms: what CI runs
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy calm_ft scripts tests
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY)  ## mend what can be mended by a machine
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:  ## remove what runs left behind
+	rm -rf runs multirun outputs .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,1 @@
+"""calm_ft: fine-tune Pocket TTS on your own recordings."""

@@ -1,0 +1,118 @@
+"""The one interface that every TTS system implements to be trained, judged and exported.
+
+The way of the data: clips -> `encode` (frozen, cached) -> `collate` -> `loss`. An adapter whose loss has a trunk that
+may be frozen splits it into `hidden` and `head_loss`, so that the trunk runs without gradients where nothing in it
+trains.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from calm_ft.data.audio import Clip
+from calm_ft.data.dataset import Example
+from calm_ft.data.feature_cache import Features
+
+
+@dataclass
+class LossOutput:
+    """total: the scalar to minimise; parts: named scalars to log (detached); num_frames: valid frames in the batch."""
+
+    total: Tensor
+    parts: dict[str, Tensor]
+    num_frames: int
+
+
+@dataclass
+class RowResiduals:
+    """values: named unweighted residuals, one mean per row [B]; num_frames: valid frames per row [B]."""
+
+    values: dict[str, Tensor]
+    num_frames: Tensor
+
+
+@dataclass
+class Synthesis:
+    """audio: float32 [T] in [-1, 1]; ended: False where generation ran into its length limit."""
+
+    audio: Tensor
+    sample_rate_hz: int
+    ended: bool
+
+
+class TTSAdapter(nn.Module, ABC):
+    """A TTS system as the trainer sees it. Parameter names are upstream's own, verbatim."""
+
+    name: str
+    sample_rate_hz: int
+    frame_rate_hz: float
+
+    @abstractmethod
+    def components(self) -> Mapping[str, nn.Module]:
+        """The named parts that a strategy selects, each parameter in exactly one of them."""
+
+    @abstractmethod
+    def feature_fingerprint(self) -> str:
+        """Changes with any weight or setting that shapes `encode`'s output."""
+
+    @abstractmethod
+    def encode(self, clips: Sequence[Clip]) -> list[Features]:
+        """The frozen part of the input, cached on disk by fingerprint."""
+
+    @abstractmethod
+    def num_frames(self, features: Features) -> int:
+        """Length of a clip in the units that fill a batch."""
+
+    @abstractmethod
+    def check_text(self, text: str) -> None:
+        """Raises UserError where nothing of a text reaches the model."""
+
+    def fit_statistics(self, features: Iterable[Features]) -> None:  # noqa: B027
+        """Statistics of the data that a model from scratch needs; a pretrained one keeps its own and does nothing."""
+
+    def fitted_state(self) -> dict[str, Tensor]:
+        """Buffers set by `fit_statistics`: a checkpoint must hold them beside the trained parameters."""
+        return {}
+
+    @abstractmethod
+    def collate(self, examples: Sequence[Example]) -> Any:
+        """A batch: a dataclass of tensors (Lightning moves it) with `utterance_ids`."""
+
+    @abstractmethod
+    def loss(self, batch: Any, rng: torch.Generator) -> LossOutput:
+        """Training loss; every draw comes from `rng`."""
+
+    @abstractmethod
+    def residuals(self, batch: Any, seed: int) -> RowResiduals:
+        """Unweighted residuals with fixed noise and times: a row's value depends on that row and `seed` alone."""
+
+    @abstractmethod
+    def synthesize(
+        self,
+        texts: Sequence[str],
+        voice: Any,
+        seed: int,
+        temperature: float | None = None,
+        num_steps: int | None = None,
+    ) -> list[Synthesis]:
+        """One utterance a text, each with noise of its own from (seed, index)."""
+
+    @abstractmethod
+    def load_voice(self, source: str | Path) -> Any:
+        """A voice for `synthesize` from an audio file, a saved voice state or an upstream voice's name.
+
+        Raises UserError where the file is missing or unreadable.
+        """
+
+    @abstractmethod
+    def export(self, directory: Path, voice_prompt: Path) -> None:
+        """Write files that the unmodified upstream package loads; `voice_prompt` becomes the shipped voice."""
+
+    @abstractmethod
+    def describe(self) -> str:
+        """The model in a few words, for the first line of a run."""

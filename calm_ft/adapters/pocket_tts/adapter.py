@@ -1,0 +1,284 @@
+"""Pocket TTS as a `TTSAdapter`: rows, objective, EOS loss, synthesis and export around the stock modules.
+
+The module's parameters are named as upstream names them (`flow_lm.*`, `mimi.*`), so that a checkpoint's keys are the
+keys of the exported bundle.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from pocket_tts.models.tts_model import TTSModel
+from pocket_tts.modules.stateful_module import ModelState
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from calm_ft.adapters.base import LossOutput, RowResiduals, Synthesis, TTSAdapter
+from calm_ft.adapters.pocket_tts import rows, voice
+from calm_ft.adapters.pocket_tts.batch import PocketTTSBatch, Row, collate_rows, drop_conditioning
+from calm_ft.adapters.pocket_tts.export import write_bundle
+from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm
+from calm_ft.adapters.pocket_tts.loading import load_config, load_tts, released_configs
+from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause
+from calm_ft.adapters.pocket_tts.synthesis import GenerationSettings, decode_audio, generate_latents
+from calm_ft.adapters.pocket_tts.text import TextFrontend
+from calm_ft.data.audio import Clip
+from calm_ft.data.dataset import Example
+from calm_ft.data.feature_cache import Features
+from calm_ft.errors import UserError
+from calm_ft.flow.objective import FlowMatching, FlowMatchingWithLSD, Objective
+from calm_ft.flow.validation import validation_residuals
+from calm_ft.randomness import derive_seed, make_rng
+
+GUIDED_NUM_LAYERS = 24  # released models this deep keep a null branch; shallower ones are distilled without it
+NULL_BRANCH_DROPOUT = 0.2
+EULER_STEPS = 16
+
+
+@dataclass
+class Hidden:
+    """What the heads consume: z [B, T, D], targets x1 [B, T, C] (normalised), and the batch's masks."""
+
+    z: Tensor
+    x1: Tensor
+    batch: PocketTTSBatch
+
+
+class PocketTTSAdapter(TTSAdapter):
+    """A released (or local) Pocket TTS with its weights and latent statistics."""
+
+    def __init__(
+        self,
+        model: str,
+        objective: Objective,
+        local_dir: str | None = None,
+        prompt: PromptLength | None = None,
+        head_batch_multiplier: int = 4,
+        eos_loss_weight: float = 0.1,
+        conditioning_dropout: float | None = None,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: released config name, yaml, folder or hf:// yaml; local_dir: folder with the weights of `model`.
+            head_batch_multiplier: draws of noise and times a frame (CALM, arXiv 2509.06926, uses 8; upstream 4).
+            conditioning_dropout: None takes 0.2 for 24 layers and 0 for the distilled shallower models.
+
+        Raises UserError for every way in which the model cannot be had or trained.
+        """
+        super().__init__()
+        self.model = model
+        config = load_config(model, local_dir)
+        tts = load_tts(config, origin=model if model in released_configs() and local_dir is None else None)
+        self._adopt(tts)
+        self.objective = _objective_for_head(objective, tts)
+        self.prompt = prompt or PromptLength()
+        self.head_batch_multiplier = head_batch_multiplier
+        self.eos_loss_weight = eos_loss_weight
+        deep = config.flow_lm.transformer.num_layers >= GUIDED_NUM_LAYERS
+        self.conditioning_dropout = conditioning_dropout
+        if conditioning_dropout is None:
+            self.conditioning_dropout = NULL_BRANCH_DROPOUT if deep else 0.0
+
+    def _adopt(self, tts: TTSModel) -> None:
+        self.__dict__["tts"] = tts  # not a submodule: its parameters are registered below under upstream's names
+        self.flow_lm, self.mimi = tts.flow_lm, tts.mimi
+        self.text = TextFrontend(tts)
+        self.sample_rate_hz = tts.sample_rate
+        self.frame_rate_hz = tts.mimi.frame_rate
+        self.name = "pocket_tts"
+
+    def describe(self) -> str:
+        transformer = self.tts.config.flow_lm.transformer
+        num_parameters = sum(p.numel() for p in self.flow_lm.parameters())
+        return f"Pocket TTS {self.model} ({transformer.num_layers} layers, {num_parameters / 1e6:.1f}M parameters)"
+
+    def components(self) -> Mapping[str, nn.Module]:
+        lm = self.flow_lm
+        voice_parameters = {"speaker_proj_weight": lm.speaker_proj_weight}
+        if lm.insert_bos_before_voice:
+            voice_parameters["bos_before_voice"] = lm.bos_before_voice
+        parts: dict[str, nn.Module] = {
+            "codec": self.mimi,
+            "text_embedding": lm.conditioner,
+            "voice_projection": nn.ParameterDict(voice_parameters),
+            "latent_input": nn.ModuleList([lm.input_linear, nn.ParameterDict({"bos_emb": lm.bos_emb})]),
+        }
+        parts |= {f"backbone.layers.{i}": layer for i, layer in enumerate(lm.transformer.layers)}
+        parts["backbone.output"] = lm.out_norm if lm.z_proj is None else nn.ModuleList([lm.out_norm, lm.z_proj])
+        parts["flow_head"], parts["eos_head"] = lm.flow_net, lm.out_eos
+        if any(True for _ in self.objective.parameters()):
+            parts["objective"] = self.objective
+        return parts
+
+    def feature_fingerprint(self) -> str:
+        digest = hashlib.sha256(f"pocket_tts-1:{self.sample_rate_hz}:{self.frame_rate_hz}".encode())
+        mimi = self.tts.config.mimi
+        digest.update(f"{mimi.seanet}{mimi.transformer}{mimi.inner_dim}".encode())
+        for name, tensor in sorted(self.mimi.state_dict().items()):
+            if name.startswith(("encoder", "downsample")):
+                digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+    @torch.no_grad()
+    def encode(self, clips: Sequence[Clip]) -> list[Features]:
+        """latents [T, C] raw codec latents; energy_db [T] frame energies, by which prompts are cut."""
+        frame_size = self.mimi.frame_size
+        features = []
+        for clip in clips:
+            latents = self.mimi.encode_to_latent(clip.samples.to(self.flow_lm.bos_emb.device)[None, None])[0].float()
+            padded = F.pad(clip.samples, (0, len(latents) * frame_size - len(clip.samples)))
+            energy_db = 10 * torch.log10(padded.view(-1, frame_size).square().mean(dim=1) + 1e-12)
+            features.append({"latents": latents.cpu(), "energy_db": energy_db})
+        return features
+
+    def num_frames(self, features: Features) -> int:
+        return len(features["latents"])
+
+    def check_text(self, text: str) -> None:
+        self.text.tokens(text)
+
+    def collate(self, examples: Sequence[Example]) -> PocketTTSBatch:
+        padding_token = self.tts.config.flow_lm.lookup_table.n_bins
+        return collate_rows([self._row(example) for example in examples], padding_token)
+
+    def _row(self, example: Example) -> Row:
+        target = example.target
+        features, text = target.features(), target.utterance.text
+        latents = features["latents"]
+        prompt = latents[:0]
+        rng = make_rng(example.seed, "prompt_cut")
+        if example.prompt is not None and example.prompt.utterance.id == target.utterance.id:
+            cut = cut_at_word(target.utterance, len(latents), self.prompt, self.frame_rate_hz, rng)
+            if cut is not None:
+                prompt, latents, text = latents[: cut[0]], latents[cut[0] :], cut[1]
+        elif example.prompt is not None:
+            source = example.prompt.features()
+            prompt = source["latents"][: cut_on_pause(source["energy_db"], self.prompt, self.frame_rate_hz, rng)]
+        return Row(target.utterance.id, latents, self.text.tokens(text), prompt)
+
+    def hidden(self, batch: PocketTTSBatch) -> Hidden:
+        """The trunk: teacher-forced backbone outputs for every frame and the first one past each end."""
+        lm = self.flow_lm
+        x1 = (batch.latents - lm.emb_mean) / lm.emb_std
+        inputs = (x1, batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
+        needs_gradient = any(
+            p.requires_grad
+            for name, part in self.components().items()
+            if name not in ("codec", "flow_head", "eos_head", "objective")
+            for p in part.parameters()
+        )
+        with torch.set_grad_enabled(torch.is_grad_enabled() and needs_gradient):
+            assembled, prefix_lengths = rows.assemble_rows(lm, *inputs)
+            z = rows.backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
+        return Hidden(z, x1, batch)
+
+    def head_loss(self, hidden: Hidden, rng: torch.Generator) -> LossOutput:
+        """Objective on the valid frames (several draws each) plus binary cross-entropy of the EOS head."""
+        mask = hidden.batch.frame_mask
+        z = hidden.z[mask].float().repeat(self.head_batch_multiplier, 1)
+        x1 = hidden.x1[mask].float().repeat(self.head_batch_multiplier, 1)
+        flow = self.objective(self.flow_lm.flow_net, z, x1, rng)
+        eos = self._eos_loss(hidden)[hidden.batch.eos_mask].mean()
+        parts = {**flow.parts, "eos": eos.detach()}
+        return LossOutput(flow.total + self.eos_loss_weight * eos, parts, int(mask.sum()))
+
+    def loss(self, batch: PocketTTSBatch, rng: torch.Generator) -> LossOutput:
+        if self.conditioning_dropout:
+            batch = drop_conditioning(batch, self.conditioning_dropout, rng)
+        return self.head_loss(self.hidden(batch), rng)
+
+    def _eos_loss(self, hidden: Hidden) -> Tensor:
+        logits = self.flow_lm.out_eos(hidden.z).squeeze(-1).float()
+        target = hidden.batch.eos_target.to(logits)
+        return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+    @torch.no_grad()
+    def residuals(self, batch: PocketTTSBatch, seed: int) -> RowResiduals:
+        hidden = self.hidden(batch)
+        eos = self._eos_loss(hidden)
+        collected: dict[str, list[Tensor]] = {"eos": []}
+        for index, utterance_id in enumerate(batch.utterance_ids):
+            rng = make_rng(derive_seed(seed, utterance_id), "validation")
+            valid = batch.frame_mask[index]
+            z, x1 = hidden.z[index, valid].float(), hidden.x1[index, valid].float()
+            for name, values in validation_residuals(self.flow_lm.flow_net, z, x1, rng).items():
+                collected.setdefault(name, []).append(values.mean())
+            collected["eos"].append(eos[index, batch.eos_mask[index]].mean())
+        values = {name: torch.stack(per_row) for name, per_row in collected.items()}
+        return RowResiduals(values, batch.num_frames)
+
+    def load_voice(self, source: str | Path) -> ModelState:
+        return voice.load_voice(self.tts, source)
+
+    def synthesize(
+        self,
+        texts: Sequence[str],
+        voice: ModelState,
+        seed: int,
+        temperature: float | None = None,
+        num_steps: int | None = None,
+        cfg_coef: float = 1.0,
+    ) -> list[Synthesis]:
+        euler = self.flow_lm.flow_type == "flow_matching"
+        settings = GenerationSettings(
+            self.tts.temp if temperature is None else temperature,
+            (EULER_STEPS if euler else 1) if num_steps is None else num_steps,
+            self.tts.eos_threshold,
+            cfg_coef,
+        )
+        return [self._synthesize_one(text, voice, make_rng(seed, "synthesis", i), settings) for i, text in enumerate(texts)]
+
+    def _synthesize_one(
+        self, text: str, voice: ModelState, rng: torch.Generator, settings: GenerationSettings
+    ) -> Synthesis:
+        def noise() -> Tensor:
+            return torch.randn(1, self.flow_lm.ldim, generator=rng)
+
+        pieces, ended = [], True
+        for tokens, frames_after_eos in self.text.chunks(text):
+            generated = generate_latents(self.tts, voice, tokens, frames_after_eos, noise, settings)
+            pieces.append(decode_audio(self.tts, generated.latents))
+            ended = ended and generated.ended
+        return Synthesis(torch.cat(pieces), self.sample_rate_hz, ended)
+
+    def export(self, directory: Path, voice_prompt: Path) -> None:
+        write_bundle(self.tts, directory, self.load_voice(voice_prompt), self.model)
+
+
+class FreshPocketTTSAdapter(PocketTTSAdapter):
+    """The same architecture with a FlowLM from scratch over the model's codec and tokenizer."""
+
+    def __init__(self, seed: int, conditioning_dropout: float = NULL_BRANCH_DROPOUT, **settings: object) -> None:
+        super().__init__(conditioning_dropout=conditioning_dropout, **settings)  # type: ignore[arg-type]
+        initialize_flow_lm(self.flow_lm, seed)
+
+    def fit_statistics(self, features: Iterable[Features]) -> None:
+        """Exact mean and standard deviation of the training latents, accumulated in float64.
+
+        Raises UserError where a latent channel does not vary (digital silence, or a broken codec).
+        """
+        count, total, total_squares = 0, torch.zeros(1), torch.zeros(1)
+        for clip in features:
+            latents = clip["latents"].double()
+            count += len(latents)
+            total, total_squares = total + latents.sum(dim=0), total_squares + latents.square().sum(dim=0)
+        mean = total / count
+        std = (total_squares / count - mean.square()).clamp(min=0).sqrt()
+        if not bool((std > 1e-6).all()):
+            raise UserError("A latent channel of the training data never varies: check the recordings and the codec.")
+        self.flow_lm.emb_mean.copy_(mean)
+        self.flow_lm.emb_std.copy_(std)
+
+    def fitted_state(self) -> dict[str, Tensor]:
+        return {"flow_lm.emb_mean": self.flow_lm.emb_mean, "flow_lm.emb_std": self.flow_lm.emb_std}
+
+
+def _objective_for_head(objective: Objective, tts: TTSModel) -> Objective:
+    """LSD needs two time conditions; a flow-matching head (one) trains by the objective's flow-matching term."""
+    if tts.flow_lm.flow_type == "flow_matching" and isinstance(objective, FlowMatchingWithLSD):
+        print("The head has one time condition: training by flow matching, without LSD.")
+        return FlowMatching(objective.interpolant, objective.time_sampler, objective.weighting)
+    return objective

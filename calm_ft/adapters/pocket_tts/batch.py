@@ -1,0 +1,81 @@
+"""Collation: examples of encoded utterances to a padded batch, with one frame past the longest end.
+
+That extra frame is what gives every row its EOS target; without it the longest row of a batch has none, and a batch
+of equal lengths none at all (facts: pitfall 7 of the official code).
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class PocketTTSBatch:
+    """One batch; masks are True where valid.
+
+    latents [B, T, C] raw codec latents, T = longest + 1; num_frames [B]; text_tokens [B, S]; text_mask [B, S];
+    prompt_latents [B, P, C] raw; prompt_mask [B, P].
+    """
+
+    latents: Tensor
+    num_frames: Tensor
+    text_tokens: Tensor
+    text_mask: Tensor
+    prompt_latents: Tensor
+    prompt_mask: Tensor
+    utterance_ids: list[str]
+
+    @property
+    def frame_mask(self) -> Tensor:
+        """[B, T], True on the frames of each utterance."""
+        return self._frame_index < self.num_frames[:, None]
+
+    @property
+    def eos_mask(self) -> Tensor:
+        """[B, T], True where the EOS head is trained: all frames and the first one past the end."""
+        return self._frame_index <= self.num_frames[:, None]
+
+    @property
+    def eos_target(self) -> Tensor:
+        """[B, T], True on the first frame past the end: exactly one a row."""
+        return self._frame_index == self.num_frames[:, None]
+
+    @property
+    def _frame_index(self) -> Tensor:
+        return torch.arange(self.latents.shape[1], device=self.latents.device)[None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row before padding: latents [T, C], tokens, prompt latents [P, C] (P = 0 without a prompt)."""
+
+    utterance_id: str
+    latents: Tensor
+    tokens: list[int]
+    prompt_latents: Tensor
+
+
+def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
+    """Right-pad rows to a batch; latents get one frame past the longest end."""
+    num_frames = torch.tensor([len(row.latents) for row in rows])
+    latents = rows[0].latents.new_zeros(len(rows), int(num_frames.max()) + 1, rows[0].latents.shape[-1])
+    prompts = latents.new_zeros(len(rows), max(len(row.prompt_latents) for row in rows), latents.shape[-1])
+    tokens = torch.full((len(rows), max(len(row.tokens) for row in rows)), padding_token)
+    prompt_mask = torch.zeros(prompts.shape[:2], dtype=torch.bool)
+    text_mask = torch.zeros(tokens.shape, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        latents[index, : len(row.latents)] = row.latents
+        prompts[index, : len(row.prompt_latents)] = row.prompt_latents
+        prompt_mask[index, : len(row.prompt_latents)] = True
+        tokens[index, : len(row.tokens)] = torch.tensor(row.tokens)
+        text_mask[index, : len(row.tokens)] = True
+    ids = [row.utterance_id for row in rows]
+    return PocketTTSBatch(latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids)
+
+
+def drop_conditioning(batch: PocketTTSBatch, probability: float, rng: torch.Generator) -> PocketTTSBatch:
+    """Remove whole text and voice segments, each independently with `probability` (classifier-free guidance)."""
+    keep = torch.rand(2, len(batch.utterance_ids), 1, generator=rng) >= probability
+    keep = keep.to(batch.text_mask.device)
+    return replace(batch, text_mask=batch.text_mask & keep[0], prompt_mask=batch.prompt_mask & keep[1])

@@ -1,0 +1,64 @@
+"""Where a voice prompt ends: at a random length, on a quiet frame; or at a word boundary of the utterance itself.
+
+Stock generation ends every prompt on a pause (pocket_tts/data/audio_utils.py, `end_on_pause`): a prompt that stops on
+speech makes the model continue that utterance. Training prompts therefore end on the quietest frame near the length
+that was drawn.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from calm_ft.data.utterance import Utterance
+
+SPEECH_FLOOR_DB = 35.0
+SEARCH_FRAMES = 4
+
+
+@dataclass(frozen=True)
+class PromptLength:
+    """Range of prompt lengths in seconds."""
+
+    min_sec: float = 1.0
+    max_sec: float = 10.0
+
+
+def cut_on_pause(energy_db: Tensor, length: PromptLength, frame_rate_hz: float, rng: torch.Generator) -> int:
+    """Number of frames of a prompt: random in the range, moved to the quietest frame nearby.
+
+    Args:
+        energy_db: [T] frame energies of the whole clip.
+
+    Returns:
+        a count in 1..T; at most one quiet frame after the clip's last loud one, as stock prompts end.
+    """
+    loud = torch.nonzero(energy_db > energy_db.max() - SPEECH_FLOOR_DB).flatten()
+    longest = min(int(loud[-1]) + 2, len(energy_db), max(1, int(length.max_sec * frame_rate_hz)))
+    shortest = min(longest, max(1, int(length.min_sec * frame_rate_hz)))
+    drawn = int(torch.randint(shortest, longest + 1, (1,), generator=rng))
+    first = max(shortest, drawn - SEARCH_FRAMES)
+    last = min(longest, drawn + SEARCH_FRAMES)
+    return first + int(energy_db[first - 1 : last].argmin())
+
+
+def cut_at_word(
+    utterance: Utterance, num_frames: int, length: PromptLength, frame_rate_hz: float, rng: torch.Generator
+) -> tuple[int, str] | None:
+    """(frames of the utterance's own beginning, text that remains), or None where no boundary is usable.
+
+    The boundary is the middle of the gap between two words. The remaining text keeps the transcript's punctuation
+    where transcript and word list agree in number of words.
+    """
+    words = utterance.words or ()
+    written = utterance.text.split()
+    spoken = written if len(written) == len(words) else [word.word for word in words]
+    cuts = []
+    for index in range(1, len(words)):
+        boundary_sec = (words[index - 1].end_sec + words[index].start_sec) / 2
+        frame = round(boundary_sec * frame_rate_hz)
+        if length.min_sec <= boundary_sec <= length.max_sec and 0 < frame < num_frames:
+            cuts.append((frame, " ".join(spoken[index:])))
+    if not cuts:
+        return None
+    return cuts[int(torch.randint(len(cuts), (1,), generator=rng))]

@@ -1,0 +1,51 @@
+"""Text as stock generation consumes it: prepared by upstream's own function, then tokenized.
+
+Source: pocket_tts/models/text_chunking.py (`prepare_text_prompt`, `split_into_best_sentences`). Stock splits at 50
+tokens before generating; that is a chunk size for generation, not a limit of training.
+"""
+
+from pocket_tts.models.text_chunking import prepare_text_prompt, split_into_best_sentences
+from pocket_tts.models.tts_model import TTSModel
+
+from calm_ft.errors import UserError
+
+MAX_TOKENS_PER_CHUNK = 50
+
+
+class TextFrontend:
+    """Prepares and tokenizes text exactly as the given model's stock generation does."""
+
+    def __init__(self, tts: TTSModel) -> None:
+        self._tokenizer = tts.flow_lm.conditioner.tokenizer
+        self._options = (
+            tts.pad_with_spaces_for_short_inputs,
+            tts.remove_semicolons,
+            tts.append_terminal_punctuation,
+            tts.capitalize_first_letter,
+            tts.replace_characters,
+        )
+        self._recommended_frames_after_eos = tts.model_recommended_frames_after_eos
+
+    def prepare(self, text: str) -> str:
+        """The string that reaches the tokenizer. Raises UserError for text that is empty once prepared."""
+        try:
+            return prepare_text_prompt(text, *self._options)[0]
+        except ValueError as error:
+            raise UserError(f"The text {text!r} is empty after upstream's text preparation: write some words.") from error
+
+    def tokens(self, text: str) -> list[int]:
+        """Token ids of the prepared text."""
+        return self._tokenizer.encode(self.prepare(text))
+
+    def chunks(self, text: str) -> list[tuple[list[int], int]]:
+        """(token ids, frames to generate after the EOS) for each chunk that stock would generate by itself."""
+        prepared = self.prepare(text)
+        pieces = split_into_best_sentences(
+            self._tokenizer, prepared, MAX_TOKENS_PER_CHUNK, self._options[0], *self._options[1:]
+        )
+        chunks = []
+        for piece in pieces:
+            chunk, guess = prepare_text_prompt(piece, *self._options)
+            recommended = self._recommended_frames_after_eos
+            chunks.append((self._tokenizer.encode(chunk), guess + 2 if recommended is None else recommended))
+        return chunks

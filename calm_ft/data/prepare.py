@@ -1,0 +1,207 @@
+"""Encodes every recording once: what a second run finds in the cache is neither decoded nor encoded.
+
+Convention: a clip is known by its audio file's bytes, so that it may be moved, renamed or given another text.
+The cache's fingerprint joins the encoder's with what shapes the audio before it. Clips over the duration
+limit are left out, never cropped, for the text would go on without its sound.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import torch
+from tqdm import tqdm
+
+from calm_ft.data.audio import (
+    AUDIO_PREPARATION_VERSION,
+    Clip,
+    UnusableClip,
+    load_clip,
+    recorded_duration_sec,
+)
+from calm_ft.data.feature_cache import CacheEntry, FeatureCache, Features
+from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
+from calm_ft.errors import UserError
+
+ItemT = TypeVar("ItemT")
+
+# A file this much over the limit is not decoded to see whether silence is what makes it long.
+UNDECODED_OVER_LIMIT_SEC = 30.0
+
+
+class Encoder(Protocol):
+    """The frozen, cacheable part of a model."""
+
+    sample_rate_hz: int
+    frame_rate_hz: float
+
+    def feature_fingerprint(self) -> str:
+        """Changes with every weight and setting that shapes the features."""
+
+    def encode(self, clips: list[Clip]) -> list[Features]:
+        """The features of each clip, without padding."""
+
+    def num_frames(self, features: Features) -> int:
+        """The length by which clips are batched."""
+
+
+@dataclass(frozen=True)
+class EncodedUtterance:
+    """One utterance whose features lie in the cache."""
+
+    utterance: Utterance
+    num_frames: int
+    duration_sec: float
+    key: str
+    cache: FeatureCache = field(repr=False, compare=False)
+
+    def features(self) -> Features:
+        """Reads the features; each call reads them anew."""
+        return self.cache.read(self.key)
+
+
+@dataclass(frozen=True)
+class EncodedRecordings:
+    """The clips that train, in the order given, those that do not, and how many had to be encoded."""
+
+    encoded: list[EncodedUtterance]
+    exclusions: list[Exclusion]
+    num_from_cache: int
+    num_encoded: int
+
+
+def encode_recordings(
+    utterances: Sequence[Utterance],
+    encoder: Encoder,
+    cache_dir: Path,
+    tail_sec: float,
+    max_duration_sec: float,
+    shard_size: int = 64,
+    progress: bool = True,
+) -> EncodedRecordings:
+    """Encodes what the cache does not hold yet, `shard_size` clips a file; interrupted, it keeps its work.
+
+    Raises:
+        UserError: not one clip is left, a negative tail, or a duration limit that no clip can keep.
+    """
+    if not tail_sec >= 0 or not max_duration_sec > 0:
+        raise UserError(
+            f"A tail of {tail_sec} s with clips of at most {max_duration_sec} s keeps no clip; "
+            "the tail must be at least 0 and the limit more than 0."
+        )
+    cache = FeatureCache(cache_dir, _fingerprint(encoder, tail_sec))
+    faults: dict[str, str] = {}
+    keys = _clip_keys(utterances, faults, progress)
+    missing = {key: utt for utt in utterances if (key := keys.get(utt.id)) is not None and key not in cache}
+    encoding = _Encoding(encoder, cache, tail_sec, max_duration_sec, shard_size)
+    faults_by_key = encoding.run(missing, progress)
+
+    encoded: list[EncodedUtterance] = []
+    for utterance in utterances:
+        key = keys.get(utterance.id)
+        if key is None:
+            continue
+        if key in faults_by_key:
+            faults[utterance.id] = faults_by_key[key]
+        elif (clip := cache.info(key)).duration_sec > max_duration_sec:
+            faults[utterance.id] = _too_long(clip.duration_sec, max_duration_sec)
+        else:
+            encoded.append(EncodedUtterance(utterance, clip.num_frames, clip.duration_sec, key, cache))
+    exclusions = [Exclusion(str(u.audio_path), faults[u.id]) for u in utterances if u.id in faults]
+    if not encoded:
+        raise UserError(_nothing_left(exclusions))
+    num_encoded = len({clip.key for clip in encoded} & missing.keys())
+    return EncodedRecordings(encoded, exclusions, len(encoded) - num_encoded, num_encoded)
+
+
+class _Encoding:
+    """One pass over the clips that the cache lacks."""
+
+    def __init__(
+        self, encoder: Encoder, cache: FeatureCache, tail_sec: float, max_duration_sec: float, shard_size: int
+    ) -> None:
+        self.encoder = encoder
+        self.cache = cache
+        self.tail_sec = tail_sec
+        self.max_duration_sec = max_duration_sec
+        self.shard_size = shard_size
+
+    def run(self, missing: dict[str, Utterance], progress: bool) -> dict[str, str]:
+        """Stores every usable clip and returns the others' reasons, by clip key."""
+        faults: dict[str, str] = {}
+        finished: dict[str, CacheEntry] = {}
+        try:
+            for key, utterance in _bar(missing.items(), len(missing), "encoding", progress):
+                try:
+                    finished[key] = self._encode(utterance)
+                except UnusableClip as fault:
+                    faults[key] = str(fault)
+                if len(finished) >= self.shard_size:
+                    self.cache.write_shard(finished)
+                    finished = {}
+        finally:  # also when interrupted: what has been encoded need not be encoded again
+            if finished:
+                self.cache.write_shard(finished)
+        return faults
+
+    def _encode(self, utterance: Utterance) -> CacheEntry:
+        recorded_sec = recorded_duration_sec(utterance.audio_path)
+        if recorded_sec > self.max_duration_sec + UNDECODED_OVER_LIMIT_SEC:
+            raise UnusableClip(_too_long(recorded_sec, self.max_duration_sec))
+        clip = load_clip(utterance, self.encoder.sample_rate_hz, self.tail_sec)
+        if clip.duration_sec > self.max_duration_sec:
+            raise UnusableClip(_too_long(clip.duration_sec, self.max_duration_sec))
+        with torch.no_grad():
+            (features,) = self.encoder.encode([clip])
+        return CacheEntry(features, self.encoder.num_frames(features), clip.duration_sec)
+
+
+def _fingerprint(encoder: Encoder, tail_sec: float) -> str:
+    parts = [
+        encoder.feature_fingerprint(),
+        encoder.sample_rate_hz,
+        float(tail_sec),
+        AUDIO_PREPARATION_VERSION,
+    ]
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]
+
+
+def _clip_keys(utterances: Sequence[Utterance], faults: dict[str, str], progress: bool) -> dict[str, str]:
+    """Clip keys by utterance id; a file that cannot be opened goes to `faults`."""
+    keys: dict[str, str] = {}
+    for utterance in _bar(utterances, len(utterances), "looking up clips", progress, delay_sec=2.0):
+        try:
+            keys[utterance.id] = _clip_key(utterance)
+        except OSError:
+            faults[utterance.id] = "the audio file cannot be opened"
+    return keys
+
+
+def _clip_key(utterance: Utterance) -> str:
+    """The hash of the file's bytes, marked where word times keep `load_clip` from cutting the head."""
+    with open(utterance.audio_path, "rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return f"{digest}-whole-head" if utterance.words else digest
+
+
+def _bar(
+    items: Iterable[ItemT], total: int, what: str, progress: bool, delay_sec: float = 0.0
+) -> Iterable[ItemT]:
+    disable = not progress or total == 0
+    return tqdm(
+        items, total=total, desc=what, unit="clip", disable=disable, delay=delay_sec, dynamic_ncols=True
+    )
+
+
+def _too_long(duration_sec: float, max_duration_sec: float) -> str:
+    return f"the clip lasts {duration_sec:.1f} s, longer than the limit of {max_duration_sec:g} s"
+
+
+def _nothing_left(exclusions: Sequence[Exclusion]) -> str:
+    if not exclusions:
+        return "There is no clip to encode; give at least one recording with its text."
+    return (
+        f"No clip can be used: {len(exclusions)} left out, most often because {commonest_reason(exclusions)}."
+    )

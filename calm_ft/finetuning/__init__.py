@@ -1,0 +1,1 @@
+"""What is trained (strategies) and its running average (ema)."""

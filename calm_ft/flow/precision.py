@@ -1,0 +1,19 @@
+"""Losses run in float32 or wider, whatever the autocast around them.
+
+Under bf16 autocast the forward-mode derivative is itself bf16, and the residual is a difference of two close
+numbers: bf16 keeps fewer than three significant digits. The head is small, so full precision costs little.
+"""
+
+from contextlib import AbstractContextManager
+
+import torch
+
+
+def without_autocast(device: torch.device) -> AbstractContextManager[None]:
+    """Autocast off for the device's type."""
+    return torch.autocast(device_type=device.type, enabled=False)
+
+
+def at_least_float32(x: torch.Tensor) -> torch.Tensor:
+    """x in float32 if it was narrower; float32 and float64 stay as they are."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

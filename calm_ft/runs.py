@@ -1,0 +1,106 @@
+"""What can be done with a finished run or an export: write it out again, move it, publish it, let it speak."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from calm_ft.adapters.base import Synthesis, TTSAdapter
+from calm_ft.adapters.pocket_tts.export import push_to_hub, relocate
+from calm_ft.config import build, compose_config, plain
+from calm_ft.errors import UserError
+from calm_ft.evaluation.audio_io import write_wav
+from calm_ft.finetuning.strategy import Strategy
+from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint
+
+VOICE_PROMPT = Path("samples") / "voice_prompt.wav"
+
+
+def export_run(run_dir: Path, which: str, output_dir: Path | None) -> Path:
+    """Export a run's checkpoint (its averaged weights) to `output_dir`, or RUN/export; returns the folder.
+
+    Raises UserError where the folder is not a run, its checkpoint is damaged or its voice prompt is gone.
+    """
+    config = run_config(run_dir)
+    checkpoint = read_checkpoint(checkpoint_path(run_dir, which))
+    prompt = run_dir / VOICE_PROMPT
+    if not prompt.is_file():
+        raise UserError(f"{prompt} is missing, so the export would have no voice: put a recording of the voice there.")
+    adapter: TTSAdapter = build(config["adapter"])
+    strategy: Strategy = build(config["strategy"])
+    strategy.load_state(adapter, {**checkpoint["state_dict"], **checkpoint["ema"]["shadow"]})
+    directory = output_dir or run_dir / "export"
+    adapter.export(directory, prompt)
+    return directory
+
+
+def export_dir(path: Path) -> Path:
+    """An export's folder, given itself or its run.
+
+    Raises UserError where neither holds an export.
+    """
+    for candidate in (path, path / "export"):
+        if (candidate / "config.yaml").is_file() and (candidate / "model.safetensors").is_file():
+            return candidate
+    raise UserError(f"{path} holds no export: pass a run or an export, or write one with `python scripts/export.py RUN`.")
+
+
+def relocate_export(path: Path) -> Path:
+    """Write an export's present place into its config, after a move; returns its folder."""
+    directory = export_dir(path)
+    relocate(directory)
+    return directory
+
+
+def push_export(path: Path, repo: str) -> str:
+    """Upload an export with hf:// paths; returns the hf:// path of its config."""
+    return push_to_hub(export_dir(path), repo)
+
+
+def run_config(run_dir: Path) -> dict[str, Any]:
+    """A run's own configuration.
+
+    Raises UserError where the folder is not a run.
+    """
+    if not (run_dir / "run.json").is_file() or not (run_dir / "config.yaml").is_file():
+        raise UserError(f"{run_dir} is not a run's folder (it has no run.json): pass the output_dir of a run.")
+    return yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+
+
+def adapter_for(model: str) -> TTSAdapter:
+    """The adapter of an export, a run's export, or whatever `adapter.model=` takes."""
+    settings = plain(compose_config(["adapter=pocket_tts"]))["adapter"]
+    settings["model"] = str(export_dir(Path(model))) if Path(model).is_dir() else model
+    return build(settings)
+
+
+def synthesize_to_file(
+    model: str,
+    text: str,
+    voice: str | None,
+    output: Path,
+    seed: int,
+    temperature: float | None,
+    num_steps: int | None,
+) -> Synthesis:
+    """Speak a text into a wav file.
+
+    Raises UserError for an empty text, a model or voice that is not there, and settings out of range.
+    """
+    if temperature is not None and temperature < 0:
+        raise UserError(f"--temperature {temperature} is a variance and cannot be negative.")
+    if num_steps is not None and num_steps < 1:
+        raise UserError(f"--num-steps {num_steps} must be at least 1.")
+    adapter = adapter_for(model)
+    adapter.check_text(text)
+    if voice is None:
+        own = export_dir(Path(model)) / "voice.safetensors" if Path(model).is_dir() else Path()
+        if not own.is_file():
+            raise UserError(f"{model} comes without a voice: pass --voice with a recording, or an upstream voice's name.")
+        voice = str(own)
+    spoken = adapter.synthesize([text], adapter.load_voice(voice), seed, temperature, num_steps)[0]
+    try:
+        write_wav(output, spoken.audio, spoken.sample_rate_hz)
+    except OSError as error:
+        raise UserError(f"{output} cannot be written ({error.strerror}): choose another place.") from error
+    return spoken

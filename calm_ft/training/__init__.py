@@ -1,0 +1,1 @@
+"""Lightning's room: module, data module, callbacks, loggers and the run that joins them. No mathematics."""

@@ -1,0 +1,36 @@
+"""Reading checkpoints back: safe by construction (`weights_only`), one sentence where that fails."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from calm_ft.errors import UserError
+
+
+def checkpoint_path(run_dir: Path, which: str) -> Path:
+    """`best.ckpt`, or `last.ckpt` where no validation chose one or `which` is "last".
+
+    Raises UserError where the run has no checkpoint.
+    """
+    names = [which] if which == "last" else [which, "last"]
+    for name in names:
+        path = run_dir / "checkpoints" / f"{name}.ckpt"
+        if path.is_file():
+            return path
+    raise UserError(f"{run_dir} has no checkpoint {which!r} in {run_dir / 'checkpoints'}: pass the folder of a finished run.")
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """A checkpoint's content on the CPU.
+
+    Raises UserError where the file is damaged or holds anything but weights and plain data.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
+        raise UserError(
+            f"The checkpoint {path} is damaged or is no checkpoint of this project "
+            f"({' '.join(str(error).split())[:120]}): use the other one of the run (--which best|last)."
+        ) from error

@@ -1,0 +1,51 @@
+"""Validation figures: means over all valid frames of unweighted residuals.
+
+`residual` is what checkpoints are chosen by and runs compare by: 0.75 flow + 0.25 LSD whatever the objective trained
+(flow alone for a head with one time condition).
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from calm_ft.adapters.base import RowResiduals, TTSAdapter
+
+FLOW_SHARE = 0.75
+
+
+class ResidualMean:
+    """Running mean, weighted by frames."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, float] = {}
+        self._num_frames = 0.0
+
+    def add(self, rows: RowResiduals) -> None:
+        """Add one batch's rows."""
+        frames = rows.num_frames.double().cpu()
+        self._num_frames += float(frames.sum())
+        for name, values in rows.values.items():
+            self._sums[name] = self._sums.get(name, 0.0) + float((values.double().cpu() * frames).sum())
+
+    def means(self) -> dict[str, float]:
+        """Every named residual, and the joint `residual` where the adapter has a flow."""
+        means = {name: total / self._num_frames for name, total in self._sums.items()}
+        if "flow" in means:
+            lsd = means.get("lsd", means["flow"])
+            means["residual"] = FLOW_SHARE * means["flow"] + (1 - FLOW_SHARE) * lsd
+        return means
+
+
+def mean_residuals(adapter: TTSAdapter, batches: Iterable[Any], seed: int) -> dict[str, float]:
+    """Residual means of the adapter as it is over some batches."""
+    mean = ResidualMean()
+    device = next(adapter.parameters()).device
+    for batch in batches:
+        mean.add(adapter.residuals(to_device(batch, device), seed))
+    return mean.means()
+
+
+def to_device(batch: Any, device: Any) -> Any:
+    """Move a batch as Lightning does."""
+    from lightning.pytorch.utilities import move_data_to_device
+
+    return move_data_to_device(batch, device)

@@ -1,0 +1,26 @@
+"""Speak a text with an export, a run, or a released model."""
+
+import argparse
+from pathlib import Path
+
+from calm_ft.runs import synthesize_to_file
+from calm_ft.errors import run_script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", help="an export's or run's folder, a yaml, an hf:// yaml, or a released config name")
+    parser.add_argument("--text", required=True)
+    parser.add_argument("--voice", help="audio file, voice.safetensors or upstream voice (default: the export's voice)")
+    parser.add_argument("--output", type=Path, required=True, help="the wav file to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--temperature", type=float, help="variance of the noise (default: the model's own)")
+    parser.add_argument("--num-steps", type=int, help="flow steps a frame (default: 1)")
+    arguments = parser.parse_args()
+    spoken = synthesize_to_file(**vars(arguments))
+    ending = "" if spoken.ended else " (cut at the length limit: the model did not end by itself)"
+    print(f"wrote {arguments.output}: {len(spoken.audio) / spoken.sample_rate_hz:.2f} s{ending}")
+
+
+if __name__ == "__main__":
+    run_script(main)

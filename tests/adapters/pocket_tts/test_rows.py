@@ -1,0 +1,129 @@
+"""Rows and losses on the embedded model: what training computes is what stock generation computes."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from pocket_tts.modules.stateful_module import init_states
+
+from calm_ft.adapters.pocket_tts import rows
+from calm_ft.adapters.pocket_tts.batch import Row, collate_rows, drop_conditioning
+from calm_ft.randomness import make_rng
+
+
+def random_row(adapter, name: str, num_frames: int, num_prompt_frames: int, text: str) -> Row:
+    rng = make_rng(0, name)
+    latents = torch.randn(num_frames, adapter.flow_lm.ldim, generator=rng)
+    prompt = torch.randn(num_prompt_frames, adapter.flow_lm.ldim, generator=rng)
+    return Row(name, latents, adapter.text.tokens(text), prompt)
+
+
+@pytest.fixture
+def three_rows(nano_adapter):
+    return [
+        random_row(nano_adapter, "long", 21, 9, "A sentence of some length, with a comma."),
+        random_row(nano_adapter, "short", 7, 0, "Yes."),
+        random_row(nano_adapter, "middle", 12, 14, "Three words here."),
+    ]
+
+
+def collate(adapter, chosen):
+    return collate_rows(chosen, adapter.tts.config.flow_lm.lookup_table.n_bins)
+
+
+def test_teacher_forced_outputs_equal_the_streaming_models_step_by_step(nano_adapter, three_rows):
+    lm = nano_adapter.flow_lm
+    batch = collate(nano_adapter, three_rows)
+    with torch.no_grad():
+        z = nano_adapter.hidden(batch).z
+        for index, row in enumerate(three_rows):
+            tts, state = nano_adapter.tts, init_states(lm, batch_size=1, sequence_length=200)
+            voice = torch.nn.functional.linear(row.prompt_latents[None], lm.speaker_proj_weight)
+            prefix = torch.cat([lm.bos_before_voice, voice], dim=1)
+            outputs = []
+            hook = lm.out_norm.register_forward_hook(lambda _m, _i, out, kept=outputs: kept.append(out[:, -1]))
+            tts._run_flow_lm_and_increment_step(model_state=state, audio_conditioning=prefix)
+            tts._run_flow_lm_and_increment_step(model_state=state, text_tokens=torch.tensor([row.tokens]))
+            outputs.clear()
+            normalized = (row.latents - lm.emb_mean) / lm.emb_std
+            for latent in [torch.full((1, 1, lm.ldim), torch.nan), *normalized[:, None, None]]:
+                tts._run_flow_lm_and_increment_step(model_state=state, backbone_input_latents=latent.view(1, 1, -1))
+            hook.remove()
+            streamed = torch.cat(outputs)
+            assert (z[index, : len(streamed)] - streamed).abs().max() < 5e-5 * streamed.abs().max()
+
+
+@pytest.mark.parametrize("lengths", [(5, 5, 5), (3, 8, 8), (1,)])
+def test_every_row_has_exactly_one_eos_target_one_frame_past_its_end(nano_adapter, lengths):
+    chosen = [random_row(nano_adapter, str(i), n, 2, "Hi.") for i, n in enumerate(lengths)]
+    batch = collate(nano_adapter, chosen)
+    assert batch.eos_target.sum(dim=1).tolist() == [1] * len(lengths)
+    assert batch.eos_target.int().argmax(dim=1).tolist() == list(lengths)
+    assert (batch.eos_target & ~batch.eos_mask).sum() == 0
+    assert batch.frame_mask.sum(dim=1).tolist() == list(lengths)
+
+
+def test_padding_order_and_batch_mates_do_not_change_a_rows_residuals(nano_adapter, three_rows):
+    alone = [nano_adapter.residuals(collate(nano_adapter, [row]), seed=3).values for row in three_rows]
+    together = nano_adapter.residuals(collate(nano_adapter, three_rows), seed=3).values
+    reversed_ = nano_adapter.residuals(collate(nano_adapter, three_rows[::-1]), seed=3).values
+    for name, values in together.items():
+        singles = torch.stack([each[name][0] for each in alone])
+        torch.testing.assert_close(values, singles, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(reversed_[name].flip(0), singles, rtol=1e-4, atol=1e-5)
+
+
+def test_what_lies_in_padding_never_reaches_the_loss(nano_adapter, three_rows):
+    batch = collate(nano_adapter, three_rows)
+    dirty = replace(
+        batch,
+        latents=torch.where(batch.frame_mask[..., None], batch.latents, torch.full_like(batch.latents, 1e3)),
+        prompt_latents=torch.where(batch.prompt_mask[..., None], batch.prompt_latents, 1e3),
+        text_tokens=torch.where(batch.text_mask, batch.text_tokens, 7),
+    )
+    clean = nano_adapter.loss(batch, make_rng(0, "loss")).total
+    assert nano_adapter.loss(dirty, make_rng(0, "loss")).total.item() == pytest.approx(clean.item(), rel=1e-6)
+
+
+def test_training_loss_is_the_mean_over_valid_frames_of_the_objective_and_eos(nano_adapter, three_rows):
+    """A second implementation: row by row, unpadded, with the noise and times that the batch drew."""
+    batch = collate(nano_adapter, three_rows)
+    output = nano_adapter.loss(batch, make_rng(5, "loss"))
+    lm, zs, xs, eos_terms = nano_adapter.flow_lm, [], [], []
+    for row in three_rows:
+        single = collate(nano_adapter, [row])
+        z = nano_adapter.hidden(single).z[0]
+        zs.append(z[: len(row.latents)])
+        xs.append((row.latents - lm.emb_mean) / lm.emb_std)
+        probability = torch.sigmoid(lm.out_eos(z)[:, 0])
+        eos_terms += [-torch.log(1 - probability[:-1]), -torch.log(probability[-1:])]
+    multiplier = nano_adapter.head_batch_multiplier
+    z, x1 = torch.cat(zs).repeat(multiplier, 1), torch.cat(xs).repeat(multiplier, 1)
+    flow = nano_adapter.objective(lm.flow_net, z, x1, make_rng(5, "loss")).total
+    expected = flow + nano_adapter.eos_loss_weight * torch.cat(eos_terms).mean()
+    torch.testing.assert_close(output.total, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_dropped_conditioning_is_the_row_without_these_segments(nano_adapter, three_rows):
+    batch = collate(nano_adapter, three_rows)
+    dropped = drop_conditioning(batch, 1.0, make_rng(0, "dropout"))
+    lm = nano_adapter.flow_lm
+    normalized = (batch.latents - lm.emb_mean) / lm.emb_std
+    assembled, prefixes = rows.assemble_rows(
+        lm, normalized, dropped.text_tokens, dropped.text_mask, dropped.prompt_latents, dropped.prompt_mask
+    )
+    assert prefixes.tolist() == [1, 1, 1]
+    torch.testing.assert_close(assembled[:, 0], lm.bos_before_voice[0].expand(3, -1))
+    kept = drop_conditioning(batch, 0.5, make_rng(1, "dropout"))
+    again = drop_conditioning(batch, 0.5, make_rng(1, "dropout"))
+    assert torch.equal(kept.text_mask, again.text_mask)
+    assert torch.equal(kept.prompt_mask, again.prompt_mask)
+
+
+def test_a_frozen_trunk_runs_without_gradients_and_a_trained_one_with(nano_adapter, three_rows):
+    batch = collate(nano_adapter, three_rows)
+    nano_adapter.requires_grad_(False)
+    nano_adapter.flow_lm.flow_net.requires_grad_(True)
+    assert not nano_adapter.hidden(batch).z.requires_grad
+    nano_adapter.flow_lm.transformer.layers[-1].requires_grad_(True)
+    assert nano_adapter.hidden(batch).z.requires_grad

@@ -1,0 +1,143 @@
+"""Prepared audio: rates, channels, formats, the fixed tail, and clips that are refused."""
+
+import numpy as np
+import pytest
+import soundfile
+
+from calm_ft.data.audio import UnusableClip, load_clip, recorded_duration_sec
+from calm_ft.data.utterance import Utterance, WordTime
+
+RATE_HZ = 24000
+
+
+def load(path, words=None, tail_sec=0.1, rate_hz=RATE_HZ):
+    return load_clip(Utterance("id", path, "text", words=words), rate_hz, tail_sec)
+
+
+def loudest_frequency_hz(samples, rate_hz=RATE_HZ):
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    return spectrum.argmax() * rate_hz / len(samples)
+
+
+@pytest.mark.parametrize("recorded_hz", [8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 96000, 23999])
+def test_any_rate_gives_the_same_duration_pitch_and_level(write_clip, make_tone, recorded_hz):
+    path = write_clip("a.wav", make_tone(1.0, recorded_hz, 440), recorded_hz)
+    samples = load(path, tail_sec=0.0).samples.numpy()
+    assert abs(len(samples) - RATE_HZ) <= 1
+    assert samples.dtype == np.float32
+    assert loudest_frequency_hz(samples) == pytest.approx(440, abs=1.5)
+    assert np.abs(samples[2000:-2000]).max() == pytest.approx(0.3, rel=0.01)
+
+
+def test_down_sampling_removes_what_would_alias(write_clip, make_tone):
+    mixture = make_tone(1.0, 48000, 440) + make_tone(1.0, 48000, 15000)
+    samples = load(write_clip("a.wav", mixture, 48000), tail_sec=0.0).samples.numpy()
+    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples))))
+    assert spectrum[9000] < 2e-3 * spectrum[440]  # 15 kHz would fold to 9 kHz; resample_poly stops 57 dB
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("a.wav", {"subtype": "PCM_U8"}),
+        ("a.wav", {"subtype": "PCM_16"}),
+        ("a.wav", {"subtype": "PCM_24"}),
+        ("a.wav", {"subtype": "DOUBLE"}),
+        ("a.flac", {"subtype": "PCM_24"}),
+        ("a.ogg", {"format": "OGG", "subtype": "VORBIS"}),
+        ("a.opus", {"format": "OGG", "subtype": "OPUS"}),
+        ("a.mp3", {}),
+    ],
+)
+def test_every_file_format_gives_the_same_tone(tmp_path, make_tone, name, kind):
+    soundfile.write(tmp_path / name, make_tone(1.0, 48000), 48000, **kind)
+    samples = load(tmp_path / name, tail_sec=0.0).samples.numpy()
+    assert abs(len(samples) - RATE_HZ) < 0.06 * RATE_HZ  # mp3 pads to whole blocks
+    assert loudest_frequency_hz(samples) == pytest.approx(440, abs=2)
+    assert np.abs(samples[4000:-4000]).max() == pytest.approx(0.3, rel=0.1)
+
+
+def test_stereo_is_averaged(write_clip, make_tone):
+    left, right = make_tone(amplitude=0.4), make_tone(amplitude=0.2)
+    mono = load(write_clip("a.wav", np.stack([left, right], 1)), tail_sec=0.0).samples.numpy()
+    assert np.allclose(mono, (left + right) / 2, atol=1e-6)
+
+
+def test_channels_of_opposite_polarity_do_not_cancel(write_clip, make_tone):
+    left, right = make_tone(amplitude=0.3), -make_tone(amplitude=0.29)
+    mono = load(write_clip("a.wav", np.stack([left, right], 1)), tail_sec=0.0).samples.numpy()
+    assert np.array_equal(mono, left)
+
+
+def noisy(num_samples, level=1e-3):
+    return np.random.default_rng(0).normal(0, level, num_samples).astype(np.float32)
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.05])
+def test_trailing_silence_becomes_exactly_the_tail(write_clip, make_tone, offset):
+    speech = make_tone(1.0)
+    recorded = np.concatenate([speech, noisy(3 * RATE_HZ)]) + np.float32(offset)
+    samples = load(write_clip("a.wav", recorded), tail_sec=0.25).samples.numpy()
+    assert np.array_equal(samples, recorded[: round(1.25 * RATE_HZ)])
+
+
+def test_a_tail_that_was_not_recorded_is_zeros(write_clip, make_tone):
+    samples = load(write_clip("a.wav", make_tone(1.0)), tail_sec=0.5).samples.numpy()
+    assert len(samples) == 1.5 * RATE_HZ
+    assert np.array_equal(samples[:RATE_HZ], make_tone(1.0))
+    assert not samples[RATE_HZ:].any()
+
+
+def test_leading_silence_is_cut_to_the_tail_unless_word_times_count_from_the_start(write_clip, make_tone):
+    recorded = np.concatenate([noisy(2 * RATE_HZ), make_tone(1.0)])
+    path = write_clip("a.wav", recorded)
+    assert load(path, tail_sec=0.1).duration_sec == pytest.approx(1.2)
+    words = (WordTime("word", 2.0, 3.0),)
+    assert np.array_equal(load(path, words, tail_sec=0.0).samples.numpy(), recorded)
+
+
+def test_silence_inside_a_clip_and_its_loudness_stay(write_clip, make_tone):
+    recorded = np.concatenate(
+        [make_tone(0.5, amplitude=1.5), noisy(2 * RATE_HZ), make_tone(0.5, amplitude=0.2)]
+    )
+    assert np.array_equal(load(write_clip("a.wav", recorded), tail_sec=0.0).samples.numpy(), recorded)
+
+
+def with_sample(samples, value):
+    samples[100] = value
+    return samples
+
+
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (np.zeros(0, np.float32), "has no samples"),
+        (np.zeros(RATE_HZ, np.float32), "is silent"),
+        (np.full(RATE_HZ, 0.2, np.float32), "is silent"),
+        (noisy(RATE_HZ, 1e-4), "is silent"),
+        (with_sample(noisy(RATE_HZ, 0.1), np.nan), "NaN or infinite"),
+        (with_sample(noisy(RATE_HZ, 0.1), np.inf), "NaN or infinite"),
+        (noisy(RATE_HZ // 10, 0.1), "less than 0.2 s of speech"),
+        (np.pad(noisy(RATE_HZ // 10, 0.1), RATE_HZ), "less than 0.2 s of speech"),
+    ],
+)
+def test_unusable_samples_are_refused_with_the_reason(write_clip, samples, reason):
+    path = write_clip("a.wav", samples)
+    with pytest.raises(UnusableClip, match=reason):
+        load(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not audio at all", b"RIFF\x00\x00\x00\x00WAVE"])
+def test_an_unreadable_file_is_refused(tmp_path, content):
+    (tmp_path / "a.wav").write_bytes(content)
+    with pytest.raises(UnusableClip, match="cannot be read"):
+        load(tmp_path / "a.wav")
+    with pytest.raises(UnusableClip, match="cannot be read"):
+        recorded_duration_sec(tmp_path / "a.wav")
+
+
+def test_a_file_that_breaks_off_is_refused(tmp_path, write_clip, make_tone):
+    whole = write_clip("whole.flac", make_tone(2.0) + noisy(2 * RATE_HZ, 0.01)).read_bytes()
+    (tmp_path / "half.flac").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UnusableClip, match="cannot be read"):
+        load(tmp_path / "half.flac")

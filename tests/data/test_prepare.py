@@ -1,0 +1,207 @@
+"""Encoding: once per clip, resumable, and every clip that is left out has its reason."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+
+from calm_ft.data import prepare
+from calm_ft.data.audio import load_clip
+from calm_ft.data.utterance import Utterance, WordTime
+from calm_ft.errors import UserError
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """Paths that were decoded, by the real decoder."""
+    paths = []
+
+    def load_and_note(utterance, *arguments):
+        paths.append(utterance.audio_path)
+        return load_clip(utterance, *arguments)
+
+    monkeypatch.setattr(prepare, "load_clip", load_and_note)
+    return paths
+
+
+def test_features_are_those_that_the_encoder_gives_for_the_prepared_clip(write_utterances, encode, encoder):
+    utterances = write_utterances(5)
+    encoded = encode(utterances).encoded
+    assert [clip.utterance for clip in encoded] == utterances
+    for clip in encoded:
+        prepared = load_clip(clip.utterance, 24000, 0.1)
+        (expected,) = encoder.encode([prepared])
+        assert torch.equal(clip.features()["latents"], expected["latents"])
+        assert (clip.num_frames, clip.duration_sec) == (len(expected["latents"]), prepared.duration_sec)
+
+
+def test_a_second_run_neither_decodes_nor_encodes(write_utterances, encode, encoder, decoded):
+    utterances = write_utterances(5)
+    first = encode(utterances)
+    assert (first.num_encoded, first.num_from_cache) == (5, 0)
+    assert (encoder.num_clips, len(decoded)) == (5, 5)
+    second = encode(utterances)
+    assert (second.num_encoded, second.num_from_cache) == (0, 5)
+    assert (encoder.num_clips, len(decoded)) == (5, 5)
+    for before, after in zip(first.encoded, second.encoded, strict=True):
+        assert torch.equal(before.features()["latents"], after.features()["latents"])
+
+
+def test_moved_files_and_changed_texts_are_still_known(tmp_path, write_utterances, encode, encoder):
+    utterances = write_utterances(3)
+    encode(utterances)
+    (tmp_path / "moved").mkdir()
+    paths = [u.audio_path.rename(tmp_path / "moved" / f"{u.id}.wav") for u in utterances]
+    moved = [
+        dataclasses.replace(u, audio_path=p, text="other") for u, p in zip(utterances, paths, strict=True)
+    ]
+    assert encode(moved).num_from_cache == 3
+    assert [clip.utterance.text for clip in encode(moved).encoded] == ["other"] * 3
+
+
+def test_changed_audio_is_encoded_again(write_utterances, write_clip, make_tone, encode):
+    utterances = write_utterances(3)
+    encode(utterances)
+    write_clip("clip01.wav", make_tone(0.9))
+    again = encode(utterances)
+    assert (again.num_encoded, again.num_from_cache) == (1, 2)
+
+
+def test_word_times_that_keep_the_head_make_another_clip_of_the_same_file(write_clip, make_tone, encode):
+    path = write_clip("a.wav", np.concatenate([np.zeros(48000, np.float32), make_tone(1.0)]))
+    plain = encode([Utterance("a", path, "text")]).encoded[0]
+    timed = encode([Utterance("a", path, "text", words=(WordTime("text", 2.0, 3.0),))]).encoded[0]
+    assert plain.duration_sec == pytest.approx(1.2)
+    assert timed.duration_sec == pytest.approx(3.1)
+
+
+@pytest.mark.parametrize("change", ["weights", "tail"])
+def test_whatever_shapes_features_changes_the_fingerprint(write_utterances, encode, encoder, change):
+    utterances = write_utterances(2)
+    encode(utterances)
+    if change == "weights":
+        encoder.weights = "second"
+    again = encode(utterances, tail_sec=0.1 if change == "weights" else 0.2)
+    assert again.num_encoded == 2
+
+
+def test_the_same_file_under_two_ids_is_encoded_once(write_clip, encode, encoder):
+    path = write_clip("a.wav")
+    result = encode([Utterance("a", path, "one text"), Utterance("b", path, "another")])
+    assert [clip.utterance.id for clip in result.encoded] == ["a", "b"]
+    assert encoder.num_clips == result.num_encoded == result.num_from_cache == 1
+
+
+def test_an_interrupted_run_keeps_what_it_has_encoded(write_utterances, encode, encoder, monkeypatch):
+    utterances = write_utterances(6)
+    whole_encode = type(encoder).encode
+
+    def interrupted(self, clips):
+        if self.num_clips == 4:
+            raise KeyboardInterrupt
+        return whole_encode(self, clips)
+
+    monkeypatch.setattr(type(encoder), "encode", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        encode(utterances)
+    monkeypatch.setattr(type(encoder), "encode", whole_encode)
+    resumed = encode(utterances)
+    assert (resumed.num_encoded, resumed.num_from_cache) == (2, 4)
+
+
+def test_the_clips_of_a_truncated_final_shard_are_encoded_again(tmp_path, write_utterances, encode, caplog):
+    utterances = write_utterances(5)
+    first = encode(utterances)
+    last_shard = sorted((tmp_path / "cache").rglob("shard-*.safetensors"))[-1]
+    last_shard.write_bytes(last_shard.read_bytes()[:-100])
+    with caplog.at_level(logging.WARNING):
+        second = encode(utterances)
+    assert (second.num_encoded, second.num_from_cache) == (2, 3)
+    assert "is damaged" in caplog.text
+    for before, after in zip(first.encoded[:3], second.encoded[:3], strict=True):
+        assert torch.equal(before.features()["latents"], after.features()["latents"])
+
+
+def test_shards_hold_as_many_clips_as_asked(tmp_path, write_utterances, encode):
+    encode(write_utterances(7))
+    assert len(list((tmp_path / "cache").rglob("shard-*.safetensors"))) == 3
+
+
+def test_bad_clips_are_excluded_with_reasons_and_the_good_ones_train(tmp_path, write_clip, make_tone, encode):
+    (tmp_path / "junk.wav").write_bytes(b"junk")
+    paths = [
+        write_clip("good.wav"),
+        write_clip("silent.wav", np.zeros(24000, np.float32)),
+        write_clip("none.wav", np.zeros(0, np.float32)),
+        write_clip("nan.wav", np.full(24000, np.nan, np.float32)),
+        tmp_path / "junk.wav",
+        tmp_path / "gone.wav",
+        write_clip("long.wav", make_tone(3.0)),
+    ]
+    result = encode([Utterance(path.stem, path, "text") for path in paths], max_duration_sec=2.0)
+    assert [clip.utterance.id for clip in result.encoded] == ["good"]
+    assert [exclusion.path for exclusion in result.exclusions] == [str(path) for path in paths[1:]]
+    assert [exclusion.reason for exclusion in result.exclusions] == [
+        "the audio is silent",
+        "the audio has no samples",
+        "the audio holds NaN or infinite samples",
+        "the audio cannot be read",
+        "the audio file cannot be opened",
+        "the clip lasts 3.1 s, longer than the limit of 2 s",
+    ]
+
+
+def test_a_clip_that_only_silence_makes_long_is_kept(write_clip, make_tone, encode):
+    path = write_clip("a.wav", np.pad(make_tone(1.0), (0, 72000)))
+    assert encode([Utterance("a", path, "text")], max_duration_sec=2.0).exclusions == []
+
+
+def test_an_hour_long_file_is_excluded_without_being_decoded(tmp_path, write_clip, encode, decoded):
+    path = tmp_path / "hour.flac"
+    soundfile.write(path, np.zeros(3600 * 8000, np.int16), 8000)
+    result = encode([Utterance("hour", path, "text"), Utterance("a", write_clip("a.wav"), "text")])
+    assert "the clip lasts 3600.0 s, longer than the limit of 20 s" in result.exclusions[0].reason
+    assert path not in decoded
+
+
+def test_a_lower_limit_excludes_cached_clips_by_their_stored_duration(write_utterances, encode, decoded):
+    utterances = write_utterances(4)
+    encode(utterances)
+    num_decoded = len(decoded)
+    result = encode(utterances, max_duration_sec=0.75)
+    assert [clip.utterance.id for clip in result.encoded] == ["clip00", "clip01"]
+    assert [e.reason.split(",")[0] for e in result.exclusions] == [
+        "the clip lasts 0.8 s",
+        "the clip lasts 0.9 s",
+    ]
+    assert len(decoded) == num_decoded
+
+
+def test_nothing_usable_is_refused_with_number_and_commonest_reason(write_clip, make_tone, encode):
+    utterances = [
+        Utterance("s", write_clip("s.wav", np.zeros(24000, np.float32)), "text"),
+        Utterance("x", write_clip("x.wav", make_tone(3.0)), "text"),
+        Utterance("y", write_clip("y.wav", make_tone(4.0)), "text"),
+    ]
+    with pytest.raises(UserError, match=r"3 left out, most often because the clip lasts 3.1 s, longer"):
+        encode(utterances, max_duration_sec=2.0)
+    with pytest.raises(UserError, match="no clip to encode"):
+        encode([])
+
+
+@pytest.mark.parametrize(
+    "settings", [{"tail_sec": -0.1}, {"max_duration_sec": 0.0}, {"tail_sec": float("nan")}]
+)
+def test_settings_that_no_clip_can_keep_are_refused(write_utterances, encode, settings):
+    with pytest.raises(UserError, match="must be at least 0"):
+        encode(write_utterances(2), **settings)
+
+
+def test_progress_shows_clips_and_remaining_time(tmp_path, write_utterances, encoder, capfd):
+    prepare.encode_recordings(write_utterances(3), encoder, tmp_path / "cache", 0.1, 20.0)
+    shown = capfd.readouterr().err
+    assert "encoding: 100%" in shown
+    assert "3/3" in shown

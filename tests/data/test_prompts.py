@@ -1,0 +1,45 @@
+"""Voice prompts: whose, how often, and when there is none."""
+
+from collections import Counter
+
+from calm_ft.data.prompts import PromptPool
+
+
+def chosen_id(pool, clip, rng):
+    prompt = pool.choose(clip, rng)
+    assert prompt is not None
+    return prompt.utterance.id
+
+
+def test_a_prompt_is_another_clip_of_the_same_speaker_all_equally_likely(make_encoded, rng):
+    clips = [make_encoded(f"{speaker}{n}", speaker=speaker) for n in range(4) for speaker in ("anna", "ben")]
+    pool = PromptPool(clips)
+    chosen = Counter(chosen_id(pool, clips[2], rng) for _ in range(3000))
+    assert chosen.keys() == {"anna0", "anna2", "anna3"}
+    assert all(abs(count - 1000) < 120 for count in chosen.values())  # 4.6 standard deviations
+
+
+def test_a_clip_outside_the_pool_is_prompted_by_any_clip_of_its_speaker(make_encoded, rng):
+    pool = PromptPool([make_encoded("a"), make_encoded("b")])
+    chosen = {chosen_id(pool, make_encoded("new"), rng) for _ in range(50)}
+    assert chosen == {"a", "b"}
+
+
+def test_a_speaker_with_one_clip_has_no_prompt_and_is_counted(make_encoded, rng):
+    lone = make_encoded("lone", speaker="carla")
+    pool = PromptPool([make_encoded("a"), make_encoded("b"), lone])
+    assert pool.choose(lone, rng) is None
+    assert pool.choose(make_encoded("new", speaker="unknown"), rng) is None
+    assert pool.num_without_prompt == 1
+
+
+def test_with_word_times_a_clip_is_its_own_prompt(make_encoded, rng):
+    timed = make_encoded("timed", speaker="carla", num_words=4)
+    pool = PromptPool([make_encoded("a"), timed])
+    assert pool.choose(timed, rng) is timed
+    assert pool.num_without_prompt == 1
+
+
+def test_with_fewer_than_four_words_another_clip_is_the_prompt(make_encoded, rng):
+    short = make_encoded("short", num_words=3)
+    assert chosen_id(PromptPool([make_encoded("a"), short]), short, rng) == "a"
