@@ -1,0 +1,1 @@
+"""(audio, text) in, metrics and pictures out; knows no model."""

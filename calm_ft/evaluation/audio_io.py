@@ -1,0 +1,98 @@
+"""Audio at the edge of the evaluation: mono float arrays in, levels and 16-bit files out.
+
+Convention: audio is [T] in [-1, 1]; levels are RMS in dB relative to full scale (dBFS), a full-scale square
+wave being 0 dBFS. Files are written beside their place and moved into it, so that a killed run never leaves
+half of one.
+"""
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import torch
+
+AudioLike = np.ndarray | torch.Tensor
+
+SILENCE_DBFS = -60.0
+"""Audio whose loudest 20 ms stay under this level says nothing."""
+
+_ENVELOPE_SEC = 0.02
+_TRIM_DB = 40.0
+
+
+def as_mono(audio: AudioLike) -> np.ndarray:
+    """The audio as a finite float64 array [T]; [1, T] is accepted, and samples that are no number become 0.
+
+    Raises ValueError for audio with more than one channel.
+    """
+    array = audio.detach().cpu().numpy() if isinstance(audio, torch.Tensor) else np.asarray(audio)
+    if array.ndim > 1 and array.size != array.shape[-1]:
+        raise ValueError(f"audio must be mono, [T] or [1, T], and has shape {list(array.shape)}")
+    return np.nan_to_num(array.reshape(-1).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def level_dbfs(audio: AudioLike) -> float:
+    """The RMS level of audio [T] in dBFS; minus infinity for empty audio or digital silence."""
+    mono = as_mono(audio)
+    return _to_db(float(np.mean(np.square(mono)))) if mono.size else -math.inf
+
+
+def is_silent(audio: AudioLike, sample_rate_hz: int) -> bool:
+    """Whether audio [T] is empty or nowhere louder than SILENCE_DBFS over 20 ms."""
+    return _to_db(float(_power_envelope(as_mono(audio), sample_rate_hz).max())) < SILENCE_DBFS
+
+
+def trim_silence(audio: AudioLike, sample_rate_hz: int) -> np.ndarray:
+    """Audio [T] without what lies at its ends more than 40 dB below its loudest 20 ms; empty if it is silent.
+
+    The threshold is relative to the clip and found to the sample, so neither a gain nor silence put before or
+    after changes what is kept.
+    """
+    mono = as_mono(audio)
+    if is_silent(mono, sample_rate_hz):
+        return mono[:0]
+    envelope = _power_envelope(mono, sample_rate_hz)
+    loud = np.flatnonzero(envelope >= envelope.max() * 10 ** (-_TRIM_DB / 10))
+    width = envelope.size - mono.size + 1
+    # The first window that is loud has its newest sample to thank for it, the last one its oldest.
+    start, end = sorted((int(loud[0]), int(loud[-1]) - width + 1))
+    return mono[start : end + 1]
+
+
+def write_wav(path: str | Path, audio: AudioLike, sample_rate_hz: int) -> None:
+    """Write audio [T] as a 16-bit WAV file, clipped to [-1, 1], atomically; folders are made as needed."""
+    with atomic_path(path) as temporary:
+        soundfile.write(temporary, np.clip(as_mono(audio), -1.0, 1.0), sample_rate_hz, "PCM_16", format="WAV")
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """A temporary path in the same folder, moved to `path` if the block ends well, else removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        temporary.chmod(0o644)  # mkstemp makes it private
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _power_envelope(mono: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """The mean power of 20 ms windows, [T + width - 1]: window n ends with sample n, past the ends is 0."""
+    width = max(1, round(_ENVELOPE_SEC * sample_rate_hz))
+    total = np.cumsum(np.pad(np.square(mono), (width, width - 1)))
+    # Where both sums are large their difference may fall below zero by rounding.
+    return np.maximum(total[width:] - total[:-width], 0.0) / width
+
+
+def _to_db(power: float) -> float:
+    return 10 * math.log10(power) if power > 0 else -math.inf
