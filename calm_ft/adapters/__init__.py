@@ -1,1 +1,1 @@
-"""Upstream systems behind one interface (`base.TTSAdapter`); each folder is the only importer of its package."""
+"""Upstream systems behind one interface (`base.TTSAdapter`); each folder alone imports its package."""

@@ -1,8 +1,8 @@
 """The one interface that every TTS system implements to be trained, judged and exported.
 
-The way of the data: clips -> `encode` (frozen, cached) -> `collate` -> `loss`. An adapter whose loss has a trunk that
-may be frozen splits it into `hidden` and `head_loss`, so that the trunk runs without gradients where nothing in it
-trains.
+The way of the data: clips -> `encode` (frozen, cached) -> `collate` -> `loss`. An adapter whose loss has a
+trunk that may be frozen splits it into `hidden` and `head_loss`, so that the trunk runs without gradients
+where nothing in it trains.
 """
 
 from abc import ABC, abstractmethod
@@ -21,7 +21,7 @@ from calm_ft.data.feature_cache import Features
 
 @dataclass
 class LossOutput:
-    """total: the scalar to minimise; parts: named scalars to log (detached); num_frames: valid frames in the batch."""
+    """total: the scalar to minimise; parts: detached scalars to log; num_frames: valid frames in the batch."""
 
     total: Tensor
     parts: dict[str, Tensor]
@@ -72,8 +72,8 @@ class TTSAdapter(nn.Module, ABC):
     def check_text(self, text: str) -> None:
         """Raises UserError where nothing of a text reaches the model."""
 
-    def fit_statistics(self, features: Iterable[Features]) -> None:  # noqa: B027
-        """Statistics of the data that a model from scratch needs; a pretrained one keeps its own and does nothing."""
+    def fit_statistics(self, features: Iterable[Features]) -> None:
+        """Statistics of the data that a model from scratch needs; a pretrained one keeps its own."""
 
     def fitted_state(self) -> dict[str, Tensor]:
         """Buffers set by `fit_statistics`: a checkpoint must hold them beside the trained parameters."""
@@ -89,7 +89,7 @@ class TTSAdapter(nn.Module, ABC):
 
     @abstractmethod
     def residuals(self, batch: Any, seed: int) -> RowResiduals:
-        """Unweighted residuals with fixed noise and times: a row's value depends on that row and `seed` alone."""
+        """Unweighted residuals, fixed noise and times: a row's value depends on that row and `seed` alone."""
 
     @abstractmethod
     def synthesize(
@@ -111,7 +111,7 @@ class TTSAdapter(nn.Module, ABC):
 
     @abstractmethod
     def export(self, directory: Path, voice_prompt: Path) -> None:
-        """Write files that the unmodified upstream package loads; `voice_prompt` becomes the shipped voice."""
+        """Write files that the unmodified upstream package loads; `voice_prompt` is the shipped voice."""
 
     @abstractmethod
     def describe(self) -> str:

@@ -1,15 +1,16 @@
 """Pocket TTS as a `TTSAdapter`: rows, objective, EOS loss, synthesis and export around the stock modules.
 
-The module's parameters are named as upstream names them (`flow_lm.*`, `mimi.*`), so that a checkpoint's keys are the
-keys of the exported bundle.
+The module's parameters are named as upstream names them (`flow_lm.*`, `mimi.*`), so that a checkpoint's keys
+are the keys of the exported bundle.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
+from pocket_tts.models.flow_lm import FlowLMModel
+from pocket_tts.models.mimi import MimiModel
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.modules.stateful_module import ModelState
 from torch import Tensor, nn
@@ -18,36 +19,33 @@ from torch.nn import functional as F
 from calm_ft.adapters.base import LossOutput, RowResiduals, Synthesis, TTSAdapter
 from calm_ft.adapters.pocket_tts import rows, voice
 from calm_ft.adapters.pocket_tts.batch import PocketTTSBatch, Row, collate_rows, drop_conditioning
+from calm_ft.adapters.pocket_tts.components import encoder_fingerprint, named_parts, trunk_trains
 from calm_ft.adapters.pocket_tts.export import write_bundle
-from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm
-from calm_ft.adapters.pocket_tts.loading import load_config, load_tts, released_configs
+from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
+from calm_ft.adapters.pocket_tts.heads import Hidden, eos_losses, row_residuals
+from calm_ft.adapters.pocket_tts.loading import is_released, load_config, load_tts
 from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause
-from calm_ft.adapters.pocket_tts.synthesis import GenerationSettings, decode_audio, generate_latents
+from calm_ft.adapters.pocket_tts.synthesis import GenerationSettings, speak
 from calm_ft.adapters.pocket_tts.text import TextFrontend
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
 from calm_ft.errors import UserError
 from calm_ft.flow.objective import FlowMatching, FlowMatchingWithLSD, Objective
-from calm_ft.flow.validation import validation_residuals
-from calm_ft.randomness import derive_seed, make_rng
+from calm_ft.randomness import make_rng
 
 GUIDED_NUM_LAYERS = 24  # released models this deep keep a null branch; shallower ones are distilled without it
 NULL_BRANCH_DROPOUT = 0.2
 EULER_STEPS = 16
 
 
-@dataclass
-class Hidden:
-    """What the heads consume: z [B, T, D], targets x1 [B, T, C] (normalised), and the batch's masks."""
-
-    z: Tensor
-    x1: Tensor
-    batch: PocketTTSBatch
-
-
 class PocketTTSAdapter(TTSAdapter):
     """A released (or local) Pocket TTS with its weights and latent statistics."""
+
+    tts: TTSModel
+    flow_lm: FlowLMModel
+    mimi: MimiModel
+    conditioning_dropout: float
 
     def __init__(
         self,
@@ -62,28 +60,30 @@ class PocketTTSAdapter(TTSAdapter):
         """Load a model.
 
         Args:
-            model: released config name, yaml, folder or hf:// yaml; local_dir: folder with the weights of `model`.
-            head_batch_multiplier: draws of noise and times a frame (CALM, arXiv 2509.06926, uses 8; upstream 4).
+            model: released config name, yaml, folder or hf:// yaml.
+            local_dir: folder with the weights of `model`.
+            head_batch_multiplier: draws of noise and times a frame (CALM uses 8; upstream 4).
             conditioning_dropout: None takes 0.2 for 24 layers and 0 for the distilled shallower models.
 
         Raises UserError for every way in which the model cannot be had or trained.
         """
         super().__init__()
+        _check_settings(head_batch_multiplier, eos_loss_weight, conditioning_dropout)
         self.model = model
         config = load_config(model, local_dir)
-        tts = load_tts(config, origin=model if model in released_configs() and local_dir is None else None)
+        tts = load_tts(config, origin=model if is_released(model) and local_dir is None else None)
         self._adopt(tts)
         self.objective = _objective_for_head(objective, tts)
         self.prompt = prompt or PromptLength()
         self.head_batch_multiplier = head_batch_multiplier
         self.eos_loss_weight = eos_loss_weight
         deep = config.flow_lm.transformer.num_layers >= GUIDED_NUM_LAYERS
-        self.conditioning_dropout = conditioning_dropout
-        if conditioning_dropout is None:
-            self.conditioning_dropout = NULL_BRANCH_DROPOUT if deep else 0.0
+        usual_dropout = NULL_BRANCH_DROPOUT if deep else 0.0
+        self.conditioning_dropout = usual_dropout if conditioning_dropout is None else conditioning_dropout
 
     def _adopt(self, tts: TTSModel) -> None:
-        self.__dict__["tts"] = tts  # not a submodule: its parameters are registered below under upstream's names
+        # Not a submodule: its parameters are registered below, under upstream's names.
+        self.__dict__["tts"] = tts
         self.flow_lm, self.mimi = tts.flow_lm, tts.mimi
         self.text = TextFrontend(tts)
         self.sample_rate_hz = tts.sample_rate
@@ -93,34 +93,17 @@ class PocketTTSAdapter(TTSAdapter):
     def describe(self) -> str:
         transformer = self.tts.config.flow_lm.transformer
         num_parameters = sum(p.numel() for p in self.flow_lm.parameters())
-        return f"Pocket TTS {self.model} ({transformer.num_layers} layers, {num_parameters / 1e6:.1f}M parameters)"
+        size = f"{transformer.num_layers} layers, {num_parameters / 1e6:.1f}M parameters"
+        return f"Pocket TTS {self.model} ({size})"
 
     def components(self) -> Mapping[str, nn.Module]:
-        lm = self.flow_lm
-        voice_parameters = {"speaker_proj_weight": lm.speaker_proj_weight}
-        if lm.insert_bos_before_voice:
-            voice_parameters["bos_before_voice"] = lm.bos_before_voice
-        parts: dict[str, nn.Module] = {
-            "codec": self.mimi,
-            "text_embedding": lm.conditioner,
-            "voice_projection": nn.ParameterDict(voice_parameters),
-            "latent_input": nn.ModuleList([lm.input_linear, nn.ParameterDict({"bos_emb": lm.bos_emb})]),
-        }
-        parts |= {f"backbone.layers.{i}": layer for i, layer in enumerate(lm.transformer.layers)}
-        parts["backbone.output"] = lm.out_norm if lm.z_proj is None else nn.ModuleList([lm.out_norm, lm.z_proj])
-        parts["flow_head"], parts["eos_head"] = lm.flow_net, lm.out_eos
+        parts = named_parts(self.tts)
         if any(True for _ in self.objective.parameters()):
             parts["objective"] = self.objective
         return parts
 
     def feature_fingerprint(self) -> str:
-        digest = hashlib.sha256(f"pocket_tts-1:{self.sample_rate_hz}:{self.frame_rate_hz}".encode())
-        mimi = self.tts.config.mimi
-        digest.update(f"{mimi.seanet}{mimi.transformer}{mimi.inner_dim}".encode())
-        for name, tensor in sorted(self.mimi.state_dict().items()):
-            if name.startswith(("encoder", "downsample")):
-                digest.update(name.encode() + tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return encoder_fingerprint(self.tts)
 
     @torch.no_grad()
     def encode(self, clips: Sequence[Clip]) -> list[Features]:
@@ -128,7 +111,8 @@ class PocketTTSAdapter(TTSAdapter):
         frame_size = self.mimi.frame_size
         features = []
         for clip in clips:
-            latents = self.mimi.encode_to_latent(clip.samples.to(self.flow_lm.bos_emb.device)[None, None])[0].float()
+            samples = clip.samples.to(self.flow_lm.bos_emb.device)
+            latents = self.mimi.encode_to_latent(samples[None, None])[0].float()
             padded = F.pad(clip.samples, (0, len(latents) * frame_size - len(clip.samples)))
             energy_db = 10 * torch.log10(padded.view(-1, frame_size).square().mean(dim=1) + 1e-12)
             features.append({"latents": latents.cpu(), "energy_db": energy_db})
@@ -164,13 +148,7 @@ class PocketTTSAdapter(TTSAdapter):
         lm = self.flow_lm
         x1 = (batch.latents - lm.emb_mean) / lm.emb_std
         inputs = (x1, batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
-        needs_gradient = any(
-            p.requires_grad
-            for name, part in self.components().items()
-            if name not in ("codec", "flow_head", "eos_head", "objective")
-            for p in part.parameters()
-        )
-        with torch.set_grad_enabled(torch.is_grad_enabled() and needs_gradient):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trunk_trains(lm)):
             assembled, prefix_lengths = rows.assemble_rows(lm, *inputs)
             z = rows.backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
         return Hidden(z, x1, batch)
@@ -181,7 +159,7 @@ class PocketTTSAdapter(TTSAdapter):
         z = hidden.z[mask].float().repeat(self.head_batch_multiplier, 1)
         x1 = hidden.x1[mask].float().repeat(self.head_batch_multiplier, 1)
         flow = self.objective(self.flow_lm.flow_net, z, x1, rng)
-        eos = self._eos_loss(hidden)[hidden.batch.eos_mask].mean()
+        eos = eos_losses(self.flow_lm, hidden)[hidden.batch.eos_mask].mean()
         parts = {**flow.parts, "eos": eos.detach()}
         return LossOutput(flow.total + self.eos_loss_weight * eos, parts, int(mask.sum()))
 
@@ -190,25 +168,9 @@ class PocketTTSAdapter(TTSAdapter):
             batch = drop_conditioning(batch, self.conditioning_dropout, rng)
         return self.head_loss(self.hidden(batch), rng)
 
-    def _eos_loss(self, hidden: Hidden) -> Tensor:
-        logits = self.flow_lm.out_eos(hidden.z).squeeze(-1).float()
-        target = hidden.batch.eos_target.to(logits)
-        return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
-
     @torch.no_grad()
     def residuals(self, batch: PocketTTSBatch, seed: int) -> RowResiduals:
-        hidden = self.hidden(batch)
-        eos = self._eos_loss(hidden)
-        collected: dict[str, list[Tensor]] = {"eos": []}
-        for index, utterance_id in enumerate(batch.utterance_ids):
-            rng = make_rng(derive_seed(seed, utterance_id), "validation")
-            valid = batch.frame_mask[index]
-            z, x1 = hidden.z[index, valid].float(), hidden.x1[index, valid].float()
-            for name, values in validation_residuals(self.flow_lm.flow_net, z, x1, rng).items():
-                collected.setdefault(name, []).append(values.mean())
-            collected["eos"].append(eos[index, batch.eos_mask[index]].mean())
-        values = {name: torch.stack(per_row) for name, per_row in collected.items()}
-        return RowResiduals(values, batch.num_frames)
+        return row_residuals(self.flow_lm, self.hidden(batch), seed)
 
     def load_voice(self, source: str | Path) -> ModelState:
         return voice.load_voice(self.tts, source)
@@ -229,20 +191,10 @@ class PocketTTSAdapter(TTSAdapter):
             self.tts.eos_threshold,
             cfg_coef,
         )
-        return [self._synthesize_one(text, voice, make_rng(seed, "synthesis", i), settings) for i, text in enumerate(texts)]
-
-    def _synthesize_one(
-        self, text: str, voice: ModelState, rng: torch.Generator, settings: GenerationSettings
-    ) -> Synthesis:
-        def noise() -> Tensor:
-            return torch.randn(1, self.flow_lm.ldim, generator=rng)
-
-        pieces, ended = [], True
-        for tokens, frames_after_eos in self.text.chunks(text):
-            generated = generate_latents(self.tts, voice, tokens, frames_after_eos, noise, settings)
-            pieces.append(decode_audio(self.tts, generated.latents))
-            ended = ended and generated.ended
-        return Synthesis(torch.cat(pieces), self.sample_rate_hz, ended)
+        return [
+            speak(self.tts, voice, self.text.chunks(text), make_rng(seed, "synthesis", index), settings)
+            for index, text in enumerate(texts)
+        ]
 
     def export(self, directory: Path, voice_prompt: Path) -> None:
         write_bundle(self.tts, directory, self.load_voice(voice_prompt), self.model)
@@ -251,33 +203,36 @@ class PocketTTSAdapter(TTSAdapter):
 class FreshPocketTTSAdapter(PocketTTSAdapter):
     """The same architecture with a FlowLM from scratch over the model's codec and tokenizer."""
 
-    def __init__(self, seed: int, conditioning_dropout: float = NULL_BRANCH_DROPOUT, **settings: object) -> None:
-        super().__init__(conditioning_dropout=conditioning_dropout, **settings)  # type: ignore[arg-type]
+    def __init__(self, seed: int, conditioning_dropout: float | None = None, **settings: Any) -> None:
+        """conditioning_dropout: None is 0.2 at any depth, for the null branch is to be learned."""
+        dropout = NULL_BRANCH_DROPOUT if conditioning_dropout is None else conditioning_dropout
+        super().__init__(conditioning_dropout=dropout, **settings)
         initialize_flow_lm(self.flow_lm, seed)
 
     def fit_statistics(self, features: Iterable[Features]) -> None:
-        """Exact mean and standard deviation of the training latents, accumulated in float64.
+        """Exact mean and standard deviation of the training latents.
 
-        Raises UserError where a latent channel does not vary (digital silence, or a broken codec).
+        Raises UserError where a latent channel does not vary.
         """
-        count, total, total_squares = 0, torch.zeros(1), torch.zeros(1)
-        for clip in features:
-            latents = clip["latents"].double()
-            count += len(latents)
-            total, total_squares = total + latents.sum(dim=0), total_squares + latents.square().sum(dim=0)
-        mean = total / count
-        std = (total_squares / count - mean.square()).clamp(min=0).sqrt()
-        if not bool((std > 1e-6).all()):
-            raise UserError("A latent channel of the training data never varies: check the recordings and the codec.")
-        self.flow_lm.emb_mean.copy_(mean)
-        self.flow_lm.emb_std.copy_(std)
+        statistics = latent_statistics(features)
+        self.flow_lm.emb_mean.copy_(statistics.mean)
+        self.flow_lm.emb_std.copy_(statistics.std)
 
     def fitted_state(self) -> dict[str, Tensor]:
         return {"flow_lm.emb_mean": self.flow_lm.emb_mean, "flow_lm.emb_std": self.flow_lm.emb_std}
 
 
+def _check_settings(head_batch_multiplier: int, eos_loss_weight: float, conditioning_dropout: float | None) -> None:
+    if head_batch_multiplier < 1:
+        raise UserError(f"adapter.head_batch_multiplier must be at least 1, not {head_batch_multiplier}.")
+    if not eos_loss_weight >= 0:
+        raise UserError(f"adapter.eos_loss_weight must not be negative, but is {eos_loss_weight}.")
+    if conditioning_dropout is not None and not 0 <= conditioning_dropout < 1:
+        raise UserError(f"adapter.conditioning_dropout is a probability below 1, not {conditioning_dropout}.")
+
+
 def _objective_for_head(objective: Objective, tts: TTSModel) -> Objective:
-    """LSD needs two time conditions; a flow-matching head (one) trains by the objective's flow-matching term."""
+    """LSD needs two time conditions; a head with one trains by the objective's flow-matching term."""
     if tts.flow_lm.flow_type == "flow_matching" and isinstance(objective, FlowMatchingWithLSD):
         print("The head has one time condition: training by flow matching, without LSD.")
         return FlowMatching(objective.interpolant, objective.time_sampler, objective.weighting)

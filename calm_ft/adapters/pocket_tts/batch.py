@@ -1,7 +1,7 @@
 """Collation: examples of encoded utterances to a padded batch, with one frame past the longest end.
 
-That extra frame is what gives every row its EOS target; without it the longest row of a batch has none, and a batch
-of equal lengths none at all (facts: pitfall 7 of the official code).
+That extra frame is what gives every row its EOS target; without it the longest row of a batch has none, and a
+batch of equal lengths none at all (facts: pitfall 7 of the official code).
 """
 
 from dataclasses import dataclass, replace
@@ -14,8 +14,8 @@ from torch import Tensor
 class PocketTTSBatch:
     """One batch; masks are True where valid.
 
-    latents [B, T, C] raw codec latents, T = longest + 1; num_frames [B]; text_tokens [B, S]; text_mask [B, S];
-    prompt_latents [B, P, C] raw; prompt_mask [B, P].
+    latents [B, T, C] raw codec latents, T = longest + 1; num_frames [B]; text_tokens [B, S]; text_mask [B,
+    S]; prompt_latents [B, P, C] raw; prompt_mask [B, P].
     """
 
     latents: Tensor
@@ -75,7 +75,7 @@ def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
 
 
 def drop_conditioning(batch: PocketTTSBatch, probability: float, rng: torch.Generator) -> PocketTTSBatch:
-    """Remove whole text and voice segments, each independently with `probability` (classifier-free guidance)."""
+    """Remove whole text and voice segments, each by itself with `probability` (classifier-free guidance)."""
     keep = torch.rand(2, len(batch.utterance_ids), 1, generator=rng) >= probability
     keep = keep.to(batch.text_mask.device)
     return replace(batch, text_mask=batch.text_mask & keep[0], prompt_mask=batch.prompt_mask & keep[1])

@@ -1,7 +1,8 @@
 """An export: a folder that the stock package loads strictly and plays from any working directory.
 
-Upstream takes the paths in a yaml relative to the working directory, so an export holds absolute ones; `relocate`
-writes them anew after a move and `push_to_hub` as hf:// paths. Frozen tensors are written bit for bit as they are.
+Upstream takes the paths in a yaml relative to the working directory, so an export holds absolute ones;
+`relocate` writes them anew after a move and `push_to_hub` as hf:// paths. Frozen tensors are written bit for
+bit as they are.
 """
 
 import os
@@ -12,36 +13,66 @@ from pathlib import Path
 import safetensors.torch
 import yaml
 from huggingface_hub import HfApi
-from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.modules.stateful_module import ModelState
+from pocket_tts.utils.config import Config
 
-from calm_ft.adapters.pocket_tts.hub import fetch
+from calm_ft.adapters.pocket_tts.hub import fetch, is_remote, one_line
+from calm_ft.adapters.pocket_tts.loading import TOKENIZER_NAMES
 from calm_ft.adapters.pocket_tts.voice import save_voice
 from calm_ft.errors import UserError
 
 WEIGHTS, VOICE, CONFIG, CARD = "model.safetensors", "voice.safetensors", "config.yaml", "README.md"
+EXPORTED = {WEIGHTS, VOICE, CONFIG, CARD, *TOKENIZER_NAMES}
 
 
 def write_bundle(tts: TTSModel, directory: Path, voice: ModelState, base_model: str) -> None:
     """Write config.yaml, model.safetensors, tokenizer.*, voice.safetensors and README.md.
 
-    The folder appears under its name only when it is whole; an export that was there before is replaced by it.
-    Raises UserError where `directory` holds anything that is not an export.
+    The folder appears under its name only when it is whole; an export that was there before is replaced by
+    it.
+    Raises UserError where `directory` holds anything that is not an export, is the folder of the base model,
+    or cannot be written.
     """
-    directory = directory.absolute()
-    if directory.exists() and any(directory.iterdir()) and not (directory / CONFIG).is_file():
-        raise UserError(f"{directory} holds other files: choose an empty or new folder for the export.")
-    directory.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}.", dir=directory.parent))
+    directory = directory.resolve()
+    _check_target(directory, tts.config)
     try:
-        _write_files(tts, staging, directory, voice, base_model)
-        os.chmod(staging, 0o755)
-        if directory.exists():
-            shutil.rmtree(directory)
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
+            staging = Path(scratch) / "new"
+            staging.mkdir()
+            _write_files(tts, staging, directory, voice, base_model)
+            _swap(staging, directory, Path(scratch) / "old")
+    except (OSError, safetensors.SafetensorError) as error:
+        raise UserError(
+            f"The export cannot be written to {directory} ({one_line(error)}): make room or choose another folder."
+        ) from error
+
+
+def _check_target(directory: Path, config: Config) -> None:
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{directory} is a file: choose an empty or new folder for the export.")
+    found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
+    others = [name for name in found if name not in EXPORTED]
+    if others or (found and CONFIG not in found):
+        raise UserError(
+            f"{directory} holds other files ({(others or found)[0]}): choose an empty or new folder for the export."
+        )
+    weights = (config.weights_path, config.flow_lm.weights_path, config.mimi.weights_path)
+    if any(path and not is_remote(path) and Path(path).resolve().parent == directory for path in weights):
+        raise UserError(f"{directory} holds the base model of this one: choose another folder for the export.")
+
+
+def _swap(staging: Path, directory: Path, old: Path) -> None:
+    """Put the new folder in the place of the old one, and the old one back if that fails."""
+    if directory.exists():
+        os.replace(directory, old)
+    try:
         os.replace(staging, directory)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+    except BaseException:
+        if old.exists():
+            os.replace(old, directory)
+        raise
 
 
 def _write_files(tts: TTSModel, staging: Path, directory: Path, voice: ModelState, base_model: str) -> None:
@@ -61,19 +92,25 @@ def _write_files(tts: TTSModel, staging: Path, directory: Path, voice: ModelStat
 def _write_config(folder: Path, config: dict, prefix: str, tokenizer_name: str) -> None:
     config["weights_path"] = f"{prefix}/{WEIGHTS}"
     config["flow_lm"]["lookup_table"]["tokenizer_path"] = f"{prefix}/{tokenizer_name}"
-    temporary = folder / f".{CONFIG}.tmp"
-    temporary.write_text(yaml.safe_dump(config, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    os.replace(temporary, folder / CONFIG)
+    _replace_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def _replace_text(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def relocate(directory: Path) -> None:
-    """Point an export's config at the place where the folder now lies.
+    """Point an export's config and card at the place where the folder now lies.
 
-    Raises UserError where the folder is not an export or a file of it is missing.
+    Raises UserError where the folder is not an export, a file of it is missing, or it cannot be written.
     """
-    directory = directory.absolute()
-    config, tokenizer_name = _read_export(directory)
-    _write_config(directory, config, str(directory), tokenizer_name)
+    directory = directory.resolve()
+    try:
+        _point_to(directory, str(directory))
+    except OSError as error:
+        raise UserError(f"{directory} cannot be written ({one_line(error)}): check its permissions.") from error
 
 
 def push_to_hub(directory: Path, repo: str) -> str:
@@ -81,54 +118,72 @@ def push_to_hub(directory: Path, repo: str) -> str:
 
     The local export keeps its own paths. Raises UserError without a login or a connection.
     """
-    directory = directory.absolute()
     with tempfile.TemporaryDirectory() as scratch:
         staging = stage_for_hub(directory, repo, Path(scratch) / "export")
         try:
             api = HfApi()
             api.create_repo(repo, exist_ok=True, private=True)
             api.upload_folder(repo_id=repo, folder_path=str(staging))
-        except (HfHubHTTPError, LocalTokenNotFoundError, OSError, ValueError) as error:
+        except Exception as error:  # the hub's HTTP client, and its errors, change between versions
             raise UserError(
-                f"The export could not be pushed to {repo} ({' '.join(str(error).split())[:160]}): log in with "
-                "`hf auth login`, check the name user/repo and the connection; the local export is untouched."
+                f"The export could not be pushed to {repo} ({one_line(error)}): log in with `hf auth "
+                "login`, check the "
+                "name user/repo and the connection; the local export is untouched."
             ) from error
     return f"hf://{repo}/{CONFIG}"
 
 
 def stage_for_hub(directory: Path, repo: str, staging: Path) -> Path:
-    """A copy of an export with hf:// paths in its config and card."""
+    """A copy of an export with hf:// paths in its config and card.
+
+    Raises UserError for a name that is not user/repo and a folder that is not an export.
+    """
     if repo.count("/") != 1 or not all(repo.split("/")):
         raise UserError(f"--hub takes user/repo, not {repo!r}.")
-    config, tokenizer_name = _read_export(directory)
+    _read_export(directory)
     shutil.copytree(directory, staging)
-    _write_config(staging, config, f"hf://{repo}", tokenizer_name)
-    card = (staging / CARD).read_text(encoding="utf-8")
-    (staging / CARD).write_text(card.replace(str(directory), f"hf://{repo}"), encoding="utf-8")
+    _point_to(staging, f"hf://{repo}")
     return staging
 
 
+def _point_to(folder: Path, prefix: str) -> None:
+    """Write another prefix for the old one into an export's config and card."""
+    config, tokenizer_name = _read_export(folder)
+    old_prefix = config["weights_path"].removesuffix(f"/{WEIGHTS}")
+    if (folder / CARD).is_file():
+        card = (folder / CARD).read_text(encoding="utf-8")
+        _replace_text(folder / CARD, card.replace(f'"{old_prefix}/', f'"{prefix}/'))
+    _write_config(folder, config, prefix, tokenizer_name)
+
+
 def _read_export(directory: Path) -> tuple[dict, str]:
-    tokenizers = [name for name in ("tokenizer.json", "tokenizer.model") if (directory / name).is_file()]
+    tokenizers = [name for name in TOKENIZER_NAMES if (directory / name).is_file()]
     missing = [name for name in (CONFIG, WEIGHTS) if not (directory / name).is_file()]
     if missing or not tokenizers:
-        raise UserError(f"{directory} is not an export: {', '.join(missing) or 'the tokenizer'} is missing; export the run again.")
-    return yaml.safe_load((directory / CONFIG).read_text(encoding="utf-8")), tokenizers[0]
+        what = ", ".join(missing) or "the tokenizer"
+        raise UserError(f"{directory} is not an export ({what} is missing): export the run again.")
+    try:
+        config = yaml.safe_load((directory / CONFIG).read_text(encoding="utf-8"))
+        return Config(**config).model_dump(mode="json"), tokenizers[0]
+    except (yaml.YAMLError, TypeError, ValueError) as error:
+        raise UserError(f"{directory / CONFIG} is damaged ({one_line(error)}): export the run again.") from error
 
 
 def _card(directory: Path, base_model: str) -> str:
+    base = base_model if is_remote(base_model) else Path(base_model).name  # nobody else has this machine's folders
     return f"""# A fine-tuned Pocket TTS voice
 
-Base model: {base_model}. Made with calm_ft. Plays with the stock `pocket-tts` package:
+Base model: {base}. Made with calm_ft. Plays with the stock `pocket-tts` package:
 
 ```sh
-pocket-tts generate --config {directory}/{CONFIG} --voice {directory}/{VOICE} --text "Hello there." --output-path hello.wav
+pocket-tts generate --config "{directory}/{CONFIG}" --voice "{directory}/{VOICE}" \\
+    --text "Hello there." --output-path hello.wav
 ```
 
 - `{WEIGHTS}`: the whole model; every tensor that was not trained is that of the base, bit for bit.
 - `{VOICE}`: the tuned voice as a prompt state, made with these weights; a wav file works in its place.
-- Paths in `{CONFIG}` are absolute, because the package takes relative ones from the working directory; after moving the
-  folder run `python scripts/export.py FOLDER --relocate`.
+- Paths in `{CONFIG}` are absolute, because the package takes relative ones from the working directory; after
+  moving the folder run `python scripts/export.py FOLDER --relocate`.
 
 Speak only in voices whose owners agreed to it. The base model's licence applies to these weights.
 """

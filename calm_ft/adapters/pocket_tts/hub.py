@@ -1,7 +1,8 @@
 """Files of a model, local or on the Hugging Face hub; every way to fail is one sentence with the way out.
 
 Upstream falls back silently to a bundle without voice cloning when the gated one cannot be read
-(pocket_tts/models/tts_model.py, `_from_pydantic_config_with_weights`). Its Mimi encoder is all zeros, so encoding
+(pocket_tts/models/tts_model.py, `_from_pydantic_config_with_weights`). Its Mimi encoder is all zeros, so
+encoding
 recordings with it gives rubbish: here the gated file is asked for first, and its absence is said.
 """
 
@@ -30,6 +31,11 @@ def is_remote(path: str) -> bool:
     return path.startswith(("hf://", "http://", "https://"))
 
 
+def one_line(error: BaseException, max_characters: int = 200) -> str:
+    """A library's message without its line breaks, cut to a length that fits into a sentence."""
+    return " ".join(str(error).split())[:max_characters].rstrip(".")
+
+
 def fetch(path: str) -> Path:
     """The local file for a local, hf:// or https:// path.
 
@@ -47,7 +53,8 @@ def fetch(path: str) -> Path:
     except GatedRepoError as error:
         repo = "/".join(path.removeprefix("hf://").split("/")[:2])
         raise UserError(
-            f"The weights at {path} are gated: accept the terms at https://huggingface.co/{repo}, then log in with "
+            f"The weights at {path} are gated: accept the terms at https://huggingface.co/{repo}, then log "
+            "in with "
             "`hf auth login` (or set HF_TOKEN) and start again."
         ) from error
     except LocalEntryNotFoundError as error:
@@ -56,10 +63,11 @@ def fetch(path: str) -> Path:
             f"{LOCAL_WAY_OUT}."
         ) from error
     except (EntryNotFoundError, RepositoryNotFoundError, RevisionNotFoundError) as error:
+        raise UserError(f"The hub has no {path} (or it is private to another login): check the name.") from error
+    except Exception as error:  # whatever else: the hub's HTTP client, and its errors, change between versions
         raise UserError(
-            f"The hub has no {path} (or it is private to your login): check the name in adapter.model."
+            f"{path} could not be downloaded ({one_line(error)}): check the path and the connection, or "
+            f"{LOCAL_WAY_OUT}."
         ) from error
-    except OSError as error:
-        raise UserError(f"{path} could not be downloaded ({error}): check the connection, or {LOCAL_WAY_OUT}.") from error
     finally:
         hub_logger.setLevel(level)

@@ -1,8 +1,9 @@
-"""Where a voice prompt ends: at a random length, on a quiet frame; or at a word boundary of the utterance itself.
+"""Where a voice prompt ends: at a random length, on a quiet frame; or at a word boundary of the utterance
+itself.
 
-Stock generation ends every prompt on a pause (pocket_tts/data/audio_utils.py, `end_on_pause`): a prompt that stops on
-speech makes the model continue that utterance. Training prompts therefore end on the quietest frame near the length
-that was drawn.
+Stock generation ends every prompt on a pause (pocket_tts/data/audio_utils.py, `end_on_pause`): a prompt that
+stops on speech makes the model continue that utterance. Training prompts therefore end on the quietest frame
+near the length that was drawn.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from calm_ft.data.utterance import Utterance
+from calm_ft.errors import UserError
 
 SPEECH_FLOOR_DB = 35.0
 SEARCH_FRAMES = 4
@@ -22,6 +24,13 @@ class PromptLength:
 
     min_sec: float = 1.0
     max_sec: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Raises UserError for an empty range."""
+        if not 0 <= self.min_sec <= self.max_sec or self.max_sec == 0:
+            raise UserError(
+                f"adapter.prompt takes lengths with 0 <= min_sec <= max_sec, not {self.min_sec} to {self.max_sec}."
+            )
 
 
 def cut_on_pause(energy_db: Tensor, length: PromptLength, frame_rate_hz: float, rng: torch.Generator) -> int:
@@ -47,8 +56,8 @@ def cut_at_word(
 ) -> tuple[int, str] | None:
     """(frames of the utterance's own beginning, text that remains), or None where no boundary is usable.
 
-    The boundary is the middle of the gap between two words. The remaining text keeps the transcript's punctuation
-    where transcript and word list agree in number of words.
+    The boundary is the middle of the gap between two words. The remaining text keeps the transcript's
+    punctuation where transcript and word list agree in number of words.
     """
     words = utterance.words or ()
     written = utterance.text.split()
@@ -57,8 +66,14 @@ def cut_at_word(
     for index in range(1, len(words)):
         boundary_sec = (words[index - 1].end_sec + words[index].start_sec) / 2
         frame = round(boundary_sec * frame_rate_hz)
-        if length.min_sec <= boundary_sec <= length.max_sec and 0 < frame < num_frames:
-            cuts.append((frame, " ".join(spoken[index:])))
+        remaining = " ".join(spoken[index:])
+        if length.min_sec <= boundary_sec <= length.max_sec and 0 < frame < num_frames and _says_something(remaining):
+            cuts.append((frame, remaining))
     if not cuts:
         return None
     return cuts[int(torch.randint(len(cuts), (1,), generator=rng))]
+
+
+def _says_something(text: str) -> bool:
+    """False for what is left of a text when only punctuation is."""
+    return any(character.isalnum() for character in text)

@@ -2,11 +2,11 @@
 
     [bos_before_voice?] [voice latents @ speaker_proj] [text embedding] [bos_emb] [latent 0] ... [latent n-1]
 
-The output at `bos_emb` conditions the heads for frame 0, the output at latent n-1 those for frame n, the first one
-past the end, whose EOS target is 1. Source: pocket_tts/models/tts_model.py (`get_state_for_audio_prompt` feeds the
-voice, `_generate` the text, `_autoregressive_generation` the latents); facts: row 8 of the official layout.
-Voice latents enter raw, target latents normalised. Rows are right-padded: attention is causal, so padding after the
-audio reaches no valid position.
+The output at `bos_emb` conditions the heads for frame 0, the output at latent n-1 those for frame n, the
+first one past the end, whose EOS target is 1. Source: pocket_tts/models/tts_model.py
+(`get_state_for_audio_prompt` feeds the voice, `_generate` the text, `_autoregressive_generation` the
+latents); facts: row 8 of the official layout. Voice latents enter raw, target latents normalised. Rows are
+right-padded: attention is causal, so padding after the audio reaches no valid position.
 """
 
 import torch

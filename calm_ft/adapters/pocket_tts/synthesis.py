@@ -1,8 +1,8 @@
 """Generation as stock does it, with the noise as an argument.
 
-Stock draws its noise inside the model (and draws, and discards, some while prompting), so that nothing outside can
-repeat it. Here the loop takes a noise source; given stock's draws it gives stock's latents. Source:
-pocket_tts/models/tts_model.py (`_autoregressive_generation`, `_decode_audio_worker`).
+Stock draws its noise inside the model (and draws, and discards, some while prompting), so that nothing
+outside can repeat it. Here the loop takes a noise source; given stock's draws it gives stock's latents.
+Source: pocket_tts/models/tts_model.py (`_autoregressive_generation`, `_decode_audio_worker`).
 """
 
 import math
@@ -16,6 +16,7 @@ from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.modules.stateful_module import ModelState, increment_steps, init_states
 from torch import Tensor
 
+from calm_ft.adapters.base import Synthesis
 from calm_ft.adapters.pocket_tts.voice import num_positions, with_capacity
 from calm_ft.flow.sampling import guide, sample_euler, sample_flow_map
 
@@ -43,6 +44,26 @@ class GeneratedLatents:
 
     latents: Tensor
     ended: bool
+
+
+def speak(
+    tts: TTSModel,
+    voice: ModelState,
+    chunks: list[tuple[list[int], int]],
+    rng: torch.Generator,
+    settings: GenerationSettings,
+) -> Synthesis:
+    """Chunks of (token ids, frames after the EOS), one after the other, with noise from `rng`."""
+
+    def noise() -> Tensor:
+        return torch.randn(1, tts.flow_lm.ldim, generator=rng)
+
+    pieces, ended = [], True
+    for tokens, frames_after_eos in chunks:
+        generated = generate_latents(tts, voice, tokens, frames_after_eos, noise, settings)
+        pieces.append(decode_audio(tts, generated.latents))
+        ended = ended and generated.ended
+    return Synthesis(torch.cat(pieces), tts.sample_rate, ended)
 
 
 @torch.no_grad()
@@ -112,7 +133,7 @@ def _null_voice(flow_lm: FlowLMModel) -> ModelState:
 
 @torch.no_grad()
 def decode_audio(tts: TTSModel, latents: Tensor) -> Tensor:
-    """Audio [samples] of normalised latents [T, C], faded in over 5 ms as stock does against a start click."""
+    """Audio [samples] of normalised latents [T, C], faded in over 5 ms as in stock, against a start click."""
     raw = latents[None] * tts.flow_lm.emb_std + tts.flow_lm.emb_mean
     steps_per_latent = int(tts.mimi.encoder_frame_rate / tts.mimi.frame_rate)
     state = init_states(tts.mimi, batch_size=1, sequence_length=len(latents) * steps_per_latent)

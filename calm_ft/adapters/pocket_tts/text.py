@@ -1,7 +1,7 @@
 """Text as stock generation consumes it: prepared by upstream's own function, then tokenized.
 
-Source: pocket_tts/models/text_chunking.py (`prepare_text_prompt`, `split_into_best_sentences`). Stock splits at 50
-tokens before generating; that is a chunk size for generation, not a limit of training.
+Source: pocket_tts/models/text_chunking.py (`prepare_text_prompt`, `split_into_best_sentences`). Stock splits
+at 50 tokens before generating; that is a chunk size for generation, not a limit of training.
 """
 
 from pocket_tts.models.text_chunking import prepare_text_prompt, split_into_best_sentences
@@ -31,18 +31,25 @@ class TextFrontend:
         try:
             return prepare_text_prompt(text, *self._options)[0]
         except ValueError as error:
-            raise UserError(f"The text {text!r} is empty after upstream's text preparation: write some words.") from error
+            raise UserError(
+                f"The text {text!r} is empty after upstream's text preparation: write some words."
+            ) from error
 
     def tokens(self, text: str) -> list[int]:
-        """Token ids of the prepared text."""
-        return self._tokenizer.encode(self.prepare(text))
+        """Token ids of the prepared text. Raises UserError where none is left of it."""
+        tokens = self._tokenizer.encode(self.prepare(text))
+        if not tokens:
+            raise UserError(f"Nothing of the text {text!r} is known to the model's tokenizer: write some words.")
+        return tokens
 
     def chunks(self, text: str) -> list[tuple[list[int], int]]:
-        """(token ids, frames to generate after the EOS) for each chunk that stock would generate by itself."""
-        prepared = self.prepare(text)
-        pieces = split_into_best_sentences(
-            self._tokenizer, prepared, MAX_TOKENS_PER_CHUNK, self._options[0], *self._options[1:]
-        )
+        """(token ids, frames to generate after the EOS) for each chunk that stock would generate by itself.
+
+        Raises UserError where nothing of the text reaches the model.
+        """
+        self.tokens(text)
+        pad, *options = self._options
+        pieces = split_into_best_sentences(self._tokenizer, text, MAX_TOKENS_PER_CHUNK, pad, *options)
         chunks = []
         for piece in pieces:
             chunk, guess = prepare_text_prompt(piece, *self._options)

@@ -1,7 +1,7 @@
 """Voices: the backbone's key/value state after a voice prompt, made with the weights as they now are.
 
-A saved state (voice.safetensors) is the output of the weights that made it: a state of the base model does not fit
-a tuned backbone, hence the export makes its own. Source: pocket_tts/models/tts_model.py
+A saved state (voice.safetensors) is the output of the weights that made it: a state of the base model does
+not fit a tuned backbone, hence the export makes its own. Source: pocket_tts/models/tts_model.py
 (`get_state_for_audio_prompt`), pocket_tts/models/model_state.py.
 """
 
@@ -15,7 +15,7 @@ from pocket_tts.utils.utils import _ORIGINS_OF_PREDEFINED_VOICES as PREDEFINED_V
 from safetensors import SafetensorError
 from torch import Tensor
 
-from calm_ft.adapters.pocket_tts.hub import fetch
+from calm_ft.adapters.pocket_tts.hub import fetch, is_remote, one_line
 from calm_ft.data.audio import UnusableClip, load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
@@ -36,9 +36,11 @@ def load_voice(tts: TTSModel, source: str | Path) -> ModelState:
                 f"The upstream voice {source!r} is a state of released weights and cannot be used here "
                 "(other weights, or the hub is out of reach): pass a recording of the voice as an audio file."
             ) from error
-    path = fetch(str(source)) if "://" in str(source) else Path(source)
+    path = fetch(str(source)) if is_remote(str(source)) else Path(source)
     if not path.is_file():
-        raise UserError(f"There is no voice {source}: pass an audio file, a voice.safetensors, or an upstream voice's name.")
+        raise UserError(
+            f"There is no voice {source}: pass an audio file, a voice.safetensors, or an upstream voice's name."
+        )
     if path.suffix == ".safetensors":
         return _load_state(tts, path)
     try:
@@ -56,25 +58,30 @@ def voice_from_audio(tts: TTSModel, samples: Tensor) -> ModelState:
 
 def save_voice(state: ModelState, path: Path) -> None:
     """Write a voice state that stock `--voice FILE.safetensors` reads."""
-    export_model_state({name: {k: t.contiguous() for k, t in part.items()} for name, part in state.items()}, path)
+    export_model_state({name: {k: t.cpu().contiguous() for k, t in part.items()} for name, part in state.items()}, path)
 
 
 def _load_state(tts: TTSModel, path: Path) -> ModelState:
     try:
         state = tts.get_state_for_audio_prompt(path)
-    except (SafetensorError, ValueError) as error:
-        raise UserError(f"{path} is not a saved voice state ({error}): export the voice again.") from error
+    except (SafetensorError, ValueError, OSError) as error:
+        raise UserError(
+            f"{path} is not a saved voice state ({one_line(error)}): export the voice again, or pass a recording."
+        ) from error
     expected = init_states(tts.flow_lm, batch_size=1, sequence_length=1)
     fits = expected.keys() == state.keys() and all(
-        state[name]["cache"].shape[3:] == part["cache"].shape[3:] for name, part in expected.items()
+        {"cache", "offset"} <= state[name].keys() and state[name]["cache"].shape[3:] == part["cache"].shape[3:]
+        for name, part in expected.items()
     )
     if not fits:
-        raise UserError(f"The voice state {path} was made with another architecture: pass a recording of the voice instead.")
+        raise UserError(
+            f"The voice state {path} was made with another architecture: pass a recording of the voice instead."
+        )
     return state
 
 
 def with_capacity(state: ModelState, num_positions: int) -> ModelState:
-    """A copy of a state whose caches have room for `num_positions` entries; unused ones are NaN, as upstream's."""
+    """A copy of a state with room for `num_positions` entries; unused ones are NaN, as upstream's."""
     grown: ModelState = {}
     for name, part in state.items():
         cache = part["cache"]

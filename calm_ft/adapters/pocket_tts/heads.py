@@ -1,0 +1,44 @@
+"""What follows the backbone: EOS loss and validation residuals of one batch's outputs."""
+
+from dataclasses import dataclass
+
+import torch
+from pocket_tts.models.flow_lm import FlowLMModel
+from torch import Tensor
+from torch.nn import functional as F
+
+from calm_ft.adapters.base import RowResiduals
+from calm_ft.adapters.pocket_tts.batch import PocketTTSBatch
+from calm_ft.flow.validation import validation_residuals
+from calm_ft.randomness import derive_seed, make_rng
+
+
+@dataclass
+class Hidden:
+    """What the heads consume: z [B, T, D], targets x1 [B, T, C] (normalised), and the batch's masks."""
+
+    z: Tensor
+    x1: Tensor
+    batch: PocketTTSBatch
+
+
+def eos_losses(flow_lm: FlowLMModel, hidden: Hidden) -> Tensor:
+    """Binary cross-entropy of the EOS head at every position [B, T]; only those of `eos_mask` count."""
+    logits = flow_lm.out_eos(hidden.z).squeeze(-1).float()
+    target = hidden.batch.eos_target.to(logits)
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+
+@torch.no_grad()
+def row_residuals(flow_lm: FlowLMModel, hidden: Hidden, seed: int) -> RowResiduals:
+    """Unweighted residuals of each row, with noise and times from (seed, its utterance's id)."""
+    batch, eos = hidden.batch, eos_losses(flow_lm, hidden)
+    collected: dict[str, list[Tensor]] = {}
+    for index, utterance_id in enumerate(batch.utterance_ids):
+        rng = make_rng(derive_seed(seed, utterance_id), "validation")
+        valid = batch.frame_mask[index]
+        z, x1 = hidden.z[index, valid].float(), hidden.x1[index, valid].float()
+        for name, values in validation_residuals(flow_lm.flow_net, z, x1, rng).items():
+            collected.setdefault(name, []).append(values.mean())
+        collected.setdefault("eos", []).append(eos[index, batch.eos_mask[index]].mean())
+    return RowResiduals({name: torch.stack(values) for name, values in collected.items()}, batch.num_frames)

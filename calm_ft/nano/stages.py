@@ -1,0 +1,166 @@
+"""The build's stages over one working folder. Each stage keeps what an earlier call finished and says what
+it needs.
+
+corpus -> codec -> decoder -> tokenizer -> bundle (codec only) -> flow_lm (this project's own trainer) -> bundle
+(final) -> assets
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from pocket_tts.models.mimi import MimiModel
+
+from calm_ft.errors import UserError
+from calm_ft.nano.bundle import codec_only_state, read_state, write_bundle
+from calm_ft.nano.codec_data import load_codec_corpus
+from calm_ft.nano.codec_evaluation import codec_mcd
+from calm_ft.nano.codec_training import ENCODER_PARTS, CodecRecipe, CodecTrainer, load_averaged_codec
+from calm_ft.nano.corpus import codec_lines, flow_lm_lines, write_corpus
+from calm_ft.nano.files import read_json_lines, write_text
+from calm_ft.nano.sentences import make_sentences
+from calm_ft.nano.tokenizer import train_tokenizer
+from calm_ft.nano.voices import DEMO_VOICE, ZERO_SHOT_VOICES
+
+_NUM_CODEC_TEST_SENTENCES = 8
+_TRAIN_SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+
+
+@dataclass(frozen=True)
+class BuildFolder:
+    """Where each stage keeps its results."""
+
+    root: Path
+
+    @property
+    def codec_manifest(self) -> Path:
+        return self.root / "corpus" / "codec" / "manifest.jsonl"
+
+    @property
+    def flow_lm_manifest(self) -> Path:
+        return self.root / "corpus" / "flow_lm" / "manifest.jsonl"
+
+    @property
+    def codec_checkpoint(self) -> Path:
+        return self.root / "codec.pt"
+
+    @property
+    def decoder_checkpoint(self) -> Path:
+        return self.root / "decoder.pt"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.root / "tokenizer.model"
+
+    @property
+    def codec_bundle(self) -> Path:
+        return self.root / "codec_bundle"
+
+    @property
+    def flow_lm_run(self) -> Path:
+        return self.root / "flow_lm_run"
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "bundle"
+
+
+def build_corpus(folder: BuildFolder, seed: int) -> None:
+    """Record both corpora.
+
+    Raises UserError where the folder was begun with another seed, as its recordings say other sentences.
+    """
+    seed_file = folder.root / "seed.txt"
+    if seed_file.is_file() and seed_file.read_text(encoding="utf-8") != str(seed):
+        raise UserError(
+            f"{folder.root} was begun with another seed: choose another --output-dir, or the seed in {seed_file}."
+        )
+    write_text(seed_file, str(seed))
+    write_corpus(folder.codec_manifest.parent, codec_lines(seed))
+    write_corpus(folder.flow_lm_manifest.parent, flow_lm_lines(seed))
+
+
+def build_codec(folder: BuildFolder, recipe: CodecRecipe) -> None:
+    """Train the codec, or go on from its checkpoint."""
+    for manifest in (folder.codec_manifest, folder.flow_lm_manifest):
+        _require(manifest, "corpus")
+    torch.set_num_threads(1)
+    corpus = load_codec_corpus(folder.codec_manifest, folder.flow_lm_manifest)
+    _report_codec(CodecTrainer(corpus, recipe, folder.codec_checkpoint).run(), recipe.seed)
+
+
+def refine_decoder(folder: BuildFolder, recipe: CodecRecipe) -> None:
+    """Train the codec's decoder on, from the codec stage's average; the latents stay as they are."""
+    _require(folder.codec_checkpoint, "codec")
+    torch.set_num_threads(1)
+    corpus = load_codec_corpus(folder.codec_manifest, folder.flow_lm_manifest)
+    start = load_averaged_codec(folder.codec_checkpoint)
+    recipe = replace(recipe, frozen=ENCODER_PARTS)
+    _report_codec(CodecTrainer(corpus, recipe, folder.decoder_checkpoint, start).run(), recipe.seed)
+
+
+def _report_codec(codec: MimiModel, seed: int) -> None:
+    texts = make_sentences(_NUM_CODEC_TEST_SENTENCES, seed=seed, stream="codec_test")
+    for voice in (DEMO_VOICE, *ZERO_SHOT_VOICES):
+        print(
+            f"codec MCD on the held-out voice {voice.name}: {codec_mcd(codec, voice, texts):.2f} dB",
+            flush=True,
+        )
+
+
+def build_tokenizer(folder: BuildFolder) -> None:
+    """Train the tokenizer on the FlowLM corpus's texts."""
+    _require(folder.flow_lm_manifest, "corpus")
+    train_tokenizer((row["text"] for row in read_json_lines(folder.flow_lm_manifest)), folder.tokenizer)
+
+
+def build_codec_bundle(folder: BuildFolder, seed: int) -> Path:
+    """Codec, tokenizer and a fresh FlowLM: the bundle that the FlowLM's training starts from."""
+    _require(folder.codec_checkpoint, "codec")
+    _require(folder.tokenizer, "tokenizer")
+    codec = load_averaged_codec(folder.codec_checkpoint)
+    return write_bundle(folder.codec_bundle, codec_only_state(codec, folder.tokenizer, seed=seed), folder.tokenizer)
+
+
+def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
+    """Train the FlowLM with scripts/train.py, whose first phase caches latents; resumes a run."""
+    if not (folder.codec_bundle / "config.yaml").is_file():
+        build_codec_bundle(folder, seed)
+    command = [
+        sys.executable,
+        str(_TRAIN_SCRIPT),
+        "experiment=scratch",
+        f"adapter.model={folder.codec_bundle.absolute() / 'config.yaml'}",
+        f"data.path={folder.flow_lm_manifest.absolute()}",
+        f"output_dir={folder.flow_lm_run.absolute()}",
+        f"seed={seed}",
+        *(["resume=true"] if (folder.flow_lm_run / "run.json").is_file() else []),
+        *overrides,
+    ]
+    finished = subprocess.run(command, check=False)
+    if finished.returncode:
+        raise UserError(
+            f"The FlowLM's training ended with exit code {finished.returncode}; its own message stands above."
+        )
+
+
+def build_bundle(folder: BuildFolder, seed: int) -> Path:
+    """The final bundle from the FlowLM run's export, with the refined decoder if there is one.
+
+    Without a run, the codec-only bundle.
+    """
+    export = folder.flow_lm_run / "export"
+    if not export.is_dir():
+        return build_codec_bundle(folder, seed)
+    state = read_state(export)
+    if folder.decoder_checkpoint.is_file():
+        refined = load_averaged_codec(folder.decoder_checkpoint).state_dict()
+        state |= {f"mimi.{name}": tensor for name, tensor in refined.items()}
+    return write_bundle(folder.bundle, state, folder.tokenizer)
+
+
+def _require(path: Path, stage: str) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `scripts/build_nano.py --stage {stage}` first.")

@@ -1,0 +1,129 @@
+"""Where prompts end, frame by frame and word by word."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from calm_ft.adapters.pocket_tts.prompt_cut import SEARCH_FRAMES, PromptLength, cut_at_word, cut_on_pause
+from calm_ft.data.dataset import Example
+from calm_ft.data.utterance import Utterance, WordTime
+from calm_ft.errors import UserError
+from calm_ft.randomness import make_rng
+
+RATE_HZ = 12.5
+LENGTH = PromptLength(1.0, 4.0)
+
+
+def cuts(energy_db: torch.Tensor, length: PromptLength = LENGTH, num_draws: int = 200) -> set[int]:
+    return {cut_on_pause(energy_db, length, RATE_HZ, make_rng(seed, "cut")) for seed in range(num_draws)}
+
+
+def test_cuts_are_in_range_and_on_the_quietest_frame_near_them():
+    energy_db = -20 + 5 * torch.randn(80, generator=make_rng(0, "energy"))
+    found = cuts(energy_db)
+    assert min(found) >= 12
+    assert max(found) <= 50
+    assert len(found) > 5
+    for cut in found:
+        # Within reach of some drawn length, no frame is quieter than the one that the prompt ends on.
+        windows = [range(max(12, d - SEARCH_FRAMES), min(50, d + SEARCH_FRAMES) + 1) for d in range(12, 51)]
+        assert any(cut == min(window, key=lambda count: energy_db[count - 1].item()) for window in windows)
+
+
+def test_a_single_pause_in_reach_of_every_length_is_always_chosen():
+    energy_db = torch.full((40,), -20.0)
+    energy_db[15] = -60.0
+    assert cuts(energy_db, PromptLength(16 / RATE_HZ, 16 / RATE_HZ)) == {16}
+    assert cuts(energy_db, PromptLength(13 / RATE_HZ, 19 / RATE_HZ)) == {16}
+
+
+def test_no_prompt_goes_past_one_quiet_frame_after_the_last_loud_one():
+    energy_db = torch.full((60,), -80.0)
+    energy_db[:20] = -20 + torch.randn(20, generator=make_rng(1, "energy"))
+    found = cuts(energy_db)
+    assert max(found) == 21
+    assert cuts(energy_db, PromptLength(3.0, 4.0)) == {21}  # shorter than asked for rather than into the silence
+
+
+def test_digital_silence_and_single_frames_have_a_cut():
+    assert cuts(torch.full((1,), -120.0)) == {1}
+    assert cuts(torch.zeros(1)) == {1}
+    assert cuts(torch.full((30,), -120.0)) <= set(range(12, 31))
+    assert cuts(torch.zeros(2), PromptLength(0.0, 0.01)) == {1}
+
+
+@pytest.mark.parametrize("lengths", [(2.0, 1.0), (-1.0, 1.0), (0.0, 0.0), (1.0, float("nan"))])
+def test_a_range_without_lengths_is_refused(lengths):
+    with pytest.raises(UserError, match=r"adapter\.prompt"):
+        PromptLength(*lengths)
+
+
+def spoken(text: str, words: list[str]) -> Utterance:
+    """Word k lasts from k to k + 0.6 seconds."""
+    times = tuple(WordTime(word, k, k + 0.6) for k, word in enumerate(words))
+    return Utterance("id", Path("id.wav"), text, words=times)
+
+
+def all_word_cuts(utterance: Utterance, num_frames: int, length: PromptLength = LENGTH) -> set[tuple[int, str]]:
+    found = {cut_at_word(utterance, num_frames, length, RATE_HZ, make_rng(s, "cut")) for s in range(60)}
+    return {cut for cut in found if cut is not None}
+
+
+def test_a_word_cut_lies_between_two_words_and_keeps_the_rest_as_written():
+    utterance = spoken('Well, "stop" now; or run!', ["well", "stop", "now", "or", "run"])
+    # Boundaries at 0.8, 1.8, 2.8 and 3.8 s, of which the first is shorter than a prompt may be.
+    expected = {(22, "now; or run!"), (35, "or run!"), (48, "run!")}
+    assert {(round(b * RATE_HZ), rest) for b, rest in [(1.8, "now; or run!"), (2.8, "or run!"), (3.8, "run!")]} == (
+        expected
+    )
+    assert all_word_cuts(utterance, 60) == expected
+    assert all_word_cuts(utterance, 40) == {(22, "now; or run!"), (35, "or run!")}
+
+
+def test_where_text_and_words_differ_in_number_the_spoken_words_remain():
+    utterance = spoken("It is 25 now.", ["it", "is", "twenty", "five", "now"])
+    assert all_word_cuts(utterance, 60, PromptLength(2.0, 3.0)) == {(35, "five now")}
+
+
+def test_without_a_usable_boundary_there_is_no_word_cut():
+    assert all_word_cuts(spoken("One", ["one"]), 60) == set()
+    assert all_word_cuts(Utterance("id", Path("id.wav"), "No times here."), 60) == set()
+    assert all_word_cuts(spoken("One two -", ["one", "two", "-"]), 60) == set()  # only a dash would be left
+
+
+@pytest.fixture
+def word_timed(nano_adapter, make_encoded):
+    rng = make_rng(0, "latents")
+    latents = torch.randn(60, nano_adapter.flow_lm.ldim, generator=rng)
+    energy_db = -20 + 5 * torch.randn(60, generator=rng)
+    words = spoken("", ["well", "stop", "now", "or", "run"]).words
+    return make_encoded("clip", {"latents": latents, "energy_db": energy_db}, "Well, stop now; or run!", words=words)
+
+
+def test_an_utterances_own_beginning_and_the_rest_are_the_whole_utterance(nano_adapter, word_timed):
+    batch = nano_adapter.collate([Example(word_timed, word_timed, seed=3)])
+    num_prompt_frames = int(batch.prompt_mask.sum())
+    joined = torch.cat([batch.prompt_latents[0, :num_prompt_frames], batch.latents[0, : batch.num_frames[0]]])
+    assert torch.equal(joined, word_timed.features()["latents"])
+    tokens = batch.text_tokens[0, batch.text_mask[0]].tolist()
+    rest = {22: "now; or run!", 35: "or run!", 48: "run!"}[num_prompt_frames]
+    assert tokens == nano_adapter.text.tokens(rest)
+
+
+def test_the_prompt_is_a_function_of_the_examples_seed(nano_adapter, make_example):
+    def prompt(seed: int) -> torch.Tensor:
+        example = make_example(nano_adapter, "row", 20, "Some words.", num_prompt_frames=90, seed=seed)
+        return nano_adapter.collate([example]).prompt_latents
+
+    assert torch.equal(prompt(5), prompt(5))
+    assert len({prompt(seed).shape[1] for seed in range(8)}) > 2
+
+
+def test_a_prompt_from_another_clip_is_its_beginning_and_leaves_the_target_whole(nano_adapter, make_example):
+    example = make_example(nano_adapter, "row", 20, "Some words.", num_prompt_frames=40)
+    batch = nano_adapter.collate([example])
+    count = int(batch.prompt_mask.sum())
+    assert 12 <= count <= 40
+    assert torch.equal(batch.prompt_latents[0, :count], example.prompt.features()["latents"][:count])
+    assert torch.equal(batch.latents[0, :20], example.target.features()["latents"])

@@ -1,0 +1,60 @@
+"""The contract of `contract.py` on every adapter there is."""
+
+from pathlib import Path
+
+import pytest
+
+from calm_ft.adapters.pocket_tts.adapter import FreshPocketTTSAdapter, PocketTTSAdapter
+from calm_ft.finetuning.strategy import Full, HeadOnly
+from tests.adapters import contract
+from tests.adapters.contract import AdapterCase
+from tests.conftest import NANO, default_objective
+
+
+def pocket_tts(folder: Path = NANO) -> PocketTTSAdapter:
+    return PocketTTSAdapter(str(folder), default_objective(), head_batch_multiplier=2)
+
+
+def fresh_pocket_tts() -> FreshPocketTTSAdapter:
+    return FreshPocketTTSAdapter(0, model=str(NANO), objective=default_objective(), head_batch_multiplier=2)
+
+
+CASES = [
+    AdapterCase("pocket_tts", pocket_tts, pocket_tts, [HeadOnly(), Full()]),
+    AdapterCase("pocket_tts_fresh", fresh_pocket_tts, pocket_tts, [Full()]),
+]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+every_strategy = pytest.mark.parametrize(
+    ("case", "strategy"),
+    [pytest.param(c, s, id=f"{c.name}-{type(s).__name__}") for c in CASES for s in c.strategies],
+)
+
+
+@every_strategy
+def test_the_loss_falls_on_one_batch(case, strategy, tmp_path):
+    contract.check_loss_falls(case, strategy, tmp_path)
+
+
+@every_case
+def test_padding_order_and_batch_mates_do_not_change_a_rows_residuals(case, tmp_path):
+    contract.check_rows_are_independent(case, tmp_path)
+
+
+@every_case
+def test_every_draw_of_the_loss_comes_from_its_generator(case, tmp_path):
+    contract.check_draws_come_from_the_generator(case, tmp_path)
+
+
+@every_strategy
+def test_only_the_strategys_components_move(case, strategy, tmp_path):
+    contract.check_only_selected_components_move(case, strategy, tmp_path)
+
+
+@every_case
+def test_features_change_only_with_the_fingerprint(case, tmp_path):
+    contract.check_features_change_only_with_the_fingerprint(case, tmp_path)
+
+
+@every_strategy
+def test_an_export_reloads_with_the_same_residuals(case, strategy, tmp_path):
+    contract.check_an_export_reloads_with_the_same_residuals(case, strategy, tmp_path)
