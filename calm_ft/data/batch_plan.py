@@ -26,9 +26,7 @@ class BatchPlan:
     that is a batch alone. Raises `UserError` for limits below one.
     """
 
-    def __init__(
-        self, num_frames: Sequence[int], max_frames_per_batch: int, max_batch_size: int, seed: int
-    ) -> None:
+    def __init__(self, num_frames: Sequence[int], max_frames_per_batch: int, max_batch_size: int, seed: int) -> None:
         if max_frames_per_batch < 1 or max_batch_size < 1:
             raise UserError(
                 f"A batch of at most {max_frames_per_batch} frames and {max_batch_size} clips holds nothing; "

@@ -114,9 +114,7 @@ class FeatureCache:
         except FileNotFoundError:  # another process has just set it aside
             return
         except (SafetensorError, KeyError, TypeError, ValueError) as fault:
-            log.warning(
-                "Feature cache: %s is damaged (%s) and set aside; its clips are encoded again.", path, fault
-            )
+            log.warning("Feature cache: %s is damaged (%s) and set aside; its clips are encoded again.", path, fault)
             with suppress(FileNotFoundError):
                 os.replace(path, path.with_suffix(".damaged"))
             return

@@ -186,13 +186,9 @@ def _clip_key(utterance: Utterance) -> str:
     return f"{digest}-whole-head" if utterance.words else digest
 
 
-def _bar(
-    items: Iterable[ItemT], total: int, what: str, progress: bool, delay_sec: float = 0.0
-) -> Iterable[ItemT]:
+def _bar(items: Iterable[ItemT], total: int, what: str, progress: bool, delay_sec: float = 0.0) -> Iterable[ItemT]:
     disable = not progress or total == 0
-    return tqdm(
-        items, total=total, desc=what, unit="clip", disable=disable, delay=delay_sec, dynamic_ncols=True
-    )
+    return tqdm(items, total=total, desc=what, unit="clip", disable=disable, delay=delay_sec, dynamic_ncols=True)
 
 
 def _too_long(duration_sec: float, max_duration_sec: float) -> str:
@@ -202,6 +198,4 @@ def _too_long(duration_sec: float, max_duration_sec: float) -> str:
 def _nothing_left(exclusions: Sequence[Exclusion]) -> str:
     if not exclusions:
         return "There is no clip to encode; give at least one recording with its text."
-    return (
-        f"No clip can be used: {len(exclusions)} left out, most often because {commonest_reason(exclusions)}."
-    )
+    return f"No clip can be used: {len(exclusions)} left out, most often because {commonest_reason(exclusions)}."

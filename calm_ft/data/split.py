@@ -30,9 +30,7 @@ def split_validation(encoded: Sequence[EncodedUtterance], fraction: float, seed:
     if not 0 <= fraction < 1:
         raise UserError(f"The validation fraction is {fraction}; it must be at least 0 and less than 1.")
     if len(encoded) < 2:
-        raise UserError(
-            f"Usable clips: {len(encoded)}; training needs at least two, one of them for validation."
-        )
+        raise UserError(f"Usable clips: {len(encoded)}; training needs at least two, one of them for validation.")
     num_validation = min(max(1, round(fraction * len(encoded))), len(encoded) - 1)
     by_hash = sorted(encoded, key=lambda clip: _hash(seed, clip.utterance.id))
     chosen = {clip.utterance.id for clip in by_hash[:num_validation]}

@@ -6,15 +6,13 @@ half of one.
 """
 
 import math
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
+
+from calm_ft.atomic_file import atomic_path
 
 AudioLike = np.ndarray | torch.Tensor
 
@@ -68,22 +66,6 @@ def write_wav(path: str | Path, audio: AudioLike, sample_rate_hz: int) -> None:
     """Write audio [T] as a 16-bit WAV file, clipped to [-1, 1], atomically; folders are made as needed."""
     with atomic_path(path) as temporary:
         soundfile.write(temporary, np.clip(as_mono(audio), -1.0, 1.0), sample_rate_hz, "PCM_16", format="WAV")
-
-
-@contextmanager
-def atomic_path(path: str | Path) -> Iterator[Path]:
-    """A temporary path in the same folder, moved to `path` if the block ends well, else removed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o644)  # mkstemp makes it private
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _power_envelope(mono: np.ndarray, sample_rate_hz: int) -> np.ndarray:

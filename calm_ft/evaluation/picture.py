@@ -14,7 +14,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
-from calm_ft.evaluation.audio_io import AudioLike, as_mono, atomic_path
+from calm_ft.atomic_file import atomic_path
+from calm_ft.evaluation.audio_io import AudioLike, as_mono
 
 _RANGE_DB = 70.0
 _NUM_MEL_BANDS = 80

@@ -70,9 +70,7 @@ class Objective(nn.Module, ABC):
                 "objective=flow_matching if the head has one."
             )
 
-    def forward(
-        self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator
-    ) -> ObjectiveOutput:
+    def forward(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> ObjectiveOutput:
         """The loss of `head` on N >= 1 rows.
 
         Args:
@@ -90,14 +88,10 @@ class Objective(nn.Module, ABC):
             return self.compute(head, at_least_float32(cond), at_least_float32(x1), rng)
 
     @abstractmethod
-    def compute(
-        self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator
-    ) -> ObjectiveOutput:
+    def compute(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> ObjectiveOutput:
         """`forward` without its checks and casts; the same arguments."""
 
-    def _flow_term(
-        self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator
-    ) -> _Term:
+    def _flow_term(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> _Term:
         """Flow matching on all rows."""
         x0 = _noise_like(x1, rng)
         tau = self.time_sampler.sample(len(x1), rng).to(x1)
@@ -116,9 +110,7 @@ class FlowMatching(Objective):
 
     num_time_conditions = 1
 
-    def compute(
-        self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator
-    ) -> ObjectiveOutput:
+    def compute(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> ObjectiveOutput:
         flow = self._flow_term(head, cond, x1, rng)
         return ObjectiveOutput(total=flow.loss, parts=flow.parts("flow"))
 
@@ -151,9 +143,7 @@ class FlowMatchingWithLSD(Objective):
         self.lsd_weight = lsd_weight
         self.lsd_fraction = lsd_fraction
 
-    def compute(
-        self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator
-    ) -> ObjectiveOutput:
+    def compute(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> ObjectiveOutput:
         flow = self._flow_term(head, cond, x1, rng)
         rows = self._choose_rows(len(x1), rng).to(x1.device)
         lsd = self._lsd_term(head, cond[rows], x1[rows], rng)

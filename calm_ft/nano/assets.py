@@ -12,9 +12,9 @@ from pathlib import Path
 
 import soundfile
 
+from calm_ft.atomic_file import write_text
 from calm_ft.nano.corpus import flow_lm_lines
 from calm_ft.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
-from calm_ft.nano.files import write_text
 from calm_ft.nano.sentences import make_sentences
 from calm_ft.nano.voices import BASE_VOICE, DEMO_VOICE, JUDGING_VOICES, ZERO_SHOT_VOICES
 

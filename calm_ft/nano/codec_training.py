@@ -15,10 +15,10 @@ import torch
 from pocket_tts.models.mimi import MimiModel
 from torch import nn
 
+from calm_ft.atomic_file import atomic_path
 from calm_ft.nano.codec_data import CodecCorpus
 from calm_ft.nano.codec_forward import decode, encode
 from calm_ft.nano.codec_loss import spectral_loss
-from calm_ft.nano.files import write_atomically
 from calm_ft.nano.shape import build_codec
 from calm_ft.randomness import derive_seed, make_rng
 
@@ -154,7 +154,8 @@ class CodecTrainer:
             "muon": self.optimizer.muon.state_dict(),
             "adam": self.optimizer.adam.state_dict(),
         }
-        write_atomically(self.checkpoint, lambda partial: torch.save(state, partial))
+        with atomic_path(self.checkpoint) as partial:
+            torch.save(state, partial)
 
     def _load(self) -> None:
         state = torch.load(self.checkpoint, weights_only=True)

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import soundfile
 
+from calm_ft.atomic_file import atomic_path
 from calm_ft.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
-from calm_ft.nano.files import write_atomically, write_json_lines
+from calm_ft.nano.files import write_json_lines
 from calm_ft.nano.sentences import make_sentences
 from calm_ft.nano.voices import FLOW_LM_VOICES, make_codec_voices
 
@@ -55,7 +56,8 @@ def write_corpus(directory: Path, lines: Sequence[Line]) -> Path:
 
 def _record(line: Line, path: Path) -> None:
     samples = synthesize(line.text, line.voice)
-    write_atomically(path, lambda partial: soundfile.write(partial, samples, SAMPLE_RATE_HZ, subtype="PCM_16"))
+    with atomic_path(path) as partial:
+        soundfile.write(partial, samples, SAMPLE_RATE_HZ, subtype="PCM_16")
 
 
 def _lines(voices: Sequence[EspeakVoice], num_sentences: int, *, seed: int, stream: str) -> Iterator[Line]:

@@ -1,25 +1,10 @@
-"""Files that are there whole or not at all: written under a temporary name, then renamed."""
+"""JSON lines, as the corpus's manifests are."""
 
 import json
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary neighbour of `path` with the same suffix, then rename it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial-{os.getpid()}-{path.name}")
-    try:
-        write(partial)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> None:
-    """UTF-8 text, atomically."""
-    write_atomically(path, lambda partial: partial.write_text(text, encoding="utf-8"))
+from calm_ft.atomic_file import write_text
 
 
 def write_json_lines(path: Path, rows: Iterable[dict[str, str]]) -> None:

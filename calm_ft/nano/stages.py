@@ -13,13 +13,14 @@ from pathlib import Path
 import torch
 from pocket_tts.models.mimi import MimiModel
 
+from calm_ft.atomic_file import write_text
 from calm_ft.errors import UserError
 from calm_ft.nano.bundle import codec_only_state, read_state, write_bundle
 from calm_ft.nano.codec_data import load_codec_corpus
 from calm_ft.nano.codec_evaluation import codec_mcd
 from calm_ft.nano.codec_training import ENCODER_PARTS, CodecRecipe, CodecTrainer, load_averaged_codec
 from calm_ft.nano.corpus import codec_lines, flow_lm_lines, write_corpus
-from calm_ft.nano.files import read_json_lines, write_text
+from calm_ft.nano.files import read_json_lines
 from calm_ft.nano.sentences import make_sentences
 from calm_ft.nano.tokenizer import train_tokenizer
 from calm_ft.nano.voices import DEMO_VOICE, ZERO_SHOT_VOICES

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import sentencepiece
 
-from calm_ft.nano.files import write_atomically
+from calm_ft.atomic_file import atomic_path
 from calm_ft.nano.shape import NUM_TEXT_PIECES
 
 _MAX_PIECE_CHARACTERS = 5
@@ -34,5 +34,6 @@ def train_tokenizer(texts: Iterable[str], path: Path) -> Path:
         num_threads=1,
         minloglevel=2,
     )
-    write_atomically(path, lambda partial: partial.write_bytes(model.getvalue()))
+    with atomic_path(path) as partial:
+        partial.write_bytes(model.getvalue())
     return path

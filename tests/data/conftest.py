@@ -31,9 +31,7 @@ def make_tone() -> Callable[..., np.ndarray]:
 def write_clip(tmp_path: Path) -> Callable[..., Path]:
     """Writes samples below the test's folder, a one-second tone unless told otherwise."""
 
-    def write(
-        name: str, samples: np.ndarray | None = None, rate_hz: int = 24000, text: str | None = None
-    ) -> Path:
+    def write(name: str, samples: np.ndarray | None = None, rate_hz: int = 24000, text: str | None = None) -> Path:
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         subtype = "FLOAT" if path.suffix.lower() == ".wav" else None
@@ -61,9 +59,7 @@ class FrameEnergyEncoder:
     def encode(self, clips: list[Clip]) -> list[Features]:
         self.num_clips += len(clips)
         frame_len = round(self.sample_rate_hz / self.frame_rate_hz)
-        frames = [
-            clip.samples[: len(clip.samples) // frame_len * frame_len].view(-1, frame_len) for clip in clips
-        ]
+        frames = [clip.samples[: len(clip.samples) // frame_len * frame_len].view(-1, frame_len) for clip in clips]
         return [{"latents": frame.square().mean(dim=1, keepdim=True)} for frame in frames]
 
     def num_frames(self, features: Features) -> int:
@@ -83,9 +79,7 @@ def write_utterances(write_clip: Callable[..., Path]) -> Callable[..., list[Utte
         return [
             Utterance(
                 id=f"clip{index:02d}",
-                audio_path=write_clip(
-                    f"clip{index:02d}.wav", tone(0.5 + 0.1 * index, amplitude=0.1 + 0.01 * index)
-                ),
+                audio_path=write_clip(f"clip{index:02d}.wav", tone(0.5 + 0.1 * index, amplitude=0.1 + 0.01 * index)),
                 text=f"text {index}",
                 speaker=speakers[index % len(speakers)],
             )

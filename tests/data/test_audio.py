@@ -97,9 +97,7 @@ def test_leading_silence_is_cut_to_the_tail_unless_word_times_count_from_the_sta
 
 
 def test_silence_inside_a_clip_and_its_loudness_stay(write_clip, make_tone):
-    recorded = np.concatenate(
-        [make_tone(0.5, amplitude=1.5), noisy(2 * RATE_HZ), make_tone(0.5, amplitude=0.2)]
-    )
+    recorded = np.concatenate([make_tone(0.5, amplitude=1.5), noisy(2 * RATE_HZ), make_tone(0.5, amplitude=0.2)])
     assert np.array_equal(load(write_clip("a.wav", recorded), tail_sec=0.0).samples.numpy(), recorded)
 
 

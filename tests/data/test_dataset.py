@@ -84,14 +84,10 @@ def test_an_index_outside_raises_index_error(clips):
 
 
 @pytest.mark.parametrize(("start_method", "num_workers"), [("fork", 2), ("spawn", 1)])
-def test_worker_processes_give_the_batches_of_the_main_process(
-    write_utterances, encode, start_method, num_workers
-):
+def test_worker_processes_give_the_batches_of_the_main_process(write_utterances, encode, start_method, num_workers):
     split = split_validation(encode(write_utterances(8)).encoded, 0.2, seed=0)
     batches = training_batches(split.train, sum_of_latents)
     alone = list(batches)
-    loader = DataLoader(
-        batches, batch_size=None, num_workers=num_workers, multiprocessing_context=start_method
-    )
+    loader = DataLoader(batches, batch_size=None, num_workers=num_workers, multiprocessing_context=start_method)
     for expected, batch in zip(alone, loader, strict=True):
         assert torch.equal(batch, expected)

@@ -55,9 +55,7 @@ def test_moved_files_and_changed_texts_are_still_known(tmp_path, write_utterance
     encode(utterances)
     (tmp_path / "moved").mkdir()
     paths = [u.audio_path.rename(tmp_path / "moved" / f"{u.id}.wav") for u in utterances]
-    moved = [
-        dataclasses.replace(u, audio_path=p, text="other") for u, p in zip(utterances, paths, strict=True)
-    ]
+    moved = [dataclasses.replace(u, audio_path=p, text="other") for u, p in zip(utterances, paths, strict=True)]
     assert encode(moved).num_from_cache == 3
     assert [clip.utterance.text for clip in encode(moved).encoded] == ["other"] * 3
 
@@ -192,9 +190,7 @@ def test_nothing_usable_is_refused_with_number_and_commonest_reason(write_clip, 
         encode([])
 
 
-@pytest.mark.parametrize(
-    "settings", [{"tail_sec": -0.1}, {"max_duration_sec": 0.0}, {"tail_sec": float("nan")}]
-)
+@pytest.mark.parametrize("settings", [{"tail_sec": -0.1}, {"max_duration_sec": 0.0}, {"tail_sec": float("nan")}])
 def test_settings_that_no_clip_can_keep_are_refused(write_utterances, encode, settings):
     with pytest.raises(UserError, match="must be at least 0"):
         encode(write_utterances(2), **settings)

@@ -8,10 +8,10 @@ import soundfile
 import torch
 from matplotlib.image import imread
 
+from calm_ft.atomic_file import atomic_path
 from calm_ft.evaluation.audio_io import (
     AudioLike,
     as_mono,
-    atomic_path,
     is_silent,
     level_dbfs,
     trim_silence,
@@ -25,9 +25,7 @@ from tests.evaluation.espeak_speech import SAMPLE_RATE_HZ, SENTENCES, speak
 def test_level_of_known_signals():
     time_sec = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
     assert level_dbfs(np.ones(100)) == 0
-    assert level_dbfs(torch.sin(torch.from_numpy(2 * np.pi * 100 * time_sec))) == pytest.approx(
-        -3.01, abs=0.01
-    )
+    assert level_dbfs(torch.sin(torch.from_numpy(2 * np.pi * 100 * time_sec))) == pytest.approx(-3.01, abs=0.01)
     assert level_dbfs(np.zeros(100)) == level_dbfs(np.zeros(0)) == -math.inf
 
 

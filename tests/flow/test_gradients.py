@@ -106,8 +106,7 @@ def test_lsd_gradient_with_detached_target_matches_differences_that_fix_the_targ
 def test_the_two_modes_have_the_same_value_and_different_gradients() -> None:
     head, (cond, _, _) = tiny_head(), rows(NUM_ROWS)
     losses = [
-        lsd_loss(head, cond, bound_target(mode, head, cond))
-        for mode in (FreezeTargetParameters(), DetachTarget())
+        lsd_loss(head, cond, bound_target(mode, head, cond)) for mode in (FreezeTargetParameters(), DetachTarget())
     ]
     frozen, detached = (torch.autograd.grad(loss, head.final_layer.linear.weight)[0] for loss in losses)
     torch.testing.assert_close(losses[0], losses[1])

@@ -75,9 +75,7 @@ def test_total_is_three_quarters_flow_and_one_quarter_lsd() -> None:
     assert not any(part.requires_grad for part in output.parts.values())
 
 
-@pytest.mark.parametrize(
-    "objective", [with_lsd(), FlowMatching(CosineInterpolant(), UniformTimes(), NoWeighting())]
-)
+@pytest.mark.parametrize("objective", [with_lsd(), FlowMatching(CosineInterpolant(), UniformTimes(), NoWeighting())])
 def test_the_same_generator_gives_the_same_loss(objective: Objective) -> None:
     head, (cond, _, x1) = tiny_head(dtype=torch.float32), rows(16, torch.float32)
     first, again, other = (objective(head, cond, x1, make_rng(seed, "objective")).total for seed in (0, 0, 1))
@@ -181,9 +179,7 @@ def test_lsd_lowers_its_own_residual_where_flow_matching_alone_does_not() -> Non
             optimizer.zero_grad()
             objective(head, cond, x1, make_rng(0, "objective", step)).total.backward()
             optimizer.step()
-        return (
-            with_lsd(LinearInterpolant())(head, cond, x1, make_rng(1, "judge")).parts["lsd_residual"].item()
-        )
+        return with_lsd(LinearInterpolant())(head, cond, x1, make_rng(1, "judge")).parts["lsd_residual"].item()
 
     flow_only = train(FlowMatching(CosineInterpolant(), LogitNormalTimes(), NoWeighting()))
     assert train(with_lsd()) < 0.5 * flow_only

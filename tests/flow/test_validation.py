@@ -43,9 +43,7 @@ def test_residuals_tell_the_exact_map_from_the_impostor_by_lsd_alone() -> None:
 @pytest.mark.parametrize(("num_time_conds", "keys"), [(2, {"flow", "lsd"}), (1, {"flow"})])
 def test_keys_follow_the_heads_time_conditions(num_time_conds: int, keys: set[str]) -> None:
     cond, _, x1 = rows(16, torch.float32)
-    residuals = validation_residuals(
-        tiny_head(num_time_conds, torch.float32), cond, x1, make_rng(0, "validation")
-    )
+    residuals = validation_residuals(tiny_head(num_time_conds, torch.float32), cond, x1, make_rng(0, "validation"))
     assert set(residuals) == keys
     assert all(residual.shape == (16,) for residual in residuals.values())
 

@@ -23,9 +23,7 @@ def rows(
     return cond, x0, x1
 
 
-def time_pairs(
-    num_rows: int, dtype: torch.dtype = torch.float64, seed: int = 2
-) -> tuple[torch.Tensor, torch.Tensor]:
+def time_pairs(num_rows: int, dtype: torch.dtype = torch.float64, seed: int = 2) -> tuple[torch.Tensor, torch.Tensor]:
     """Sorted times `[N, 1]`."""
     rng = torch.Generator().manual_seed(seed)
     times = torch.rand(num_rows, 2, generator=rng, dtype=dtype).sort(dim=-1).values

@@ -20,6 +20,7 @@ from pocket_tts.utils.config import Config
 from calm_ft.adapters.pocket_tts.hub import fetch, is_remote, one_line
 from calm_ft.adapters.pocket_tts.loading import TOKENIZER_NAMES
 from calm_ft.adapters.pocket_tts.voice import save_voice
+from calm_ft.atomic_file import write_text
 from calm_ft.errors import UserError
 
 WEIGHTS, VOICE, CONFIG, CARD = "model.safetensors", "voice.safetensors", "config.yaml", "README.md"
@@ -92,13 +93,7 @@ def _write_files(tts: TTSModel, staging: Path, directory: Path, voice: ModelStat
 def _write_config(folder: Path, config: dict, prefix: str, tokenizer_name: str) -> None:
     config["weights_path"] = f"{prefix}/{WEIGHTS}"
     config["flow_lm"]["lookup_table"]["tokenizer_path"] = f"{prefix}/{tokenizer_name}"
-    _replace_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-
-
-def _replace_text(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(folder / CONFIG, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
 def relocate(directory: Path) -> None:
@@ -152,7 +147,7 @@ def _point_to(folder: Path, prefix: str) -> None:
     old_prefix = config["weights_path"].removesuffix(f"/{WEIGHTS}")
     if (folder / CARD).is_file():
         card = (folder / CARD).read_text(encoding="utf-8")
-        _replace_text(folder / CARD, card.replace(f'"{old_prefix}/', f'"{prefix}/'))
+        write_text(folder / CARD, card.replace(f'"{old_prefix}/', f'"{prefix}/'))
     _write_config(folder, config, prefix, tokenizer_name)
 
 

@@ -55,9 +55,7 @@ def _parse_row(line: bytes) -> tuple[str, str]:
     """Name and text of one row; `UnusableText` for a row of another shape."""
     columns = decode_text(line).split("|")
     if len(columns) not in (2, 3) or not columns[0].strip():
-        raise UnusableText(
-            f"the row has {len(columns)} columns and should be id|text or id|text|normalized text"
-        )
+        raise UnusableText(f"the row has {len(columns)} columns and should be id|text or id|text|normalized text")
     texts = [column for column in columns[1:] if column.strip()]
     text = checked_text(texts[-1] if texts else "")
     return unicodedata.normalize("NFC", columns[0].strip()), text

@@ -6,12 +6,12 @@ the order of speaking. `write_manifest` writes what `read_manifest` reads.
 
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from calm_ft.atomic_file import write_text
 from calm_ft.data.sources.recordings import (
     Recordings,
     UnusableText,
@@ -49,9 +49,7 @@ def write_manifest(manifest_path: Path, utterances: Sequence[Utterance]) -> None
     """Writes all or nothing; paths below the manifest's folder become relative, so it may move."""
     folder = manifest_path.resolve().parent
     rows = [json.dumps(_row(utterance, folder), ensure_ascii=False) for utterance in utterances]
-    temporary = manifest_path.with_name(f".{manifest_path.name}.{os.getpid()}")
-    temporary.write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
-    os.replace(temporary, manifest_path)
+    write_text(manifest_path, "".join(f"{row}\n" for row in rows))
 
 
 def _row(utterance: Utterance, folder: Path) -> dict[str, Any]:

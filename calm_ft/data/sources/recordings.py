@@ -31,9 +31,7 @@ class Recordings:
         if utterance.id in self._taken:
             place = "" if listed_at is None else f"{listed_at}: "
             first = self._taken[utterance.id].name
-            self.exclude(
-                utterance.audio_path, f"{place}the clip '{utterance.id}' was given before, as {first}"
-            )
+            self.exclude(utterance.audio_path, f"{place}the clip '{utterance.id}' was given before, as {first}")
             return
         self._taken[utterance.id] = utterance.audio_path
         self.utterances.append(utterance)
@@ -46,9 +44,7 @@ class Recordings:
 def visible_files(folder: Path) -> list[Path]:
     """All files below `folder` whose path from there has no hidden part, sorted."""
     found = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(
-        path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts)
-    )
+    return sorted(path for path in found if not any(p.startswith(".") for p in path.relative_to(folder).parts))
 
 
 def clip_id(path: Path, folder: Path) -> str:

@@ -7,9 +7,7 @@ from calm_ft.errors import UserError
 
 
 def reasons(recordings, folder):
-    return {
-        exclusion.path.removeprefix(f"{folder}/"): exclusion.reason for exclusion in recordings.exclusions
-    }
+    return {exclusion.path.removeprefix(f"{folder}/"): exclusion.reason for exclusion in recordings.exclusions}
 
 
 def test_pairs_are_found_at_any_depth_sorted_with_posix_ids(tmp_path, write_clip):
