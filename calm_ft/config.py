@@ -3,13 +3,16 @@
 Constructors take plain typed keywords; `_target_` joins them here. Configuration errors become one sentence.
 """
 
+import re
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, InstantiationException
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from hydra.types import RunMode
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from calm_ft.errors import UserError
@@ -27,8 +30,14 @@ def register_resolvers() -> None:
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
-    """The resolved configuration as plain dicts and lists."""
-    resolved = OmegaConf.to_container(config, resolve=True)
+    """The resolved configuration as plain dicts and lists.
+
+    Raises UserError where a value is missing or refers to none.
+    """
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise UserError(config_error_sentence(error)) from error
     assert isinstance(resolved, dict)
     return {str(key): value for key, value in resolved.items()}
 
@@ -36,7 +45,8 @@ def plain(config: DictConfig) -> dict[str, Any]:
 def build(section: Any, **extra: Any) -> Any:
     """Instantiate a section by its `_target_`, nested ones too.
 
-    Raises UserError (from the constructor itself, or for a setting that it does not take).
+    Raises UserError (from the constructor itself, or for a setting that it does not take); a constructor's other
+    exceptions are raised as they are.
     """
     try:
         return instantiate(section, _convert_="all", **extra)
@@ -44,40 +54,99 @@ def build(section: Any, **extra: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        if isinstance(cause, TypeError):
-            raise UserError(f"The configuration does not fit {section.get('_target_')}: {cause}.") from error
-        raise
+        if isinstance(cause, TypeError) or cause is None or isinstance(cause, ImportError):
+            reason = str(error if cause is None else cause).splitlines()[0]
+            raise UserError(
+                f"The configuration does not fit {section.get('_target_', 'its section')}: {reason}."
+            ) from error
+        raise cause from None
 
 
 def config_error_sentence(error: Exception) -> str:
-    """Hydra's own complaints (unknown config name, unknown key, bad override) in one line."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return "Configuration: " + " ".join(lines)[:600]
+    """Hydra's own complaints (unknown config name, unknown key, bad override) in one line with what there is."""
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        group, _, name = str(error.missing_cfg_file).rpartition("/")
+        return f"Configuration: there is no {group}={name}; choose one of: {', '.join(sorted(error.options))}."
+    if isinstance(error, OverrideParseException):
+        return (
+            f"Configuration: {error.override!r} cannot be read: write key=value, with quotes around a value that holds "
+            "blanks, commas or braces."
+        )
+    unknown = re.search(r"Could not override '([\w./@-]+)'", str(error))
+    if unknown:
+        return _unknown_key_sentence(unknown.group(1))
+    text = str(error).partition("Config search path")[0]
+    return "Configuration: " + " ".join(text.split())[:600]
 
 
-def run_arguments(config: DictConfig) -> dict[str, Any]:
-    """The keyword arguments of `calm_ft.training.run.run_training` from a composed configuration.
+def _unknown_key_sentence(key: str) -> str:
+    parts = key.split(".")
+    try:
+        node: Any = compose_config([])
+        while parts and isinstance(node, DictConfig) and parts[0] in node:
+            node = node._get_node(parts.pop(0))
+        names = sorted(map(str, node)) if isinstance(node, DictConfig) and not node._is_interpolation() else []
+    except CONFIG_ERRORS:
+        names = []
+    place = key.removesuffix(".".join(parts)).rstrip(".")
+    known = f"; {place or 'the top level'} has: {', '.join(names)}" if names else ""
+    return f"Configuration: there is no setting {key}{known}."
+
+
+def tidy_arguments(arguments: list[str]) -> list[str]:
+    """The command line as Hydra takes it: `trainer.x=y` and `+trainer.x=y` as `++trainer.x=y`, and -m first.
+
+    conf/trainer names the commonest of Lightning's arguments; Lightning itself says which others there are. Hydra's
+    parser takes no -m between overrides.
+    """
+    free = [re.sub(r"^\+{0,2}(?=trainer\.[\w.]+=)", "++", argument) for argument in arguments]
+    sweep = [argument for argument in free if argument in ("-m", "--multirun")]
+    return [*sweep[:1], *(argument for argument in free if argument not in sweep)]
+
+
+def give_each_job_its_folder(config: DictConfig) -> None:
+    """In a sweep, append the job's number to output_dir: `runs/name-0`, `runs/name-1`, ..."""
+    hydra = HydraConfig.get()
+    if hydra.mode == RunMode.MULTIRUN:
+        with open_dict(config):
+            config.output_dir = f"{str(config.output_dir).rstrip('/')}-{hydra.job.num}"
+
+
+def job_name() -> str:
+    """The present job's overrides, as a sweep's messages name it."""
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return " ".join(map(str, overrides)) or "the job without overrides"
+
+
+def experiment_from(config: DictConfig) -> Any:
+    """The `calm_ft.training.run.Experiment` of a composed configuration.
 
     Raises UserError for settings that a constructor refuses. The adapter is built later, by its factory, since it
     may load hundreds of megabytes.
     """
-    from calm_ft.training.run import DataSettings
+    from calm_ft.training.run import Experiment
+    from calm_ft.training.settings import DataSettings, RunSettings
 
     settings = plain(config)
-    return {
-        "output_dir": Path(settings["output_dir"]),
-        "seed": settings["seed"],
-        "ema_decay": settings["ema_decay"],
-        "checkpoint_every_n_steps": settings["checkpoint"]["every_n_steps"],
-        "adapter_factory": lambda: build(settings["adapter"]),
-        "data": DataSettings(**settings["data"]),
-        "strategy": build(settings["strategy"]),
-        "optimizer": build(settings["optimizer"]),
-        "trainer_settings": settings["trainer"],
-        "logger_settings": build(settings["logger"]),
-        "judgement": build(settings["evaluation"]),
-        "config": settings,
-    }
+    if not settings["output_dir"]:
+        raise UserError("output_dir is empty: give the folder that the run is to make.")
+    return Experiment(
+        run=RunSettings(
+            Path(settings["output_dir"]),
+            settings["seed"],
+            settings["ema_decay"],
+            settings["checkpoint"]["every_n_steps"],
+        ),
+        data=build({"_target_": f"{DataSettings.__module__}.DataSettings", **settings["data"]}),
+        adapter_factory=lambda: build(settings["adapter"]),
+        strategy=build(settings["strategy"]),
+        optimizer=build(settings["optimizer"]),
+        trainer_settings=build(settings["trainer"]),
+        logger_settings=build(settings["logger"]),
+        judgement=build(settings["evaluation"]),
+        config=settings,
+    )
 
 
 def compose_config(overrides: list[str]) -> DictConfig:

@@ -11,7 +11,7 @@ from calm_ft.config import build, compose_config, plain
 from calm_ft.errors import UserError
 from calm_ft.evaluation.audio_io import write_wav
 from calm_ft.finetuning.strategy import Strategy
-from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint
+from calm_ft.training.checkpoints import averaged_weights, checkpoint_path, read_checkpoint
 
 VOICE_PROMPT = Path("samples") / "voice_prompt.wav"
 
@@ -28,7 +28,7 @@ def export_run(run_dir: Path, which: str, output_dir: Path | None) -> Path:
         raise UserError(f"{prompt} is missing, so the export would have no voice: put a recording of the voice there.")
     adapter: TTSAdapter = build(config["adapter"])
     strategy: Strategy = build(config["strategy"])
-    strategy.load_state(adapter, {**checkpoint["state_dict"], **checkpoint["ema"]["shadow"]})
+    strategy.load_state(adapter, averaged_weights(checkpoint))
     directory = output_dir or run_dir / "export"
     adapter.export(directory, prompt)
     return directory
@@ -42,7 +42,9 @@ def export_dir(path: Path) -> Path:
     for candidate in (path, path / "export"):
         if (candidate / "config.yaml").is_file() and (candidate / "model.safetensors").is_file():
             return candidate
-    raise UserError(f"{path} holds no export: pass a run or an export, or write one with `python scripts/export.py RUN`.")
+    raise UserError(
+        f"{path} holds no export: pass a run or an export, or write one with `python scripts/export.py RUN`."
+    )
 
 
 def relocate_export(path: Path) -> Path:
@@ -96,7 +98,9 @@ def synthesize_to_file(
     if voice is None:
         own = export_dir(Path(model)) / "voice.safetensors" if Path(model).is_dir() else Path()
         if not own.is_file():
-            raise UserError(f"{model} comes without a voice: pass --voice with a recording, or an upstream voice's name.")
+            raise UserError(
+                f"{model} comes without a voice: pass --voice with a recording, or an upstream voice's name."
+            )
         voice = str(own)
     spoken = adapter.synthesize([text], adapter.load_voice(voice), seed, temperature, num_steps)[0]
     try:

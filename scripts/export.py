@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from calm_ft.runs import export_run, push_export, relocate_export
 from calm_ft.errors import run_script
+from calm_ft.runs import export_run, push_export, relocate_export
 
 
 def main() -> None:

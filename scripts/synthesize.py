@@ -3,8 +3,8 @@
 import argparse
 from pathlib import Path
 
-from calm_ft.runs import synthesize_to_file
 from calm_ft.errors import run_script
+from calm_ft.runs import synthesize_to_file
 
 
 def main() -> None:

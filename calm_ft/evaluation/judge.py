@@ -42,12 +42,13 @@ class VoiceScores:
     """Scores of one system in one voice, each a mean over sentences with its standard error.
 
     `mcd_db` and `duration_ratio` (synthesis / recording, silence at the ends cut off) leave silent clips out,
-    the two identification rates count them as wrong. Chance is 1 / num_candidates and 1 / num_voices.
+    the two identification rates count them as wrong. Chance is 1 / num_candidates and 1 / num_voices. Without
+    other voices `voice_id` is None and `num_voices` 1.
     """
 
     mcd_db: Estimate
     sentence_id: Estimate
-    voice_id: Estimate
+    voice_id: Estimate | None
     duration_ratio: Estimate
     num_clips: int
     num_sentences: int
@@ -73,25 +74,22 @@ class VoiceScores:
 def judge(
     synthesized: Sequence[Judged],
     references: Sequence[Recording],
-    voices: Mapping[str, Sequence[AudioLike]] | VoiceReferences,
+    voices: Mapping[str, Sequence[AudioLike]] | VoiceReferences | None,
     true_voice: str,
     sample_rate_hz: int,
 ) -> VoiceScores:
     """Score synthesized clips, several of one text if need be, against recordings of their texts.
 
     `voices` holds several clips of each voice, `true_voice` among them (best: other recordings than
-    `references`); a VoiceReferences measured before saves time when several systems are judged.
+    `references`); a VoiceReferences measured before saves time when several systems are judged. None where no
+    other voice is at hand: the voice is not identified then.
 
     Raises ValueError when nothing was synthesized, a text has no recording or two, a recording is silent, or
     the true voice is not among the voices.
     """
     if not synthesized:
         raise ValueError("there is nothing to judge: no clip was synthesized")
-    known = (
-        voices if isinstance(voices, VoiceReferences) else VoiceReferences.from_clips(voices, sample_rate_hz)
-    )
-    if true_voice not in known.names:
-        raise ValueError(f"the true voice '{true_voice}' is not among the voices: {', '.join(known.names)}")
+    known = _known_voices(voices, true_voice, sample_rate_hz)
     truths = _measure_references(references, sample_rate_hz)
     missing = [clip.text for clip in synthesized if clip.text not in truths]
     if missing:
@@ -103,14 +101,12 @@ def judge(
     return VoiceScores(
         mcd_db=estimate_over_sentences(audible_texts, [measure.mcd_db for _, measure in measured]),
         sentence_id=estimate_over_sentences(texts, [float(clip.right_sentence) for clip in clips]),
-        voice_id=estimate_over_sentences(texts, [float(clip.right_voice) for clip in clips]),
-        duration_ratio=estimate_over_sentences(
-            audible_texts, [measure.duration_ratio for _, measure in measured]
-        ),
+        voice_id=None if known is None else estimate_over_sentences(texts, [float(clip.right_voice) for clip in clips]),
+        duration_ratio=estimate_over_sentences(audible_texts, [measure.duration_ratio for _, measure in measured]),
         num_clips=len(clips),
         num_sentences=len(set(texts)),
         num_candidates=len(truths),
-        num_voices=len(known.names),
+        num_voices=1 if known is None else len(known.names),
         not_ended_texts=tuple(clip.text for clip in synthesized if not clip.ended),
         silent_texts=tuple(clip.text for clip in clips if clip.measure is None),
     )
@@ -139,6 +135,17 @@ class _ClipScores:
     """None for a silent clip."""
 
 
+def _known_voices(
+    voices: Mapping[str, Sequence[AudioLike]] | VoiceReferences | None, true_voice: str, sample_rate_hz: int
+) -> VoiceReferences | None:
+    if voices is None:
+        return None
+    known = voices if isinstance(voices, VoiceReferences) else VoiceReferences.from_clips(voices, sample_rate_hz)
+    if true_voice not in known.names:
+        raise ValueError(f"the true voice '{true_voice}' is not among the voices: {', '.join(known.names)}")
+    return known
+
+
 def _measure_references(references: Sequence[Recording], sample_rate_hz: int) -> dict[str, _Truth]:
     truths: dict[str, _Truth] = {}
     for recording in references:
@@ -152,7 +159,11 @@ def _measure_references(references: Sequence[Recording], sample_rate_hz: int) ->
 
 
 def _judge_clip(
-    clip: Judged, truths: Mapping[str, _Truth], known: VoiceReferences, true_voice: str, sample_rate_hz: int
+    clip: Judged,
+    truths: Mapping[str, _Truth],
+    known: VoiceReferences | None,
+    true_voice: str,
+    sample_rate_hz: int,
 ) -> _ClipScores:
     num_samples = trim_silence(clip.audio, sample_rate_hz).size
     if not num_samples:
@@ -164,6 +175,6 @@ def _judge_clip(
     return _ClipScores(
         text=clip.text,
         right_sentence=nearest == clip.text,
-        right_voice=known.identify(clip.audio, sample_rate_hz) == true_voice,
+        right_voice=known is not None and known.identify(clip.audio, sample_rate_hz) == true_voice,
         measure=_Measure(dtw_distortion(truth.cepstra, cepstra), num_samples / truth.num_samples),
     )

@@ -35,8 +35,7 @@ class Soundness:
             "it is silent": self.silent,
             f"{self.num_not_finite} samples are no finite number": self.num_not_finite > 0,
             f"{self.num_clipped} samples are clipped": self.num_clipped > 0,
-            f"at {rate:.1f} characters a second it speaks too fast for its text": rate
-            > _MAX_CHARACTERS_PER_SEC,
+            f"at {rate:.1f} characters a second it speaks too fast for its text": rate > _MAX_CHARACTERS_PER_SEC,
             f"at {rate:.1f} characters a second it is too long for its text": rate < _MIN_CHARACTERS_PER_SEC,
         }
         return [sentence for sentence, is_wrong in checks.items() if is_wrong]

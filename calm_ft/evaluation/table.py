@@ -21,15 +21,16 @@ Figure = Estimate | float | int
 ExtraRows = Mapping[str, Mapping[str, Figure]]
 """Row title -> column name -> figure, for what is not measured on audio, like a validation residual."""
 
+_VOICE_ROW = "voice identified (rate)"
 _ROWS: dict[str, Callable[[VoiceScores], str]] = {
     "MCD (dB, lower is better)": lambda scores: _cell(scores.mcd_db),
     "sentence identified (rate)": lambda scores: _cell(scores.sentence_id),
-    "voice identified (rate)": lambda scores: _cell(scores.voice_id),
+    _VOICE_ROW: lambda scores: "" if scores.voice_id is None else _cell(scores.voice_id),
     "duration / true duration": lambda scores: _cell(scores.duration_ratio),
     "not ended by itself": lambda scores: f"{scores.num_not_ended} of {scores.num_clips}",
     "silent": lambda scores: f"{scores.num_silent} of {scores.num_clips}",
     "sentences x clips of each": lambda scores: f"{scores.num_sentences} x {_clips_each(scores)}",
-    "chance: sentence, voice": lambda scores: f"{1 / scores.num_candidates:.2f}, {1 / scores.num_voices:.2f}",
+    "chance: sentence, voice": lambda scores: f"{1 / scores.num_candidates:.2f}, {_voice_chance(scores)}",
 }
 
 
@@ -55,15 +56,20 @@ the model is a miniature: the figures show that the method works, not how a real
 def comparison_table(
     columns: Mapping[str, VoiceScores], extra_rows: ExtraRows | None = None, title: str | None = None
 ) -> Table:
-    """A rich table with a column for each system; extra rows stand first and may leave columns out."""
+    """A rich table with a column for each system; extra rows stand first and may leave columns out.
+
+    Without other voices to choose from, the row of voice identification is left out.
+    """
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("± one standard error", no_wrap=True)
     for name in columns:
         table.add_column(name, justify="right")
     for row_title, figures in (extra_rows or {}).items():
         table.add_row(row_title, *(_cell(figures[name]) if name in figures else "" for name in columns))
+    several_voices = any(scores.voice_id is not None for scores in columns.values())
     for row_title, render in _ROWS.items():
-        table.add_row(row_title, *(render(scores) for scores in columns.values()))
+        if row_title != _VOICE_ROW or several_voices:
+            table.add_row(row_title, *(render(scores) for scores in columns.values()))
     return table
 
 
@@ -77,9 +83,7 @@ def comparison_text(
     return "\n".join(line.rstrip() for line in output.getvalue().splitlines()) + "\n"
 
 
-def comparison_dict(
-    columns: Mapping[str, VoiceScores], extra_rows: ExtraRows | None = None
-) -> dict[str, object]:
+def comparison_dict(columns: Mapping[str, VoiceScores], extra_rows: ExtraRows | None = None) -> dict[str, object]:
     """The comparison for JSON: {"scores": {column: fields}, "extra": {row: {column: figure}}}."""
     return {
         "scores": {name: _plain(scores.to_dict()) for name, scores in columns.items()},
@@ -99,6 +103,10 @@ def explain_demo() -> str:
 
 def _clips_each(scores: VoiceScores) -> str:
     return f"{scores.num_clips / scores.num_sentences:g}"
+
+
+def _voice_chance(scores: VoiceScores) -> str:
+    return "-" if scores.voice_id is None else f"{1 / scores.num_voices:.2f}"
 
 
 def _cell(figure: Figure) -> str:

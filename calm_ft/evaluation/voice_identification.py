@@ -49,17 +49,13 @@ class VoiceReferences:
         Raises ValueError with fewer than two voices, or a voice with fewer than two clips that can be heard.
         """
         if len(voices) < 2:
-            raise ValueError(
-                f"voice identification needs at least two voices to choose from, and got {len(voices)}"
-            )
+            raise ValueError(f"voice identification needs at least two voices to choose from, and got {len(voices)}")
         means, deviations = [], []
         for name, clips in voices.items():
             described = [voice_statistics(clip, sample_rate_hz) for clip in clips]
             statistics = np.array([row for row in described if row is not None])
             if len(statistics) < 2:
-                raise ValueError(
-                    f"voice '{name}' needs at least two clips that can be heard to be identified by"
-                )
+                raise ValueError(f"voice '{name}' needs at least two clips that can be heard to be identified by")
             means.append(statistics.mean(axis=0))
             deviations.append(statistics - means[-1])
         within = np.concatenate(deviations)

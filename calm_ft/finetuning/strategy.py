@@ -69,8 +69,8 @@ class Strategy(ABC):
         for name, tensor in state.items():
             if name not in own or own[name].shape != tensor.shape:
                 raise UserError(
-                    f"The checkpoint does not fit the model (tensor {name}): use the model and configuration of the run "
-                    "that made it."
+                    f"The checkpoint does not fit the model (tensor {name}): use the model and configuration "
+                    "of the run that made it."
                 )
         for name, tensor in state.items():
             own[name].data.copy_(tensor)

@@ -5,6 +5,7 @@ corpus -> codec -> decoder -> tokenizer -> bundle (codec only) -> flow_lm (this 
 (final) -> assets
 """
 
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -27,6 +28,20 @@ from calm_ft.nano.voices import DEMO_VOICE, ZERO_SHOT_VOICES
 
 _NUM_CODEC_TEST_SENTENCES = 8
 _TRAIN_SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+
+# The FlowLM's recipe: 24 short clips a batch, one draw of noise and time a frame, Muon.
+FLOW_LM_RECIPE = (
+    "optimizer=muon",
+    "optimizer.num_warmup_steps=200",
+    "adapter.head_batch_multiplier=1",
+    "data.max_batch_size=24",
+    "data.max_frames_per_batch=800",
+    "data.max_duration_sec=12",
+    "data.validation_fraction=0.01",
+    "trainer.max_steps=7000",
+    "trainer.val_check_interval=1000",
+    "logger=csv",
+)
 
 
 @dataclass(frozen=True)
@@ -126,7 +141,16 @@ def build_codec_bundle(folder: BuildFolder, seed: int) -> Path:
 
 
 def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
-    """Train the FlowLM with scripts/train.py, whose first phase caches latents; resumes a run."""
+    """Train the FlowLM with scripts/train.py, whose first phase caches latents; a run that ended is not repeated.
+
+    One that was killed starts again, with the latents that it cached.
+    """
+    if (folder.flow_lm_run / "export" / "config.yaml").is_file():
+        print(f"{folder.flow_lm_run} holds a finished run", flush=True)
+        return
+    if folder.flow_lm_run.exists():
+        print(f"{folder.flow_lm_run} was not finished: it starts again", flush=True)
+        shutil.rmtree(folder.flow_lm_run)
     if not (folder.codec_bundle / "config.yaml").is_file():
         build_codec_bundle(folder, seed)
     command = [
@@ -137,7 +161,7 @@ def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
         f"data.path={folder.flow_lm_manifest.absolute()}",
         f"output_dir={folder.flow_lm_run.absolute()}",
         f"seed={seed}",
-        *(["resume=true"] if (folder.flow_lm_run / "run.json").is_file() else []),
+        *FLOW_LM_RECIPE,
         *overrides,
     ]
     finished = subprocess.run(command, check=False)

@@ -1,16 +1,15 @@
-"""What a run says while it goes: a component table, speed as multiples of real time, a progress bar with ETA."""
+"""What happens beside the training steps: checkpoints, speed as a multiple of real time, a stop at Ctrl-C."""
 
+import signal
+import sys
+import threading
 import time
-from collections.abc import Sequence
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.callbacks.progress.tqdm_progress import Tqdm
-from rich.console import Console
-from rich.table import Table
+from lightning.pytorch.callbacks import ModelCheckpoint
 
-from calm_ft.finetuning.strategy import ComponentPlan
+from calm_ft.adapters.base import TTSAdapter
 
 BEST, LAST = "best", "last"
 
@@ -20,7 +19,7 @@ def checkpoint_callbacks(directory: str, every_n_steps: int) -> list[Callback]:
     common: dict[str, Any] = {"dirpath": directory, "save_top_k": 1, "enable_version_counter": False}
     best = ModelCheckpoint(filename=BEST, monitor="val/residual", mode="min", auto_insert_metric_name=False, **common)
     last = ModelCheckpoint(filename=LAST, every_n_train_steps=every_n_steps, **common)
-    return [best, last]
+    return [best, last, SaveAtEnd(f"{directory}/{LAST}.ckpt")]
 
 
 class SaveAtEnd(Callback):
@@ -34,63 +33,72 @@ class SaveAtEnd(Callback):
 
 
 class Throughput(Callback):
-    """Logs frames per second of wall time and how many times faster than real time the data are consumed."""
+    """Logs frames a second and how many times faster than real time data are consumed.
 
-    def __init__(self, frame_rate_hz: float) -> None:
-        self.frame_rate_hz = frame_rate_hz
-        self._start_sec = 0.0
+    Both are means over the training so far without its validations: on a GPU single steps return before they are done.
+    """
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        self._start_sec = time.perf_counter()
+    frame_rate_hz: float
+
+    def __init__(self) -> None:
+        self._started_sec = self._validation_started_sec = self._validation_sec = 0.0
+        self._num_frames = 0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert isinstance(pl_module.adapter, TTSAdapter)
+        self.frame_rate_hz = pl_module.adapter.frame_rate_hz
+        self._validation_sec, self._num_frames = 0.0, 0
+        self._started_sec = time.perf_counter()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_started_sec = time.perf_counter()
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._validation_sec += time.perf_counter() - self._validation_started_sec
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        frames_per_sec = int(batch.num_frames.sum()) / (time.perf_counter() - self._start_sec)
+        self._num_frames += int(batch.num_frames.sum())
+        training_sec = time.perf_counter() - self._started_sec - self._validation_sec
+        frames_per_sec = self._num_frames / training_sec
         pl_module.log("train/frames_per_sec", frames_per_sec)
         pl_module.log("train/x_real_time", frames_per_sec / self.frame_rate_hz, prog_bar=True)
 
 
-class ProgressBar(TQDMProgressBar):
-    """One bar over all steps with time left; metrics in short names, validation without a bar of its own."""
+class StopAtInterrupt(Callback):
+    """The first Ctrl-C finishes the optimizer step and ends training as after the last one; a second one is Python's.
+
+    Lightning's own answer to Ctrl-C leaves the process at once, without a checkpoint.
+    """
 
     def __init__(self) -> None:
-        super().__init__(refresh_rate=10)
+        self.requested = False
+        self._previous: Any = None
 
-    def init_train_tqdm(self) -> Tqdm:
-        bar = super().init_train_tqdm()
-        bar.bar_format = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
-        bar.set_description("training")
-        return bar
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            self._previous = signal.signal(signal.SIGINT, self._request)
 
-    def init_validation_tqdm(self) -> Tqdm:
-        bar = super().init_validation_tqdm()
-        bar.disable = True
-        return bar
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        at_optimizer_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if self.requested and at_optimizer_step:
+            trainer.should_stop = True
 
-    def on_train_epoch_start(self, trainer: Trainer, *_: Any) -> None:
-        self.train_progress_bar.reset(self.total_train_batches)
-        self.train_progress_bar.initial = 0
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._restore()
 
-    def get_metrics(self, trainer: Trainer, pl_module: LightningModule) -> dict[str, Any]:
-        metrics = super().get_metrics(trainer, pl_module)
-        metrics.pop("v_num", None)
-        return {name.replace("train/", ""): value for name, value in metrics.items()}
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self._restore()
 
+    def _request(self, *_: Any) -> None:
+        self.requested = True
+        self._restore()
+        print("\nstopping after this step and saving (Ctrl-C again: at once)", file=sys.stderr, flush=True)
 
-def print_component_table(plans: Sequence[ComponentPlan], console: Console) -> None:
-    """Component, parameters, trained or frozen, rate."""
-    table = Table(title="components")
-    for heading in ("component", "parameters", "trains", "learning rate"):
-        table.add_column(heading, justify="left" if heading == "component" else "right")
-    for plan in plans:
-        trains = plan.lr is not None
-        style = "bold" if trains else "dim"
-        table.add_row(
-            plan.name, f"{plan.num_parameters:,}", "yes" if trains else "no", f"{plan.lr:g}" if trains else "-", style=style
-        )
-    total = sum(plan.num_parameters for plan in plans)
-    trained = sum(plan.num_parameters for plan in plans if plan.lr is not None)
-    table.add_section()
-    table.add_row("all", f"{total:,}", f"{trained:,}", f"{100 * trained / total:.1f} %")
-    console.print(table)
+    def _restore(self) -> None:
+        if self._previous is not None:
+            signal.signal(signal.SIGINT, self._previous)
+            self._previous = None

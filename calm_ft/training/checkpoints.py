@@ -1,10 +1,12 @@
 """Reading checkpoints back: safe by construction (`weights_only`), one sentence where that fails."""
 
 import pickle
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from calm_ft.errors import UserError
 
@@ -19,7 +21,9 @@ def checkpoint_path(run_dir: Path, which: str) -> Path:
         path = run_dir / "checkpoints" / f"{name}.ckpt"
         if path.is_file():
             return path
-    raise UserError(f"{run_dir} has no checkpoint {which!r} in {run_dir / 'checkpoints'}: pass the folder of a finished run.")
+    raise UserError(
+        f"{run_dir} has no checkpoint {which!r} in {run_dir / 'checkpoints'}: pass the folder of a finished run."
+    )
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
@@ -28,9 +32,17 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises UserError where the file is damaged or holds anything but weights and plain data.
     """
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(content, dict) or not {"state_dict", "ema"} <= content.keys():
+            raise ValueError("it holds no trained weights")
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         raise UserError(
             f"The checkpoint {path} is damaged or is no checkpoint of this project "
             f"({' '.join(str(error).split())[:120]}): use the other one of the run (--which best|last)."
         ) from error
+    return content
+
+
+def averaged_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
+    """What an export takes from a checkpoint: fitted statistics, and trained parameters by their moving average."""
+    return {**checkpoint["state_dict"], **checkpoint["ema"]["shadow"]}

@@ -1,5 +1,6 @@
 """Loaders over encoded recordings: batch k of training is a function of (seed, k)."""
 
+import signal
 from typing import Any
 
 from lightning.pytorch import LightningDataModule
@@ -39,10 +40,17 @@ class Recordings(LightningDataModule):
         assert self.trainer is not None
         num_batches = self.trainer.max_steps * self.trainer.accumulate_grad_batches
         batches = TrainingBatches(self.train_clips, self.pool, self.plan, self.adapter.collate, num_batches, self.seed)
-        return DataLoader(batches, batch_size=None, num_workers=self.num_workers)
+        return DataLoader(
+            batches, batch_size=None, num_workers=self.num_workers, worker_init_fn=_leave_interrupts_to_the_run
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
         batches = ValidationBatches(
             self.validation_clips, self.pool, self.validation_plan, self.adapter.collate, self.seed
         )
         return DataLoader(batches, batch_size=None)
+
+
+def _leave_interrupts_to_the_run(worker: int) -> None:
+    """Ctrl-C reaches every process; a worker that ended by it would end the step that is to be finished."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

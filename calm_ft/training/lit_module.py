@@ -12,12 +12,16 @@ from calm_ft.adapters.base import RowResiduals, TTSAdapter
 from calm_ft.finetuning.ema import ExponentialMovingAverage
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.randomness import make_rng
+from calm_ft.training.checkpoints import averaged_weights
 from calm_ft.training.optimizers import OptimizerFactory
 from calm_ft.training.residuals import ResidualMean
 
 
 class FineTuning(LightningModule):
-    """Training step `k` draws from (seed, "train", k, rank); validation always from (seed, "validation")."""
+    """Batch `k` of training draws from (seed, "train", k, rank); validation always from (seed, "validation").
+
+    `k` counts all batches that went through, so that neither accumulation nor a shortened epoch repeats a draw.
+    """
 
     def __init__(
         self, adapter: TTSAdapter, strategy: Strategy, optimizer: OptimizerFactory, ema_decay: float, seed: int
@@ -40,7 +44,8 @@ class FineTuning(LightningModule):
         self.strategy.set_modes(self.adapter)
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        rng = make_rng(self.seed, "train", batch_idx, self.global_rank)
+        index = self.trainer.fit_loop.epoch_loop.total_batch_idx
+        rng = make_rng(self.seed, "train", index, self.global_rank)
         output = self.adapter.loss(batch, rng)
         self.log("train/loss", output.total.detach(), prog_bar=True)
         self.log_dict({f"train/{name}": value for name, value in output.parts.items()})
@@ -53,6 +58,7 @@ class FineTuning(LightningModule):
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         gradients = [p.grad for p in self.adapter.parameters() if p.grad is not None]
         self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
+        self.log("train/lr", optimizer.param_groups[0]["lr"])
 
     def on_validation_epoch_start(self) -> None:
         self._averaged.enter_context(self.ema.applied())
@@ -79,5 +85,4 @@ class FineTuning(LightningModule):
 
     def load_weights(self, checkpoint: Mapping[str, Any]) -> None:
         """Put a checkpoint's averaged weights (and fitted statistics) into the adapter."""
-        state = {**checkpoint["state_dict"], **checkpoint["ema"]["shadow"]}
-        self.strategy.load_state(self.adapter, state)
+        self.strategy.load_state(self.adapter, averaged_weights(checkpoint))

@@ -2,17 +2,21 @@
 
 Muon (Jordan et al. 2024, torch.optim.Muon) orthogonalises the momentum of two-dimensional hidden weights; its rate is
 scaled to AdamW's update size (Liu et al., arXiv 2502.16982), so that both parts take rates of one kind. Embeddings,
-biases, norms and the input and output projections of the heads go to AdamW, as its authors advise.
+biases, norms and the first and last projections go to AdamW, as its authors advise.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from calm_ft.errors import UserError
 from calm_ft.training.optimizers import AdamWWithCosine, split_by_decay
+
+STACKS = ("layers", "res_blocks")  # upstream's names for the repeated blocks of backbone and flow head
 
 
 class MuonWithCosine(AdamWWithCosine):
@@ -24,28 +28,31 @@ class MuonWithCosine(AdamWWithCosine):
         super().__init__(**settings)
 
     def build(self, module: nn.Module, num_steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """Raises UserError where nothing that trains is a matrix inside a stack of blocks."""
         decayed, undecayed = split_by_decay(module)
-        hidden = hidden_matrices(module, decayed)
+        hidden = matrices_in_stacks(module, decayed)
+        if not hidden:
+            raise UserError(
+                "Nothing that trains is a hidden matrix, so Muon has nothing to do: choose optimizer=adamw."
+            )
         chosen = {id(p) for p in hidden}
         others = [p for p in decayed if id(p) not in chosen]
-        muon = torch.optim.Muon(
-            hidden, lr=self.lr, weight_decay=self.weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        muon = torch.optim.Muon(hidden, lr=self.lr, weight_decay=self.weight_decay, adjust_lr_fn="match_rms_adamw")
         groups = [{"params": others, "weight_decay": self.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
         adamw = torch.optim.AdamW(groups, lr=self._adamw.lr, betas=self.betas)
         optimizer = JoinedOptimizer([muon, adamw])
-        return optimizer, LambdaLR(optimizer, lambda step: self.lr_fraction(step, num_steps))
+        return optimizer, self.schedule(optimizer, num_steps)
 
 
-def hidden_matrices(module: nn.Module, candidates: list[Tensor]) -> list[Tensor]:
-    """The candidates that are square-ish weights inside stacks of layers: the names hold a layer's index."""
+def matrices_in_stacks(module: nn.Module, candidates: list[Tensor]) -> list[Tensor]:
+    """The two-dimensional candidates that belong to a numbered block (`layers.3`, `res_blocks.0`), by their names."""
     wanted = {id(p) for p in candidates if p.ndim == 2}
-    named = dict(module.named_parameters())
-    return [p for name, p in named.items() if id(p) in wanted and _in_a_stack(name)]
+    return [p for name, p in module.named_parameters() if id(p) in wanted and _in_a_stack(name)]
 
 
 def _in_a_stack(name: str) -> bool:
-    return any(part.isdigit() for part in name.split(".")) and (".layers." in name or ".res_blocks." in name)
+    parts = name.split(".")
+    return any(part in STACKS and following.isdigit() for part, following in pairwise(parts))
 
 
 class JoinedOptimizer(torch.optim.Optimizer):

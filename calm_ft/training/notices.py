@@ -1,11 +1,14 @@
-"""What a run says in words: the miniature's warning, the data, the way on."""
+"""What a run says in words: the miniature's warning, the data, what trains, the way on."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 
 from calm_ft.data.utterance import Exclusion, commonest_reason
+from calm_ft.finetuning.strategy import ComponentPlan
 from calm_ft.training.lit_datamodule import Recordings
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -18,8 +21,8 @@ def miniature_notice(config: dict[str, Any]) -> str | None:
     if not on_nano or data_path.is_relative_to(ASSETS):
         return None
     return (
-        "WARNING: this is the embedded miniature (adapter=nano), trained on synthetic speech; it will not speak in your "
-        f"voice. For the released model: python scripts/train.py experiment={config['experiment_name']} "
+        "WARNING: this is the embedded miniature (adapter=nano), trained on synthetic speech; it will not speak "
+        f"in your voice. For the released model: python scripts/train.py experiment={config['experiment_name']} "
         f"adapter=pocket_tts adapter.model=english_2026-10 data.path={config['data']['path']}"
     )
 
@@ -36,19 +39,36 @@ def say_data(console: Console, batches: Recordings, exclusions: list[Exclusion])
     def minutes(clips: list[Any]) -> str:
         return f"{len(clips)} clips, {sum(clip.duration_sec for clip in clips) / 60:.1f} min"
 
-    console.print(f"train: {minutes(batches.train_clips)}; validation: {minutes(batches.validation_clips)}", highlight=False)
+    console.print(
+        f"train: {minutes(batches.train_clips)}; validation: {minutes(batches.validation_clips)}", highlight=False
+    )
     if exclusions:
         console.print(
-            f"left out: {len(exclusions)} (all named in excluded.jsonl; commonest reason: {commonest_reason(exclusions)})",
+            f"left out: {len(exclusions)}, named in excluded.jsonl; commonest reason: {commonest_reason(exclusions)}",
             style="yellow",
             highlight=False,
             soft_wrap=True,
         )
     if batches.pool.num_without_prompt:
         console.print(
-            f"{batches.pool.num_without_prompt} clips are the only one of their speaker and train without a voice prompt",
+            f"{batches.pool.num_without_prompt} clips are their speaker's only one and train without a voice prompt",
             style="yellow",
         )
+
+
+def say_components(console: Console, plans: Sequence[ComponentPlan]) -> None:
+    """A table: component, parameters, trained or frozen, rate."""
+    table = Table(title="components")
+    for heading in ("component", "parameters", "trains", "learning rate"):
+        table.add_column(heading, justify="left" if heading == "component" else "right")
+    for plan in plans:
+        trains, rate, style = ("no", "-", "dim") if plan.lr is None else ("yes", f"{plan.lr:g}", "bold")
+        table.add_row(plan.name, f"{plan.num_parameters:,}", trains, rate, style=style)
+    total = sum(plan.num_parameters for plan in plans)
+    trained = sum(plan.num_parameters for plan in plans if plan.lr is not None)
+    table.add_section()
+    table.add_row("all", f"{total:,}", f"{trained:,}", f"{100 * trained / total:.1f} %")
+    console.print(table)
 
 
 def say_result(console: Console, output_dir: Path, training_sec: float) -> None:
@@ -56,7 +76,7 @@ def say_result(console: Console, output_dir: Path, training_sec: float) -> None:
     shown = output_dir.relative_to(Path.cwd()) if output_dir.is_relative_to(Path.cwd()) else output_dir
     console.print(
         f"trained in {training_sec:.0f} s; export: {shown}/export, samples and pictures: {shown}/samples\n"
-        f'pocket-tts generate --config {shown}/export/config.yaml --voice {shown}/export/voice.safetensors '
+        f"pocket-tts generate --config {shown}/export/config.yaml --voice {shown}/export/voice.safetensors "
         '--text "Hello there." --output-path hello.wav',
         highlight=False,
         soft_wrap=True,

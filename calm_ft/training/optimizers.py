@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from calm_ft.errors import UserError
+from calm_ft.training.settings import require_integer, require_number
 
 
 class OptimizerFactory(ABC):
@@ -24,13 +24,21 @@ class AdamWWithCosine(OptimizerFactory):
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101); no decay on biases, norms and embedding tables."""
 
     def __init__(
-        self, lr: float, weight_decay: float, beta1: float, beta2: float, num_warmup_steps: int, final_lr_fraction: float
+        self,
+        lr: float,
+        weight_decay: float,
+        beta1: float,
+        beta2: float,
+        num_warmup_steps: int,
+        final_lr_fraction: float,
     ) -> None:
-        """Raises UserError for a rate that is not positive and a negative decay or warm-up."""
-        if not lr > 0 or not math.isfinite(lr):
-            raise UserError(f"optimizer.lr={lr} is not a learning rate: it must be positive, for example 3e-4.")
-        if weight_decay < 0 or num_warmup_steps < 0:
-            raise UserError("optimizer.weight_decay and optimizer.num_warmup_steps must not be negative.")
+        """Raises UserError for a rate that is not positive and other values out of range."""
+        require_number("optimizer.lr", lr, above=0)
+        require_number("optimizer.weight_decay", weight_decay, at_least=0)
+        require_number("optimizer.beta1", beta1, at_least=0, below=1)
+        require_number("optimizer.beta2", beta2, at_least=0, below=1)
+        require_integer("optimizer.num_warmup_steps", num_warmup_steps, at_least=0)
+        require_number("optimizer.final_lr_fraction", final_lr_fraction, at_least=0, at_most=1)
         self.lr = lr
         self.weight_decay = weight_decay
         self.betas = (beta1, beta2)
@@ -41,13 +49,22 @@ class AdamWWithCosine(OptimizerFactory):
         decayed, undecayed = split_by_decay(module)
         groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
         optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=self.betas)
-        return optimizer, LambdaLR(optimizer, lambda step: self.lr_fraction(step, num_steps))
+        return optimizer, self.schedule(optimizer, num_steps)
+
+    def schedule(self, optimizer: torch.optim.Optimizer, num_steps: int) -> LambdaLR:
+        """Every group's rate times `lr_fraction` of the optimizer step."""
+        return LambdaLR(optimizer, lambda step: self.lr_fraction(step, num_steps))
 
     def lr_fraction(self, step: int, num_steps: int) -> float:
-        """Fraction of the rate at an optimizer step: (step + 1) / warm-up, then half a cosine."""
-        if step < self.num_warmup_steps:
-            return (step + 1) / self.num_warmup_steps
-        progress = min(1.0, (step - self.num_warmup_steps) / max(1, num_steps - self.num_warmup_steps))
+        """Fraction of the rate at an optimizer step: (step + 1) / warm-up, then half a cosine.
+
+        The warm-up's last step has the whole rate, the step after the last one the final fraction. A run that is
+        shorter than twice the warm-up spends half its steps on it: it would not reach its rate otherwise.
+        """
+        num_warmup_steps = min(self.num_warmup_steps, num_steps // 2)
+        if step < num_warmup_steps:
+            return (step + 1) / num_warmup_steps
+        progress = min(1.0, (step - num_warmup_steps) / (num_steps - num_warmup_steps))
         return self.final_lr_fraction + (1 - self.final_lr_fraction) * (1 + math.cos(math.pi * progress)) / 2
 
 
@@ -57,7 +74,7 @@ def split_by_decay(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     A text table decayed would shrink the rows of tokens that the data never shows.
     """
     tables = {id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
-    trained = [p for p in module.parameters() if p.requires_grad]
+    trained: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
     decayed = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
     kept = {id(p) for p in decayed}
     return decayed, [p for p in trained if id(p) not in kept]

@@ -27,12 +27,10 @@ class ResidualMean:
             self._sums[name] = self._sums.get(name, 0.0) + float((values.double().cpu() * frames).sum())
 
     def means(self) -> dict[str, float]:
-        """Every named residual, and the joint `residual` where the adapter has a flow."""
+        """Every named residual, and the joint `residual`."""
         means = {name: total / self._num_frames for name, total in self._sums.items()}
-        if "flow" in means:
-            lsd = means.get("lsd", means["flow"])
-            means["residual"] = FLOW_SHARE * means["flow"] + (1 - FLOW_SHARE) * lsd
-        return means
+        lsd = means.get("lsd", means["flow"])
+        return {**means, "residual": FLOW_SHARE * means["flow"] + (1 - FLOW_SHARE) * lsd}
 
 
 def mean_residuals(adapter: TTSAdapter, batches: Iterable[Any], seed: int) -> dict[str, float]:

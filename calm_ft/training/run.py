@@ -1,10 +1,12 @@
 """One run from recordings to an export, in the order in which a mistake costs least.
 
-Input is read and checked first, then encoded (cached), and only then is the run's folder made. The base is judged
-before the first step and the tuned model after the last, with the same sentences, voice prompt, noise and times.
+Settings and input are read and checked first, then the model is loaded and the clips are encoded (cached), and only
+then is the run's folder made. The base is judged before the first step and the tuned model after the last, with the
+same sentences, voice prompt, noise and times.
 """
 
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -14,135 +16,159 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
 from calm_ft.data.sources import read_recordings
+from calm_ft.data.sources.recordings import Recordings as ReadRecordings
 from calm_ft.data.split import split_validation
 from calm_ft.data.utterance import Exclusion
 from calm_ft.errors import UserError
-from calm_ft.finetuning.strategy import Strategy
+from calm_ft.finetuning.strategy import ComponentPlan, Strategy
 from calm_ft.training import callbacks, loggers, notices
 from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint
-from calm_ft.training.judging import TUNED_VOICE, JudgedRun, Judgement, column, voice_references
+from calm_ft.training.judgement import Judgement, JudgingPlan, Sources
+from calm_ft.training.judging import JudgedRun
 from calm_ft.training.lit_datamodule import Recordings
 from calm_ft.training.lit_module import FineTuning
 from calm_ft.training.optimizers import OptimizerFactory
+from calm_ft.training.progress import progress_for_stderr
+from calm_ft.training.provenance import code_version, data_fingerprint, package_versions
 from calm_ft.training.run_record import RunRecord
+from calm_ft.training.settings import DataSettings, RunSettings
+from calm_ft.training.trainer import build_trainer
 
-console = Console(width=120)
+
+class RunInterrupted(KeyboardInterrupt):
+    """Ctrl-C after something was trained and saved; the message says where."""
 
 
 @dataclass(frozen=True)
-class DataSettings:
-    """Where the recordings lie and how they become batches; see conf/data/recordings.yaml."""
+class Experiment:
+    """One run's parts; `config` is what config.yaml keeps, `adapter_factory` may load hundreds of megabytes."""
 
-    path: str
-    cache_dir: str
-    tail_sec: float
-    max_duration_sec: float
-    validation_fraction: float
-    max_frames_per_batch: int
-    max_batch_size: int
-    num_workers: int
+    run: RunSettings
+    data: DataSettings
+    adapter_factory: Callable[[], TTSAdapter]
+    strategy: Strategy
+    optimizer: OptimizerFactory
+    trainer_settings: dict[str, Any]
+    logger_settings: loggers.LoggerSettings
+    judgement: Judgement
+    config: dict[str, Any]
 
 
-def run_training(
-    *,
-    output_dir: Path,
-    seed: int,
-    ema_decay: float,
-    checkpoint_every_n_steps: int,
-    adapter_factory: Callable[[], TTSAdapter],
-    data: DataSettings,
-    strategy: Strategy,
-    optimizer: OptimizerFactory,
-    trainer_settings: dict[str, Any],
-    logger_settings: Any,
-    judgement: Judgement,
-    config: dict[str, Any],
-) -> float:
+@dataclass(frozen=True)
+class Prepared:
+    """A loaded model with its encoded clips, and what was left out."""
+
+    module: FineTuning
+    batches: Recordings
+    exclusions: list[Exclusion]
+    plans: list[ComponentPlan]
+    judging: JudgingPlan
+
+
+def run_training(experiment: Experiment) -> float:
     """Train, export and judge; returns the tuned model's validation residual (the value to optimise).
 
-    Raises UserError for every input that is the user's to mend.
+    Raises UserError for every input that is the user's to mend, and RunInterrupted.
     """
+    console = Console(width=120)
     _quiet_libraries()
-    notice = notices.miniature_notice(config)
+    notice = notices.miniature_notice(experiment.config)
     notices.say(console, notice)
-    record = RunRecord(output_dir)
-    recordings = read_recordings(Path(data.path))
-    torch.manual_seed(seed)
-    adapter = adapter_factory()
-    plans = strategy.apply(adapter, optimizer.lr)
-    module = FineTuning(adapter, strategy, optimizer, ema_decay, seed)
-    batches, exclusions = _prepare_data(adapter, recordings, data, seed)
-    console.print(f"[bold]{adapter.describe()}[/] on {data.path} ({recordings.format_name})", highlight=False)
-    notices.say_data(console, batches, exclusions)
-    callbacks.print_component_table(plans, console)
-    adapter.fit_statistics(clip.features() for clip in batches.train_clips)
-    trainer = _build_trainer(trainer_settings, record, checkpoint_every_n_steps, adapter)
-    record.start(config, exclusions, **_facts(adapter, batches, exclusions))
-    trackers = logger_settings.build(record.output_dir, config)
-    trainer.loggers = trackers
+    record = RunRecord(experiment.run.output_dir)
+    stop = callbacks.StopAtInterrupt()
+    trainer = _trainer(experiment, record.output_dir, stop)
+    recordings = read_recordings(Path(experiment.data.path).expanduser())
+    prepared = _prepare(experiment, recordings, experiment.judgement.read_sources())
+    adapter, batches = prepared.module.adapter, prepared.batches
+    console.print(
+        f"{adapter.describe()} on {experiment.data.path} ({recordings.format_name})",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    notices.say_data(console, batches, prepared.exclusions)
+    notices.say_components(console, prepared.plans)
+    record.start(experiment.config, prepared.exclusions, **_facts(experiment, prepared))
+    trackers: list[Logger] = []
     try:
-        judged = _begin_judging(judgement, adapter, batches, data, record.output_dir / "samples", seed)
-        residual = _train_and_judge(trainer, module, batches, judged, record)
+        trackers += experiment.logger_settings.build(record.output_dir, experiment.config)
+        trainer.loggers = trackers
+        judged = JudgedRun(adapter, prepared.judging, record.output_dir / "samples", experiment.run.seed)
+        base = judged.judge("base")
+        for tracker in trackers:
+            tracker.log_metrics({f"val/{name}": value for name, value in base.items()}, step=0)
+        training_sec = _fit(trainer, prepared, stop)
+        residual = _finish(console, prepared, judged, record, trackers, training_sec)
+    except (KeyboardInterrupt, SystemExit):
+        record.finish("interrupted")
+        raise _interruption(record.output_dir) from None
     except BaseException as error:
-        interrupted = isinstance(error, KeyboardInterrupt | SystemExit)
-        record.update(status="interrupted" if interrupted else "failed", error=str(error))
+        record.finish("failed", error=str(error))
         raise
     finally:
         loggers.finish(trackers)
-    notices.say(console, notice)
+        notices.say(console, notice)
     return residual
 
 
-def _train_and_judge(
-    trainer: Trainer, module: FineTuning, batches: Recordings, judged: JudgedRun, record: RunRecord
-) -> float:
-    adapter = module.adapter
-    judged.judge("base")
-    base = judged.residuals[column("base", TUNED_VOICE)]
-    for tracker in trainer.loggers:
-        tracker.log_metrics({f"val/{name}": value for name, value in base.items()}, step=0)
+def _fit(trainer: Trainer, prepared: Prepared, stop: callbacks.StopAtInterrupt) -> float:
+    """Train; returns the seconds it took. Raises KeyboardInterrupt after a stop by Ctrl-C, everything saved."""
     started = time.perf_counter()
-    trainer.fit(module, datamodule=batches)
-    if trainer.interrupted:
+    trainer.fit(prepared.module, datamodule=prepared.batches)
+    if stop.requested:
         raise KeyboardInterrupt
-    training_sec = time.perf_counter() - started
-    chosen = checkpoint_path(record.output_dir, "best")
-    module.load_weights(read_checkpoint(chosen))
+    return time.perf_counter() - started
+
+
+def _finish(
+    console: Console,
+    prepared: Prepared,
+    judged: JudgedRun,
+    record: RunRecord,
+    trackers: list[Logger],
+    training_sec: float,
+) -> float:
+    """Export the chosen checkpoint and judge it; returns its residual."""
+    adapter = prepared.module.adapter
+    chosen = checkpoint_path(record.output_dir, callbacks.BEST)
+    prepared.module.load_weights(read_checkpoint(chosen))
     adapter.to("cpu").eval()
     adapter.export(record.output_dir / "export", judged.voice_prompt)
-    judged.judge("tuned")
+    tuned = judged.judge("tuned")
     figures = judged.report(console)
-    loggers.log_media(trainer.loggers, judged.audio_files, {"spectrograms": judged.picture})
-    record.update(status="finished", training_sec=round(training_sec, 1), checkpoint=chosen.name, figures=figures)
+    loggers.log_media(trackers, judged.audio_files, {"spectrograms": judged.picture})
+    record.finish("finished", training_sec=round(training_sec, 1), checkpoint=chosen.name, figures=figures)
     notices.say_result(console, record.output_dir, training_sec)
-    tuned = judged.residuals[column("tuned", TUNED_VOICE)]
-    return tuned.get("residual", next(iter(tuned.values())))
+    return tuned["residual"]
 
 
-def _begin_judging(
-    judgement: Judgement, adapter: TTSAdapter, batches: Recordings, data: DataSettings, directory: Path, seed: int
-) -> JudgedRun:
-    rate = adapter.sample_rate_hz
-    train = [clip.utterance for clip in batches.train_clips]
-    validation = [clip.utterance for clip in batches.validation_clips]
-    sets = [judgement.tuned_voice_set(train, validation, batches.val_dataloader(), rate)]
-    if base_utterances := judgement.base_voice_utterances():
-        encoded = encode_recordings(
-            base_utterances, adapter, Path(data.cache_dir), data.tail_sec, data.max_duration_sec, progress=False
-        ).encoded
-        others = Recordings(adapter, encoded, encoded, data.max_frames_per_batch, data.max_batch_size, 0, seed)
-        sets.append(judgement.base_voice_set(others.val_dataloader(), rate))
-    voices = voice_references(judgement, batches.train_clips, rate)
-    return JudgedRun(adapter, judgement, sets, voices, directory, seed)
+def _trainer(experiment: Experiment, output_dir: Path, stop: callbacks.StopAtInterrupt) -> Trainer:
+    saving = callbacks.checkpoint_callbacks(str(output_dir / "checkpoints"), experiment.run.checkpoint_every_n_steps)
+    beside = [*saving, callbacks.Throughput(), progress_for_stderr(), stop]
+    return build_trainer(experiment.trainer_settings, output_dir, beside)
 
 
-def _prepare_data(
-    adapter: TTSAdapter, recordings: Any, data: DataSettings, seed: int
+def _prepare(experiment: Experiment, recordings: ReadRecordings, sources: Sources) -> Prepared:
+    """Load the model, choose what trains, encode and split the clips, decode what the run is judged by."""
+    seed, data = experiment.run.seed, experiment.data
+    torch.manual_seed(seed)
+    adapter = experiment.adapter_factory()
+    plans = experiment.strategy.apply(adapter, experiment.optimizer.lr)
+    batches, exclusions = _encode(adapter, recordings, data, seed)
+    adapter.fit_statistics(clip.features() for clip in batches.train_clips)
+    module = FineTuning(adapter, experiment.strategy, experiment.optimizer, experiment.run.ema_decay, seed)
+    judging = experiment.judgement.prepare(sources, adapter, batches, data, seed)
+    return Prepared(module, batches, exclusions, plans, judging)
+
+
+def _encode(
+    adapter: TTSAdapter, recordings: ReadRecordings, data: DataSettings, seed: int
 ) -> tuple[Recordings, list[Exclusion]]:
     usable, textless = [], []
     for utterance in recordings.utterances:
@@ -151,7 +177,14 @@ def _prepare_data(
             usable.append(utterance)
         except UserError as error:
             textless.append(Exclusion(str(utterance.audio_path), str(error)))
-    encoded = encode_recordings(usable, adapter, Path(data.cache_dir), data.tail_sec, data.max_duration_sec)
+    encoded = encode_recordings(
+        usable,
+        adapter,
+        Path(data.cache_dir).expanduser(),
+        data.tail_sec,
+        data.max_duration_sec,
+        progress=sys.stderr.isatty(),
+    )
     split = split_validation(encoded.encoded, data.validation_fraction, seed)
     batches = Recordings(
         adapter, split.train, split.validation, data.max_frames_per_batch, data.max_batch_size, data.num_workers, seed
@@ -159,44 +192,33 @@ def _prepare_data(
     return batches, [*recordings.exclusions, *textless, *encoded.exclusions]
 
 
-def _build_trainer(
-    settings: dict[str, Any], record: RunRecord, checkpoint_every_n_steps: int, adapter: TTSAdapter
-) -> Trainer:
-    directory = record.output_dir / "checkpoints"
-    bars = [
-        *callbacks.checkpoint_callbacks(str(directory), checkpoint_every_n_steps),
-        callbacks.SaveAtEnd(str(directory / f"{callbacks.LAST}.ckpt")),
-        callbacks.Throughput(adapter.frame_rate_hz),
-        callbacks.ProgressBar(),
-    ]
-    interval = min(settings.get("val_check_interval", 1.0), settings.get("max_steps", 1))
+def _interruption(output_dir: Path) -> KeyboardInterrupt:
     try:
-        return Trainer(
-            **{**settings, "val_check_interval": interval},
-            check_val_every_n_epoch=None,
-            num_sanity_val_steps=0,
-            enable_model_summary=False,
-            use_distributed_sampler=False,
-            logger=False,
-            callbacks=bars,
-            default_root_dir=str(record.output_dir),
-        )
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"Lightning's Trainer refuses trainer.*: {' '.join(str(error).split())[:200]}") from error
+        path = checkpoint_path(output_dir, callbacks.LAST)
+    except UserError:
+        return KeyboardInterrupt()
+    return RunInterrupted(
+        f"interrupted; what was trained is in {path}: python scripts/export.py {output_dir} --which last"
+    )
 
 
-def _facts(adapter: TTSAdapter, batches: Recordings, exclusions: list[Exclusion]) -> dict[str, Any]:
+def _facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
     def total_sec(clips: list[EncodedUtterance]) -> float:
         return round(sum(clip.duration_sec for clip in clips), 2)
 
+    batches, adapter = prepared.batches, prepared.module.adapter
     return {
+        "code": code_version(),
+        "packages": package_versions(),
+        "seed": experiment.run.seed,
         "model": adapter.describe(),
         "feature_fingerprint": adapter.feature_fingerprint(),
+        "data_fingerprint": data_fingerprint([*batches.train_clips, *batches.validation_clips]),
         "num_train_clips": len(batches.train_clips),
         "num_validation_clips": len(batches.validation_clips),
         "train_sec": total_sec(batches.train_clips),
         "validation_sec": total_sec(batches.validation_clips),
-        "num_excluded": len(exclusions),
+        "num_excluded": len(prepared.exclusions),
         "num_without_prompt": batches.pool.num_without_prompt,
         "padding_share": round(batches.plan.padding_share(), 4),
     }

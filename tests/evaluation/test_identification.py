@@ -49,9 +49,7 @@ def test_a_silent_clip_and_a_missing_list_are_refused():
 
 def test_held_out_recordings_are_identified_as_their_voice(voices):
     right = [
-        voices.identify(speak(text, voice), SAMPLE_RATE_HZ) == voice
-        for voice in VOICES
-        for text in SENTENCES[12:]
+        voices.identify(speak(text, voice), SAMPLE_RATE_HZ) == voice for voice in VOICES for text in SENTENCES[12:]
     ]
     assert np.mean(right) >= 0.97  # chance is 0.09
 

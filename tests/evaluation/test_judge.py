@@ -15,9 +15,7 @@ from tests.evaluation.espeak_speech import SAMPLE_RATE_HZ, SENTENCES, speak
 
 NUM_SENTENCES = 6
 TEXTS = SENTENCES[:NUM_SENTENCES]
-VOICES = {
-    voice: [speak(text, voice) for text in SENTENCES[12:20]] for voice in ("Annie", "f5", "klatt4", "m1")
-}
+VOICES = {voice: [speak(text, voice) for text in SENTENCES[12:20]] for voice in ("Annie", "f5", "klatt4", "m1")}
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +29,9 @@ def references() -> list[Recording]:
 
 
 def test_the_recordings_themselves_get_full_marks(references, known):
-    scores = judge(
-        [Judged(item.text, item.audio) for item in references], references, known, "Annie", SAMPLE_RATE_HZ
-    )
+    scores = judge([Judged(item.text, item.audio) for item in references], references, known, "Annie", SAMPLE_RATE_HZ)
     assert scores.mcd_db.mean == 0
+    assert scores.voice_id is not None
     assert scores.sentence_id.mean == scores.voice_id.mean == 1
     assert scores.duration_ratio.mean == 1
     assert (scores.num_clips, scores.num_candidates, scores.num_voices) == (NUM_SENTENCES, NUM_SENTENCES, 4)
@@ -46,6 +43,7 @@ def test_another_voice_says_the_sentences_but_is_not_the_voice(references):
     clips = [Judged(text, speak(text, "klatt4")) for text in TEXTS]
     scores = judge(clips, references, VOICES, "Annie", SAMPLE_RATE_HZ)
     assert scores.sentence_id.mean >= 0.8
+    assert scores.voice_id is not None
     assert scores.voice_id.mean == 0
     assert scores.mcd_db.mean > 4
 
@@ -53,6 +51,7 @@ def test_another_voice_says_the_sentences_but_is_not_the_voice(references):
 def test_the_right_voice_with_wrong_words_is_told_apart(references, known):
     clips = [Judged(text, speak(said, "Annie")) for text, said in zip(TEXTS, SENTENCES[6:12], strict=True)]
     scores = judge(clips, references, known, "Annie", SAMPLE_RATE_HZ)
+    assert scores.voice_id is not None
     assert scores.voice_id.mean == 1
     assert scores.sentence_id.mean <= 0.5
 
@@ -99,6 +98,7 @@ def test_silent_empty_and_short_audio_is_counted_as_wrong_and_named(references, 
     assert scores.silent_texts == TEXTS[:3]
     assert scores.not_ended_texts == (TEXTS[0],)
     assert scores.sentence_id.mean <= 0.5
+    assert scores.voice_id is not None
     assert scores.voice_id.mean <= 0.5
     assert math.isfinite(scores.mcd_db.mean)
 
@@ -107,6 +107,7 @@ def test_a_system_that_is_silent_throughout_has_no_distortion(references, known)
     scores = judge([Judged(text, np.zeros(0)) for text in TEXTS], references, known, "Annie", SAMPLE_RATE_HZ)
     assert math.isnan(scores.mcd_db.mean)
     assert math.isnan(scores.duration_ratio.mean)
+    assert scores.voice_id is not None
     assert scores.sentence_id.mean == scores.voice_id.mean == 0
     assert comparison_dict({"mute": scores})["scores"]["mute"]["mcd_db"]["mean"] is None  # type: ignore[index]
 
@@ -128,9 +129,7 @@ def test_wrong_input_is_refused_by_name(references, known):
 @pytest.fixture(scope="module")
 def columns(references, known) -> dict[str, VoiceScores]:
     return {
-        voice: judge(
-            [Judged(text, speak(text, voice)) for text in TEXTS], references, known, "Annie", SAMPLE_RATE_HZ
-        )
+        voice: judge([Judged(text, speak(text, voice)) for text in TEXTS], references, known, "Annie", SAMPLE_RATE_HZ)
         for voice in ("f5", "Annie")
     }
 
@@ -159,3 +158,15 @@ def test_the_explanation_names_the_limits():
     for limit in ("nobody listened", "speech recogniser", "pace", "listed sentences", "validation residual"):
         assert limit in " ".join(explain().split())
     assert "espeak-ng" in explain_demo()
+
+
+def test_without_other_voices_the_voice_is_not_identified_and_its_row_is_left_out(references):
+    clips = [Judged(item.text, item.audio) for item in references]
+    scores = judge(clips, references, None, "Annie", SAMPLE_RATE_HZ)
+    assert scores.voice_id is None
+    assert scores.num_voices == 1
+    assert scores.sentence_id.mean == 1
+    text = comparison_text({"base": scores})
+    assert "sentence identified" in text
+    assert "voice identified" not in text
+    assert json.loads(json.dumps(comparison_dict({"base": scores})))["scores"]["base"]["voice_id"] is None

@@ -1,0 +1,168 @@
+"""What a run is judged by: sentences with true recordings, voice prompts, and other voices to be taken for.
+
+Everything is read and checked before a run's folder is made: `read_sources` lists files before the model is loaded,
+`prepare` decodes them once the clips are encoded.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from calm_ft.adapters.base import TTSAdapter
+from calm_ft.data.audio import UnusableClip, load_clip
+from calm_ft.data.prepare import encode_recordings
+from calm_ft.data.sources import read_recordings
+from calm_ft.data.utterance import Utterance
+from calm_ft.errors import UserError
+from calm_ft.evaluation.judge import Recording
+from calm_ft.evaluation.voice_identification import VoiceReferences
+from calm_ft.training.lit_datamodule import Recordings
+from calm_ft.training.settings import DataSettings, require_integer
+
+TAIL_SEC = 0.2
+MAX_PROMPT_SEC = 10.0
+NUM_VOICE_CLIPS = 24
+TUNED_VOICE = "tuned voice"
+
+
+@dataclass(frozen=True)
+class VoiceSet:
+    """Sentences of one voice with their true recordings, the prompt that stands for it, and its validation batches."""
+
+    voice: str
+    recordings: list[Recording]
+    prompt: Tensor
+    batches: Any
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The recordings that the settings name: held-out ones (None: the validation clips) and other voices'."""
+
+    heldout: list[Utterance] | None
+    voices: dict[str, list[Utterance]]
+
+
+@dataclass(frozen=True)
+class JudgingPlan:
+    """All that judging needs; `voices` is None where there is no other voice that the tuned one could be taken for."""
+
+    sets: list[VoiceSet]
+    voices: VoiceReferences | None
+    num_seeds: int
+    about_demo: bool
+
+
+class Judgement:
+    """Which sentences and voices a run is judged by; the defaults need nothing but the run's own recordings."""
+
+    def __init__(
+        self,
+        num_sentences: int,
+        num_seeds: int,
+        heldout_path: str | None = None,
+        voices_path: str | None = None,
+        base_voice: str | None = None,
+        about_demo: bool = False,
+    ) -> None:
+        """Settings.
+
+        Args:
+            heldout_path: recordings to judge by; None takes the validation clips.
+            voices_path: a folder with one folder of recordings a voice, for nearest-voice identification.
+            base_voice: one of these, to see what tuning does to other voices.
+
+        Raises UserError for counts below one and a base voice without voices.
+        """
+        require_integer("evaluation.num_sentences", num_sentences, at_least=1)
+        require_integer("evaluation.num_seeds", num_seeds, at_least=1)
+        if base_voice is not None and voices_path is None:
+            raise UserError(
+                f"evaluation.base_voice={base_voice} needs evaluation.voices_path, the folder that holds {base_voice}/."
+            )
+        self.num_sentences = num_sentences
+        self.num_seeds = num_seeds
+        self.heldout_path = heldout_path
+        self.voices_path = voices_path
+        self.base_voice = base_voice
+        self.about_demo = about_demo
+
+    def read_sources(self) -> Sources:
+        """List the recordings; raises UserError where a folder is missing, holds nothing, or lacks the base voice."""
+        heldout = None if self.heldout_path is None else read_recordings(Path(self.heldout_path)).utterances
+        voices = {}
+        if self.voices_path is not None:
+            folder = Path(self.voices_path)
+            if not folder.is_dir():
+                raise UserError(
+                    f"evaluation.voices_path={folder} is not a folder: give one with a folder for each voice."
+                )
+            voices = {each.name: read_recordings(each).utterances for each in sorted(folder.iterdir()) if each.is_dir()}
+        if self.base_voice is not None and len(voices.get(self.base_voice, [])) < 2:
+            raise UserError(
+                f"evaluation.base_voice={self.base_voice} needs at least two recordings in {self.voices_path}; "
+                f"voices there: {', '.join(voices) or 'none'}."
+            )
+        return Sources(heldout, voices)
+
+    def prepare(
+        self, sources: Sources, adapter: TTSAdapter, batches: Recordings, data: DataSettings, seed: int
+    ) -> JudgingPlan:
+        """Decode everything; raises UserError for a recording that cannot be judged by."""
+        rate = adapter.sample_rate_hz
+        train = [clip.utterance for clip in batches.train_clips]
+        validation = [clip.utterance for clip in batches.validation_clips]
+        heldout = validation if sources.heldout is None else sources.heldout
+        sets = [
+            VoiceSet(TUNED_VOICE, self._recordings(heldout, rate), choose_prompt(train, rate), batches.val_dataloader())
+        ]
+        if self.base_voice is not None:
+            *judged, prompt = sources.voices[self.base_voice]
+            others = _validation_batches(sources.voices[self.base_voice], adapter, data, seed)
+            sets.append(VoiceSet(self.base_voice, self._recordings(judged, rate), _samples(prompt, rate), others))
+        return JudgingPlan(sets, _voice_references(train, sources, rate), self.num_seeds, self.about_demo)
+
+    def _recordings(self, utterances: Sequence[Utterance], rate: int) -> list[Recording]:
+        by_text = {utterance.text: utterance for utterance in utterances}  # a sentence can be identified only once
+        chosen = list(by_text.values())[: self.num_sentences]
+        return [Recording(each.text, _samples(each, rate)) for each in chosen]
+
+
+def choose_prompt(utterances: Sequence[Utterance], rate: int) -> Tensor:
+    """The longest clip of at most 10 s, or the beginning of the first; a longer prompt says more about the voice."""
+    longest = None
+    for utterance in utterances:
+        samples = _samples(utterance, rate)
+        if len(samples) <= MAX_PROMPT_SEC * rate and (longest is None or len(samples) > len(longest)):
+            longest = samples
+    return _samples(utterances[0], rate)[: int(MAX_PROMPT_SEC * rate)] if longest is None else longest
+
+
+def _validation_batches(utterances: list[Utterance], adapter: TTSAdapter, data: DataSettings, seed: int) -> Any:
+    encoded = encode_recordings(
+        utterances, adapter, Path(data.cache_dir), data.tail_sec, data.max_duration_sec, progress=False
+    ).encoded
+    recordings = Recordings(adapter, encoded, encoded, data.max_frames_per_batch, data.max_batch_size, 0, seed)
+    return recordings.val_dataloader()
+
+
+def _voice_references(train: Sequence[Utterance], sources: Sources, rate: int) -> VoiceReferences | None:
+    """The tuned voice's own training clips beside the other voices'."""
+    if not sources.voices:
+        return None
+    own = {TUNED_VOICE: train[:NUM_VOICE_CLIPS]}
+    clips = {name: [_samples(each, rate) for each in voice] for name, voice in {**own, **sources.voices}.items()}
+    try:
+        return VoiceReferences.from_clips(clips, rate)
+    except ValueError as error:
+        raise UserError(f"The voices of evaluation.voices_path cannot be told apart: {error}.") from error
+
+
+def _samples(utterance: Utterance, rate: int) -> Tensor:
+    try:
+        return load_clip(utterance, rate, TAIL_SEC).samples
+    except UnusableClip as error:
+        raise UserError(f"{utterance.audio_path} cannot be judged by: {error}.") from error

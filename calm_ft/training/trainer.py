@@ -1,0 +1,85 @@
+"""Lightning's Trainer from `trainer.*`: its own arguments, with what a run of this project fixes.
+
+A run is one epoch of `max_steps * accumulate_grad_batches` batches (calm_ft/training/lit_datamodule.py), so its length
+is counted in optimizer steps and `val_check_interval` in batches, or as a fraction of the run.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ProgressBar
+
+from calm_ft.errors import UserError
+from calm_ft.training.settings import require_integer, require_number
+
+DECIDED_ELSEWHERE = {
+    "logger": "choose trackers by logger=csv or logger=wandb",
+    "default_root_dir": "choose the run's folder by output_dir",
+    "enable_checkpointing": "checkpoints are always written, every checkpoint.every_n_steps steps",
+    "max_epochs": "the length of a run is counted in optimizer steps, trainer.max_steps",
+    "min_epochs": "the length of a run is counted in optimizer steps, trainer.max_steps",
+}
+
+
+def build_trainer(settings: dict[str, Any], output_dir: Path, callbacks: Sequence[Callback]) -> Trainer:
+    """A Trainer without loggers, which are given to it once the run's folder exists.
+
+    Raises UserError for an argument that Lightning does not know or refuses, and for those that are decided elsewhere.
+    """
+    for name, where in DECIDED_ELSEWHERE.items():
+        if settings.get(name) is not None:
+            raise UserError(f"trainer.{name} is not set here: {where}.")
+    require_integer("trainer.max_steps", settings.get("max_steps"), at_least=1)
+    require_integer("trainer.accumulate_grad_batches", settings.get("accumulate_grad_batches", 1), at_least=1)
+    _check_precision(settings.get("precision"))
+    ours: dict[str, Any] = {
+        "check_val_every_n_epoch": None,
+        "num_sanity_val_steps": 0,
+        "enable_model_summary": False,
+        "use_distributed_sampler": False,
+    }
+    theirs = {name: value for name, value in settings.items() if name not in DECIDED_ELSEWHERE and name != "callbacks"}
+    chosen = [*_without_bar(callbacks, theirs), *(settings.get("callbacks") or [])]
+    try:
+        return Trainer(
+            **{**ours, **theirs, "val_check_interval": validation_interval(settings)},
+            logger=False,
+            callbacks=chosen,
+            default_root_dir=str(output_dir),
+        )
+    except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
+        reason = " ".join(str(error).split()).removeprefix("Trainer.__init__() ")
+        raise UserError(f"Lightning's Trainer refuses trainer.*: {reason[:300]}") from error
+
+
+def validation_interval(settings: dict[str, Any]) -> Any:
+    """Batches between validations: at most the run's length, and a fraction of it where one is given.
+
+    Whatever else Lightning takes (a time, as "00:10:00") goes through. Raises UserError for what is not positive.
+    """
+    num_batches = settings["max_steps"] * settings.get("accumulate_grad_batches", 1)
+    interval = settings.get("val_check_interval")
+    if interval is None:
+        return num_batches
+    if isinstance(interval, float):
+        require_number("trainer.val_check_interval", interval, above=0, at_most=1)
+        return max(1, int(interval * num_batches))
+    if isinstance(interval, int):
+        require_integer("trainer.val_check_interval", interval, at_least=1)
+        return min(interval, num_batches)
+    return interval
+
+
+def _check_precision(precision: Any) -> None:
+    if str(precision) == "64" or (str(precision).endswith("-true") and precision != "32-true"):
+        raise UserError(
+            f"trainer.precision={precision} would change the frozen weights' own type: choose 32-true or bf16-mixed."
+        )
+
+
+def _without_bar(callbacks: Sequence[Callback], settings: dict[str, Any]) -> list[Callback]:
+    wanted = settings.get("enable_progress_bar", True)
+    return [each for each in callbacks if wanted or not isinstance(each, ProgressBar)]

@@ -1,0 +1,54 @@
+"""Every shipped configuration composes, every object of it builds, and factories give what they promise."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from calm_ft.config import CONF, build, compose_config, experiment_from, plain
+from calm_ft.training.trainer import build_trainer
+
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+GROUPS = ("interpolant", "objective", "strategy", "optimizer", "trainer", "logger", "evaluation", "data")
+OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((CONF / group).glob("*.yaml"))]
+PARTS = [
+    f"objective/{part}={path.stem}"
+    for part in ("time_sampler", "weighting", "stop_gradient")
+    for path in sorted((CONF / "objective" / part).glob("*.yaml"))
+]
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+@pytest.mark.parametrize("option", [*OPTIONS, *PARTS])
+def test_every_experiment_takes_every_option(experiment: str, option: str, tmp_path: Path) -> None:
+    overrides = [f"experiment={experiment}", option, f"output_dir={tmp_path / 'run'}"]
+    parts = experiment_from(compose_config(overrides))
+    assert build(plain(compose_config(overrides))["objective"])
+    assert build_trainer(parts.trainer_settings, parts.run.output_dir, []).max_steps >= 1
+    module = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(2, 2)])})
+    optimizer, schedule = parts.optimizer.build(module, 10)
+    assert optimizer.param_groups[0]["lr"] == schedule.get_last_lr()[0] > 0
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_every_experiment_builds_its_model_and_selects_something(experiment: str) -> None:
+    parts = experiment_from(compose_config([f"experiment={experiment}"]))
+    adapter = parts.adapter_factory()
+    plans = parts.strategy.apply(adapter, parts.optimizer.lr)
+    assert any(plan.lr for plan in plans)
+
+
+def test_the_released_model_is_one_override_away() -> None:
+    config = plain(compose_config(["adapter=pocket_tts"]))
+    assert config["adapter"]["model"] == "english_2026-10"
+
+
+def test_the_demo_writes_to_its_own_folder_and_others_to_a_dated_one() -> None:
+    assert plain(compose_config(["experiment=demo"]))["output_dir"] == "runs/demo"
+    assert plain(compose_config([]))["output_dir"].startswith("runs/head_only-")
+
+
+def test_an_experiments_own_settings_have_the_last_word_but_the_command_lines() -> None:
+    assert plain(compose_config(["experiment=demo"]))["optimizer"]["lr"] == 3e-4
+    assert plain(compose_config(["experiment=demo", "optimizer.lr=1e-5"]))["optimizer"]["lr"] == 1e-5

@@ -1,0 +1,103 @@
+"""How runs end otherwise: Ctrl-C, a bug, a sweep with a job that cannot run; and what is said first and last."""
+
+import json
+from pathlib import Path
+
+import pytest
+from lightning.pytorch import Callback
+
+from scripts import export
+from tests.conftest import DEMO_TRAIN
+from tests.scripts.run_script import run
+from tests.training.tiny_run import run_train
+
+
+class Fails(Callback):
+    """A bug in the middle of training."""
+
+    def on_train_batch_end(self, *_: object) -> None:
+        raise RuntimeError("a bug")
+
+
+def with_callback(target: str, **settings: object) -> str:
+    arguments = "".join(f",{name}:{value}" for name, value in settings.items())
+    return f"+trainer.callbacks=[{{_target_:{target}{arguments}}}]"
+
+
+def status(run_dir: Path) -> str:
+    return json.loads((run_dir / "run.json").read_text())["status"]
+
+
+def test_ctrl_c_saves_says_where_and_ends_with_0(
+    recordings_dir: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    stopped = tmp_path / "run"
+    overrides = [f"data.path={recordings_dir}", f"output_dir={stopped}", "trainer.max_steps=50"]
+    ctrl_c = with_callback("tests.training.test_callbacks.CtrlC", at_batch=1)
+    assert run_train(monkeypatch, *tiny, *overrides, ctrl_c) == 0
+    assert status(stopped) == "interrupted"
+    assert str(stopped / "checkpoints" / "last.ckpt") in capsys.readouterr().out.splitlines()[-1]
+    assert run(monkeypatch, export, stopped, "--which", "last") == 0
+    assert (stopped / "export" / "model.safetensors").is_file()
+
+
+def test_a_bug_keeps_its_traceback_and_the_run_says_failed(
+    recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_train(
+            monkeypatch,
+            *tiny,
+            f"data.path={recordings_dir}",
+            f"output_dir={tmp_path / 'run'}",
+            with_callback("tests.scripts.test_run_endings.Fails"),
+        )
+    assert status(tmp_path / "run") == "failed"
+
+
+def test_a_job_that_cannot_run_does_not_end_the_sweep(
+    recordings_dir: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    overrides = [f"data.path={recordings_dir}", "output_dir=sweep", "optimizer.lr=1e-3,-1,2e-3"]
+    assert run_train(monkeypatch, *tiny, "-m", *overrides) == 2
+    assert status(tmp_path / "sweep-0") == status(tmp_path / "sweep-2") == "finished"
+    assert not (tmp_path / "sweep-1").exists()
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "1 of 3 jobs" in errors[0]
+    assert "optimizer.lr=-1" in errors[0]
+
+
+def test_the_users_recordings_on_the_miniature_warn_first_and_last(
+    recordings_dir: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run_train(monkeypatch, *tiny, f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == lines[-1]
+    assert lines[0].startswith("WARNING: this is the embedded miniature")
+    assert f"adapter=pocket_tts adapter.model=english_2026-10 data.path={recordings_dir}" in lines[0]
+    run_train(monkeypatch, *tiny, f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}")
+    printed = capsys.readouterr()
+    assert printed.out.startswith("WARNING")
+    assert printed.err.startswith("error: ")
+
+
+def test_the_demo_voice_on_the_miniature_warns_of_nothing(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    run_train(monkeypatch, *tiny, f"data.path={DEMO_TRAIN}", f"output_dir={tmp_path / 'file'}")
+    assert capsys.readouterr().out == ""

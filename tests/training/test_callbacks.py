@@ -1,0 +1,85 @@
+"""Ctrl-C saves and stops at an optimizer step; progress comes in whole lines."""
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.data.prepare import EncodedUtterance
+from calm_ft.training.callbacks import StopAtInterrupt, Throughput, checkpoint_callbacks
+from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.progress import LineProgress, TerminalProgress, metrics_text
+from tests.training.tiny_run import assert_same, fit, trained_state
+
+Clips = list[EncodedUtterance]
+
+
+class CtrlC(Callback):
+    """Sends the signal of Ctrl-C during one batch."""
+
+    def __init__(self, at_batch: int) -> None:
+        self.at_batch = at_batch
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        if batch_idx == self.at_batch:
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+@pytest.mark.parametrize(("accumulate", "at_batch", "steps_done"), [(1, 1, 2), (2, 2, 2)])
+def test_an_interrupt_finishes_the_step_and_saves_it(
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, accumulate: int, at_batch: int, steps_done: int
+) -> None:
+    before = signal.getsignal(signal.SIGINT)
+    stop = StopAtInterrupt()
+    saving = checkpoint_callbacks(str(tmp_path), 100)
+    module, trainer = fit(
+        nano_adapter,
+        clips,
+        tmp_path,
+        max_steps=50,
+        accumulate_grad_batches=accumulate,
+        callbacks=[*saving, stop, CtrlC(at_batch)],
+    )
+    assert stop.requested
+    assert trainer.global_step == steps_done
+    last = read_checkpoint(tmp_path / "last.ckpt")
+    assert last["global_step"] == steps_done
+    assert_same(last["state_dict"], trained_state(module))
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_lines_of_progress_are_whole_and_hold_the_figures(
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any
+) -> None:
+    monkeypatch.setattr("calm_ft.training.progress.LINE_INTERVAL_SEC", 0.0)
+    fit(nano_adapter, clips, tmp_path, max_steps=3, enable_progress_bar=True, callbacks=[Throughput(), LineProgress()])
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.partition(" [")[0] for line in lines] == [f"training {n}/3" for n in (1, 2, 3, 3)]
+    assert all(part in lines[-1] for part in ("loss", "val/residual", "x real time", "<00:00"))
+
+
+def test_the_terminal_has_one_bar_that_ends_full(
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(
+        nano_adapter,
+        clips,
+        tmp_path,
+        max_steps=3,
+        enable_progress_bar=True,
+        callbacks=[Throughput(), TerminalProgress()],
+    )
+    printed = capsys.readouterr().err
+    assert "Validation" not in printed
+    assert "Training" not in printed
+    assert "training 100%" in printed.split("\r")[-1]
+
+
+def test_metrics_are_said_in_short() -> None:
+    metrics = {"train/loss": 0.9876, "val/residual": 0.5, "train/x_real_time": 74.2, "other": 1.0}
+    assert metrics_text(metrics) == "loss 0.988, val/residual 0.500, 74 x real time"
+    assert metrics_text({}) == ""
