@@ -15,10 +15,10 @@ import soundfile
 from calm_ft.atomic_file import write_text
 from calm_ft.nano.corpus import flow_lm_lines
 from calm_ft.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
-from calm_ft.nano.sentences import make_sentences
+from calm_ft.nano.everyday import EVERYDAY
 from calm_ft.nano.voices import BASE_VOICE, DEMO_VOICE, JUDGING_VOICES, ZERO_SHOT_VOICES
 
-NUM_TRAIN_CLIPS = 140
+NUM_TRAIN_CLIPS = 152
 NUM_HELDOUT_CLIPS = 24
 NUM_JUDGING_CLIPS = 6
 _OGG_QUALITY = 0.6
@@ -27,9 +27,9 @@ _OGG_QUALITY = 0.6
 def write_assets(directory: Path, seed: int) -> None:
     """Write `demo_voice/` and `judging_voices/` anew; the same seed gives the same sentences."""
     taken = {line.text for line in flow_lm_lines(seed)}
-    heldout = make_sentences(NUM_HELDOUT_CLIPS, seed=seed, stream="heldout", taken=taken)
-    train = make_sentences(NUM_TRAIN_CLIPS, seed=seed, stream="demo_train", taken=taken | set(heldout))
-    candidates = make_sentences(20, seed=seed, stream="base_prompt", taken=taken | {*heldout, *train})
+    heldout = EVERYDAY.make_sentences(NUM_HELDOUT_CLIPS, seed=seed, stream="heldout", taken=taken)
+    train = EVERYDAY.make_sentences(NUM_TRAIN_CLIPS, seed=seed, stream="demo_train", taken=taken | set(heldout))
+    candidates = EVERYDAY.make_sentences(20, seed=seed, stream="base_prompt", taken=taken | {*heldout, *train})
     prompt = max(candidates, key=len)
     _write_voice(directory / "demo_voice" / "train", DEMO_VOICE, train)
     _write_voice(directory / "demo_voice" / "heldout", DEMO_VOICE, heldout)

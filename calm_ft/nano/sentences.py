@@ -1,18 +1,12 @@
-"""Template sentences over the word lists: 3 to 12 words, ending in `.`, `!` or `?`, some with commas.
+"""The corpus's sentences: templates over the word lists, ending in `.`, `!` or `?`, some with commas."""
 
-Sentences are a function of (seed, stream): two streams may meet by chance, so callers that need disjoint
-sets pass the texts that are taken already.
-"""
-
-import random
-import re
 from collections.abc import Callable, Collection
 from functools import lru_cache
 
 from calm_ft.nano import words as w
-from calm_ft.randomness import derive_seed
+from calm_ft.nano.grammar import MAX_WORDS, MIN_WORDS, Grammar
 
-MIN_WORDS, MAX_WORDS = 3, 12
+__all__ = ["MAX_WORDS", "MIN_WORDS", "make_sentences", "num_distinct_words"]
 
 TEMPLATES = """
 the {a} {n} {pasttr} the {n2}.
@@ -68,7 +62,6 @@ after {num} {is_}, the {l} {pastin} {adv}.
 """
 
 
-@lru_cache(maxsize=1)
 def _vocabulary() -> dict[str, list[str]]:
     """Slot name -> its words."""
     transitive, intransitive = w.words(w.TRANSITIVE_VERBS), w.words(w.INTRANSITIVE_VERBS)
@@ -105,33 +98,19 @@ def _vocabulary() -> dict[str, list[str]]:
     }
 
 
+@lru_cache(maxsize=1)
+def _grammar() -> Grammar:
+    return Grammar(TEMPLATES, _vocabulary())
+
+
 def num_distinct_words() -> int:
     """How many different word forms the templates can say."""
-    slots = {word.lower() for forms in _vocabulary().values() for word in forms}
-    fixed = re.findall(r"[a-z']+", re.sub(r"{\w+}", " ", TEMPLATES))
-    return len(slots | set(fixed))
+    return _grammar().num_distinct_words()
 
 
 def make_sentences(num_sentences: int, *, seed: int, stream: str, taken: Collection[str] = ()) -> list[str]:
-    """Distinct sentences, none of them in `taken`; the same arguments give the same list."""
-    rng = random.Random(derive_seed(seed, "sentences." + stream))
-    templates = [line for line in TEMPLATES.splitlines() if line]
-    seen = set(taken)
-    sentences: list[str] = []
-    while len(sentences) < num_sentences:
-        sentence = _fill(rng.choice(templates), rng)
-        if sentence not in seen and MIN_WORDS <= len(sentence.split()) <= MAX_WORDS:
-            seen.add(sentence)
-            sentences.append(sentence)
-    return sentences
-
-
-def _fill(template: str, rng: random.Random) -> str:
-    vocabulary = _vocabulary()
-    # "{n2}" is another word of slot "n": the digit only tells equal slots of one sentence apart.
-    filled = re.sub(r"{(\w+?)\d?}", lambda match: rng.choice(vocabulary[match.group(1)]), template)
-    filled = re.sub(r"\b([Aa]) (?=[aeiou])", r"\1n ", filled)
-    return filled[0].upper() + filled[1:]
+    """`Grammar.make_sentences` of the corpus's grammar."""
+    return _grammar().make_sentences(num_sentences, seed=seed, stream=stream, taken=taken)
 
 
 def _mapped(inflect: Callable[[str], str], forms: list[str]) -> list[str]:

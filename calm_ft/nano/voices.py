@@ -71,5 +71,5 @@ def make_codec_voices(num_settings: int, *, seed: int) -> list[EspeakVoice]:
 _BY_NAME = {voice.name: voice for voice in FLOW_LM_VOICES}
 
 # The voice that shows what tuning costs the others, and seven more for a voice to be told from.
-BASE_VOICE = _BY_NAME["alicia"]
+BASE_VOICE = _BY_NAME["belinda"]
 JUDGING_VOICES = tuple(_BY_NAME[name] for name in ("alicia", "f2", "f4", "belinda", "linda", "adam", "reed", "david"))
