@@ -4,6 +4,7 @@ import os
 import sys
 
 os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach the wrapper below, which says them in one sentence
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # beside another busy program, spinning threads stall each other
 
 import hydra
 from omegaconf import DictConfig
