@@ -2,6 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+# Threads that spin while they wait stall each other beside any other busy program.
+export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: setup demo test test-slow test-gpu lint format clean
 

@@ -88,6 +88,8 @@ def _write_files(tts: TTSModel, staging: Path, directory: Path, voice: ModelStat
     config.flow_lm.weights_path = config.mimi.weights_path = None
     _write_config(staging, config.model_dump(mode="json"), str(directory), tokenizer_name)
     (staging / CARD).write_text(_card(directory, base_model), encoding="utf-8")
+    for path in staging.iterdir():
+        path.chmod(0o644)  # safetensors makes its files private
 
 
 def _write_config(folder: Path, config: dict, prefix: str, tokenizer_name: str) -> None:
