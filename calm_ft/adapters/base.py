@@ -6,8 +6,9 @@ where nothing in it trains.
 """
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,30 @@ from calm_ft.data.feature_cache import Features
 
 
 @dataclass
-class LossOutput:
-    """total: the scalar to minimise; parts: detached scalars to log; num_frames: valid frames in the batch."""
+class LossTerm:
+    """A mean as its parts: `weight * sum / count` enters the total; several processes join their counts first."""
 
-    total: Tensor
+    weight: float
+    sum: Tensor
+    count: int
+
+
+@dataclass
+class LossOutput:
+    """terms: what is minimised; parts: detached scalars to log; num_frames: valid frames in the batch."""
+
+    terms: dict[str, LossTerm]
     parts: dict[str, Tensor]
     num_frames: int
+
+    @property
+    def total(self) -> Tensor:
+        """The scalar to minimise where this batch is all there is."""
+        return self.total_over({name: term.count for name, term in self.terms.items()})
+
+    def total_over(self, counts: Mapping[str, float]) -> Tensor:
+        """The same with each term divided by another count, such as the mean count of all processes."""
+        return torch.stack([term.weight * term.sum / counts[name] for name, term in self.terms.items()]).sum()
 
 
 @dataclass
@@ -43,6 +62,14 @@ class Synthesis:
     audio: Tensor
     sample_rate_hz: int
     ended: bool
+
+
+@dataclass
+class UnspokenText:
+    """How often each character of a text is dropped or replaced before the tokenizer, or unknown to it."""
+
+    dropped: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
 
 
 class TTSAdapter(nn.Module, ABC):
@@ -72,6 +99,10 @@ class TTSAdapter(nn.Module, ABC):
     def check_text(self, text: str) -> None:
         """Raises UserError where nothing of a text reaches the model."""
 
+    def unspoken(self, text: str) -> UnspokenText:
+        """What of a text does not reach the model as it is written: nothing, unless the system says otherwise."""
+        return UnspokenText()
+
     def fit_statistics(self, features: Iterable[Features]) -> None:
         """Statistics of the data that a model from scratch needs; a pretrained one keeps its own."""
 
@@ -85,7 +116,10 @@ class TTSAdapter(nn.Module, ABC):
 
     @abstractmethod
     def loss(self, batch: Any, rng: torch.Generator) -> LossOutput:
-        """Training loss; every draw comes from `rng`."""
+        """Training loss; every draw comes from `rng` and a row's place in the whole batch, not from its batch mates.
+
+        So rows that are dealt to several processes draw what they would have drawn together.
+        """
 
     @abstractmethod
     def residuals(self, batch: Any, seed: int) -> RowResiduals:

@@ -1,16 +1,18 @@
 """Which clips make up the index-th batch of an endless training run: a pure function of (seed, index).
 
 Clips are sorted into length buckets 10 % wide, shuffled inside them, and cut into batches from the longest to
-the shortest. Where the cuts fall depends on the buckets alone and not on the shuffle, so every epoch has the
-same number of batches, and a late index is reached without planning the epochs before it.
+the shortest. Where the cuts fall depends on the buckets alone and not on the shuffle, so every epoch of the same clips
+has the same number of batches, and a late index is reached without planning the epochs before it.
 """
 
 import math
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
 
+from calm_ft.data.mixture import Mixture
 from calm_ft.errors import UserError
 from calm_ft.randomness import make_rng
 
@@ -20,13 +22,22 @@ MAX_CACHED_EPOCHS = 2
 
 
 class BatchPlan:
-    """An endless sequence of batches, every clip exactly once an epoch.
+    """An endless sequence of batches, every clip exactly once an epoch (those of other sources as `Mixture` says).
 
     A batch's cost, its longest clip times its rows, is at most `max_frames_per_batch`; a clip longer than
-    that is a batch alone. Raises `UserError` for limits below one.
+    that is a batch alone. With `min_rows` (the number of processes that share each batch) no batch is smaller,
+    whatever its cost. Raises `UserError` for limits below one and for fewer clips than `min_rows`.
     """
 
-    def __init__(self, num_frames: Sequence[int], max_frames_per_batch: int, max_batch_size: int, seed: int) -> None:
+    def __init__(
+        self,
+        num_frames: Sequence[int],
+        max_frames_per_batch: int,
+        max_batch_size: int,
+        seed: int,
+        mixture: Mixture | None = None,
+        min_rows: int = 1,
+    ) -> None:
         if max_frames_per_batch < 1 or max_batch_size < 1:
             raise UserError(
                 f"A batch of at most {max_frames_per_batch} frames and {max_batch_size} clips holds nothing; "
@@ -36,22 +47,30 @@ class BatchPlan:
             raise ValueError("a plan needs at least one clip")
         self.num_frames = torch.tensor(num_frames)
         self.seed = seed
+        self.mixture = mixture or Mixture([len(num_frames)], [1.0], seed)
+        self._limits = (max_frames_per_batch, max_batch_size, min_rows)
         self._buckets = _bucket_ceilings(self.num_frames)
-        self._sizes = _batch_sizes(self._buckets, max_frames_per_batch, max_batch_size)
+        self._starts = [0]  # index of each epoch's first batch, as far as they were needed
         self._epochs: OrderedDict[int, list[list[int]]] = OrderedDict()
+        self._first_sizes = self._sizes(self.mixture.clips(0))
+        if min(self._first_sizes) < min_rows:
+            raise UserError(
+                f"{len(num_frames)} clips cannot be shared by {min_rows} processes: use fewer processes "
+                "(trainer.devices), or more recordings."
+            )
 
     @property
     def num_batches_first_epoch(self) -> int:
-        """Batches of the first epoch, and of every other one."""
-        return len(self._sizes)
+        """Batches of the first epoch, and of every other one where there is but one source."""
+        return len(self._first_sizes)
 
     def epoch_of(self, index: int) -> int:
         """The epoch, from 0, that the index-th batch belongs to."""
-        return index // len(self._sizes)
+        return self._find(index)[0]
 
     def batch(self, index: int) -> list[int]:
-        """Positions of the clips in the index-th batch."""
-        epoch, place = divmod(index, len(self._sizes))
+        """Positions of the clips in the index-th batch, longer ones first."""
+        epoch, place = self._find(index)
         if epoch not in self._epochs:
             self._epochs[epoch] = self._plan_epoch(epoch)
             if len(self._epochs) > MAX_CACHED_EPOCHS:
@@ -62,13 +81,27 @@ class BatchPlan:
         """Share of padding in the first epoch, each batch padded to its longest clip."""
         lengths = [self.num_frames[batch] for batch in self._plan_epoch(0)]
         num_padded_frames = sum(len(batch) * int(batch.max()) for batch in lengths)
-        return 1 - int(self.num_frames.sum()) / num_padded_frames
+        return 1 - int(sum(batch.sum() for batch in lengths)) / num_padded_frames
+
+    def _find(self, index: int) -> tuple[int, int]:
+        """(epoch, place in it) of a batch; only a mixture needs to count the batches of the epochs before."""
+        if self.mixture.is_same_every_epoch:
+            return divmod(index, len(self._first_sizes))
+        while self._starts[-1] <= index:
+            sizes = self._sizes(self.mixture.clips(len(self._starts) - 1))
+            self._starts.append(self._starts[-1] + len(sizes))
+        epoch = bisect_right(self._starts, index) - 1
+        return epoch, index - self._starts[epoch]
+
+    def _sizes(self, clips: torch.Tensor) -> list[int]:
+        return _batch_sizes(self._buckets[clips], *self._limits)
 
     def _plan_epoch(self, epoch: int) -> list[list[int]]:
         rng = make_rng(self.seed, "batches", epoch)
-        shuffled = torch.randperm(len(self.num_frames), generator=rng)
+        clips = self.mixture.clips(epoch)
+        shuffled = clips[torch.randperm(len(clips), generator=rng)]
         order = shuffled[torch.argsort(self._buckets[shuffled], descending=True, stable=True)]
-        batches = [batch.tolist() for batch in order.split(self._sizes)]
+        batches = [batch.tolist() for batch in order.split(self._sizes(clips))]
         return [batches[place] for place in torch.randperm(len(batches), generator=rng).tolist()]
 
 
@@ -79,7 +112,7 @@ def _bucket_ceilings(num_frames: torch.Tensor) -> torch.Tensor:
     return ceilings.scatter_reduce(0, buckets, num_frames, "amax")[buckets]
 
 
-def _batch_sizes(ceilings: torch.Tensor, max_frames: int, max_batch_size: int) -> list[int]:
+def _batch_sizes(ceilings: torch.Tensor, max_frames: int, max_batch_size: int, min_rows: int) -> list[int]:
     """Rows of each batch from the longest clips to the shortest, as even as their number allows.
 
     Without the evening out, the last batch of every epoch would be the one or two shortest clips, which would
@@ -91,7 +124,7 @@ def _batch_sizes(ceilings: torch.Tensor, max_frames: int, max_batch_size: int) -
         sizes: list[int] = []
         start = 0
         while start < len(longest_first):
-            rows = max(1, min(row_limit, max_frames // max(1, longest_first[start])))
+            rows = max(min_rows, min(row_limit, max_frames // max(1, longest_first[start])))
             sizes.append(min(rows, len(longest_first) - start))
             start += sizes[-1]
         return sizes
@@ -101,4 +134,13 @@ def _batch_sizes(ceilings: torch.Tensor, max_frames: int, max_batch_size: int) -
     while low < high:
         middle = (low + high) // 2
         low, high = (low, middle) if len(cut(middle)) == fewest else (middle + 1, high)
-    return cut(low)
+    return _filled_up(cut(low), min_rows)
+
+
+def _filled_up(sizes: list[int], min_rows: int) -> list[int]:
+    """The same with a last batch that is not too small: it takes rows from the one before, or joins it."""
+    if len(sizes) < 2 or sizes[-1] >= min_rows:
+        return sizes
+    *others, before, last = sizes
+    both = before + last
+    return [*others, both - min_rows, min_rows] if both >= 2 * min_rows else [*others, both]

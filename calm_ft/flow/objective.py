@@ -10,7 +10,9 @@ rows `[N, D]` and `[N, C]` of valid frames only, so that a mean over rows is a m
 """
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import final
 
 import torch
@@ -28,25 +30,75 @@ from calm_ft.flow.time_sampling import TimeSampler, sorted_pairs
 
 
 @dataclass(frozen=True)
-class ObjectiveOutput:
-    """The scalar to differentiate, and detached scalars to log.
+class Term:
+    """One term of an objective as a sum over its rows, so that processes can join theirs before dividing.
 
-    Parts, for each term T of `flow` and `lsd`: `T`, the term's loss as it enters the total (before the term's
-    own coefficient), and `T_residual`, its plain residual on the linear path. Neither compares between
-    objectives, whose times differ: `validation.validation_residuals` does.
+    weight: its coefficient in the total; loss_sum and residual_sum: scalars, the weighted loss and the detached plain
+    residual; num_rows: how many rows they sum.
     """
 
-    total: torch.Tensor
-    parts: dict[str, torch.Tensor]
+    weight: float
+    loss_sum: torch.Tensor
+    residual_sum: torch.Tensor
+    num_rows: int
+
+    def parts(self, name: str) -> dict[str, torch.Tensor]:
+        """Detached means under the names that are logged."""
+        return {
+            name: self.loss_sum.detach() / self.num_rows,
+            f"{name}_residual": self.residual_sum / self.num_rows,
+        }
 
 
 @dataclass(frozen=True)
-class _Term:
-    loss: torch.Tensor
-    residual: torch.Tensor
+class ObjectiveOutput:
+    """The terms `flow` and `lsd`, each with its coefficient.
 
-    def parts(self, name: str) -> dict[str, torch.Tensor]:
-        return {name: self.loss.detach(), f"{name}_residual": self.residual.detach()}
+    Parts, for each term T: `T`, the term's mean loss as it enters the total (before the term's own coefficient),
+    and `T_residual`, its plain residual on the linear path. Neither compares between objectives, whose times
+    differ: `validation.validation_residuals` does.
+    """
+
+    terms: dict[str, Term]
+
+    @property
+    def total(self) -> torch.Tensor:
+        """The scalar to differentiate where these rows are all there are."""
+        return torch.stack([term.weight * term.loss_sum / term.num_rows for term in self.terms.values()]).sum()
+
+    @property
+    def parts(self) -> dict[str, torch.Tensor]:
+        """Detached scalars to log."""
+        return {part: value for name, term in self.terms.items() for part, value in term.parts(name).items()}
+
+
+@dataclass(frozen=True)
+class Draws:
+    """All that is random in one evaluation of N rows: float32 on the CPU, so that every device sees the same.
+
+    x0 `[N, C]` and tau `[N, 1]` for flow matching; for LSD the chosen rows `[M]`, their noise x0_lsd `[M, C]` and the
+    sorted times sigma <= tau_lsd, `[M, 1]` (M = 0 without LSD).
+    """
+
+    x0: torch.Tensor
+    tau: torch.Tensor
+    rows: torch.Tensor
+    x0_lsd: torch.Tensor
+    sigma: torch.Tensor
+    tau_lsd: torch.Tensor
+
+    @staticmethod
+    def joined(draws: Sequence["Draws"]) -> "Draws":
+        """The draws of consecutive blocks of rows as those of all the rows."""
+        starts = [0, *accumulate(len(each.x0) for each in draws)]
+        return Draws(
+            x0=torch.cat([each.x0 for each in draws]),
+            tau=torch.cat([each.tau for each in draws]),
+            rows=torch.cat([each.rows + start for each, start in zip(draws, starts, strict=False)]),
+            x0_lsd=torch.cat([each.x0_lsd for each in draws]),
+            sigma=torch.cat([each.sigma for each in draws]),
+            tau_lsd=torch.cat([each.tau_lsd for each in draws]),
+        )
 
 
 class Objective(nn.Module, ABC):
@@ -71,13 +123,16 @@ class Objective(nn.Module, ABC):
             )
 
     def forward(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> ObjectiveOutput:
+        """`evaluate` with all of its draws from one CPU generator."""
+        return self.evaluate(head, cond, x1, self.draw(len(x1), x1.shape[1], rng))
+
+    def evaluate(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, draws: Draws) -> ObjectiveOutput:
         """The loss of `head` on N >= 1 rows.
 
         Args:
             head: called as head(cond, s, t, x), or head(cond, t, x) with one time; float32 or wider.
             cond: `[N, D]`, the backbone's output; gradients flow back to it.
             x1: `[N, C]`, normalised latents.
-            rng: CPU generator; all noise, times and row choices come from it, in this order.
 
         Raises:
             UserError: the head has too few time conditions.
@@ -85,23 +140,35 @@ class Objective(nn.Module, ABC):
         self.check_head(head)
         assert x1.shape[0] > 0, "no rows to train on"
         with without_autocast(x1.device):
-            return self.compute(head, at_least_float32(cond), at_least_float32(x1), rng)
+            return self.compute(head, at_least_float32(cond), at_least_float32(x1), draws)
 
     @abstractmethod
-    def compute(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> ObjectiveOutput:
-        """`forward` without its checks and casts; the same arguments."""
+    def draw(self, num_rows: int, num_channels: int, rng: torch.Generator) -> Draws:
+        """Noise, times and row choices for `num_rows` rows; all of it from `rng`."""
 
-    def _flow_term(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> _Term:
+    @abstractmethod
+    def compute(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, draws: Draws) -> ObjectiveOutput:
+        """`evaluate` without its checks and casts; the same arguments."""
+
+    def _draw_flow(self, num_rows: int, num_channels: int, rng: torch.Generator) -> Draws:
+        x0 = torch.randn(num_rows, num_channels, generator=rng)
+        tau = self.time_sampler.sample(num_rows, rng)
+        none = torch.zeros(0, 1)
+        return Draws(x0, tau, torch.zeros(0, dtype=torch.long), torch.zeros(0, num_channels), none, none)
+
+    def _flow_term(
+        self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, draws: Draws, weight: float = 1.0
+    ) -> Term:
         """Flow matching on all rows."""
-        x0 = _noise_like(x1, rng)
-        tau = self.time_sampler.sample(len(x1), rng).to(x1)
-        residual = flow_matching_residual(bind_condition(head, cond), x0, x1, self.interpolant.head_time(tau))
-        return self._weighted(residual, tau, tau)
+        tau = draws.tau.to(x1)
+        times = self.interpolant.head_time(tau)
+        residual = flow_matching_residual(bind_condition(head, cond), draws.x0.to(x1), x1, times)
+        return self._weighted(weight, residual, tau, tau)
 
-    def _weighted(self, residual: torch.Tensor, s: torch.Tensor, t: torch.Tensor) -> _Term:
+    def _weighted(self, weight: float, residual: torch.Tensor, s: torch.Tensor, t: torch.Tensor) -> Term:
         """The schedule's weight at the end time t on residuals `[N]`, then the learned one if any."""
         scheduled = self.interpolant.residual_weight(t).squeeze(-1) * residual
-        return _Term(loss=self.weighting(scheduled, s, t).mean(), residual=residual.mean())
+        return Term(weight, self.weighting(scheduled, s, t).sum(), residual.detach().sum(), len(residual))
 
 
 @final
@@ -110,9 +177,11 @@ class FlowMatching(Objective):
 
     num_time_conditions = 1
 
-    def compute(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> ObjectiveOutput:
-        flow = self._flow_term(head, cond, x1, rng)
-        return ObjectiveOutput(total=flow.loss, parts=flow.parts("flow"))
+    def draw(self, num_rows: int, num_channels: int, rng: torch.Generator) -> Draws:
+        return self._draw_flow(num_rows, num_channels, rng)
+
+    def compute(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, draws: Draws) -> ObjectiveOutput:
+        return ObjectiveOutput({"flow": self._flow_term(head, cond, x1, draws)})
 
 
 @final
@@ -143,32 +212,29 @@ class FlowMatchingWithLSD(Objective):
         self.lsd_weight = lsd_weight
         self.lsd_fraction = lsd_fraction
 
-    def compute(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> ObjectiveOutput:
-        flow = self._flow_term(head, cond, x1, rng)
-        rows = self._choose_rows(len(x1), rng).to(x1.device)
-        lsd = self._lsd_term(head, cond[rows], x1[rows], rng)
-        total = self.flow_weight * flow.loss + self.lsd_weight * lsd.loss
-        return ObjectiveOutput(total=total, parts=flow.parts("flow") | lsd.parts("lsd"))
-
-    def _choose_rows(self, num_rows: int, rng: torch.Generator) -> torch.Tensor:
+    def draw(self, num_rows: int, num_channels: int, rng: torch.Generator) -> Draws:
+        flow = self._draw_flow(num_rows, num_channels, rng)
         num_chosen = max(1, round(self.lsd_fraction * num_rows))
-        return torch.randperm(num_rows, generator=rng)[:num_chosen]
+        rows = torch.randperm(num_rows, generator=rng)[:num_chosen]
+        x0 = torch.randn(num_chosen, num_channels, generator=rng)
+        sigma, tau = sorted_pairs(self.time_sampler, num_chosen, rng)
+        return replace(flow, rows=rows, x0_lsd=x0, sigma=sigma, tau_lsd=tau)
 
-    def _lsd_term(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> _Term:
-        x0 = _noise_like(x1, rng)
-        sigma, tau = (time.to(x1) for time in sorted_pairs(self.time_sampler, len(x1), rng))
+    def compute(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, draws: Draws) -> ObjectiveOutput:
+        flow = self._flow_term(head, cond, x1, draws, self.flow_weight)
+        rows = draws.rows.to(x1.device)
+        lsd = self._lsd_term(head, cond[rows], x1[rows], draws)
+        return ObjectiveOutput({"flow": flow, "lsd": lsd})
+
+    def _lsd_term(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, draws: Draws) -> Term:
+        sigma, tau = draws.sigma.to(x1), draws.tau_lsd.to(x1)
         target = self.stop_gradient.target(head)
         residual = lsd_residual(
             velocity_fn=bind_condition(head, cond),
             target_velocity_fn=lambda s, t, x: target(cond, s, t, x),
-            x0=x0,
+            x0=draws.x0_lsd.to(x1),
             x1=x1,
             s=self.interpolant.head_time(sigma),
             t=self.interpolant.head_time(tau),
         )
-        return self._weighted(residual, sigma, tau)
-
-
-def _noise_like(x1: torch.Tensor, rng: torch.Generator) -> torch.Tensor:
-    """Standard normal noise, drawn in float32 on the CPU so that every device and width sees the same."""
-    return torch.randn(x1.shape, generator=rng).to(x1)
+        return self._weighted(self.lsd_weight, residual, sigma, tau)

@@ -1,18 +1,20 @@
 """What each strategy trains, told by parameters, and what it refuses."""
 
+from collections.abc import Sequence
+
 import pytest
 import torch
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.errors import UserError
-from calm_ft.finetuning.strategy import Full, HeadOnly, Strategy
+from calm_ft.finetuning.strategy import Full, HeadOnly, LastNLayers, Strategy
 
 HEADS = ("flow_lm.flow_net.", "flow_lm.out_eos.")
 
 
 class Nothing(Strategy):
-    def selects(self, component: str) -> bool:
-        return False
+    def select(self, components: Sequence[str]) -> set[str]:
+        return set()
 
 
 def trained(adapter: PocketTTSAdapter) -> set[str]:
@@ -28,6 +30,49 @@ def test_full_trains_everything_but_the_codec(nano_adapter: PocketTTSAdapter) ->
     Full().apply(nano_adapter, 1e-3)
     expected = {name for name, _ in nano_adapter.named_parameters() if not name.startswith("mimi.")}
     assert trained(nano_adapter) == expected
+
+
+def test_last_n_layers_trains_these_layers_the_output_norm_and_the_heads(nano_adapter: PocketTTSAdapter) -> None:
+    LastNLayers(2).apply(nano_adapter, 1e-3)
+    parts = (*HEADS, "flow_lm.out_norm.", "flow_lm.transformer.layers.4.", "flow_lm.transformer.layers.5.")
+    assert trained(nano_adapter) == {name for name, _ in nano_adapter.named_parameters() if name.startswith(parts)}
+
+
+def test_layers_are_counted_as_numbers() -> None:
+    names = [f"backbone.layers.{index}" for index in range(12)]
+    assert LastNLayers(3).select(names) == {"backbone.layers.9", "backbone.layers.10", "backbone.layers.11"}
+
+
+def test_more_layers_than_the_backbone_has_are_refused(nano_adapter: PocketTTSAdapter) -> None:
+    LastNLayers(6).apply(nano_adapter, 1e-3)
+    with pytest.raises(UserError, match=r"num_layers=7, but the backbone of this model has 6 layers"):
+        LastNLayers(7).apply(nano_adapter, 1e-3)
+
+
+@pytest.mark.parametrize("num_layers", [0, -1, 1.5, True])
+def test_less_than_one_layer_is_refused(num_layers: int) -> None:
+    with pytest.raises(UserError, match="must be an integer of at least 1"):
+        LastNLayers(num_layers)
+
+
+def test_each_component_has_the_rate_of_the_longest_name_that_fits(nano_adapter: PocketTTSAdapter) -> None:
+    factors = {"backbone": 0.5, "backbone.layers.5": 0.1, "eos_head": 2.0}
+    plans = {plan.name: plan.lr for plan in LastNLayers(2, factors).apply(nano_adapter, 1.0)}
+    assert plans["backbone.layers.4"] == plans["backbone.output"] == 0.5
+    assert (plans["backbone.layers.5"], plans["eos_head"], plans["flow_head"]) == (0.1, 2.0, 1.0)
+    assert plans["backbone.layers.0"] is None
+
+
+@pytest.mark.parametrize("name", ["backbone", "text_embedding", "flow"])
+def test_a_rate_for_what_does_not_train_is_refused(nano_adapter: PocketTTSAdapter, name: str) -> None:
+    with pytest.raises(UserError, match=f"lr_factors.{name} sets a rate for what does not train"):
+        HeadOnly({name: 0.5}).apply(nano_adapter, 1.0)
+
+
+@pytest.mark.parametrize("factor", [0, -1, "half"])
+def test_a_factor_that_is_no_positive_number_is_refused(factor: float) -> None:
+    with pytest.raises(UserError, match="must be a number more than 0"):
+        HeadOnly({"flow_head": factor})
 
 
 def test_frozen_parts_are_in_eval_mode(nano_adapter: PocketTTSAdapter) -> None:

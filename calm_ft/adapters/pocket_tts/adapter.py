@@ -16,13 +16,14 @@ from pocket_tts.modules.stateful_module import ModelState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calm_ft.adapters.base import LossOutput, RowResiduals, Synthesis, TTSAdapter
+from calm_ft.adapters.base import LossOutput, LossTerm, RowResiduals, Synthesis, TTSAdapter, UnspokenText
 from calm_ft.adapters.pocket_tts import rows, voice
 from calm_ft.adapters.pocket_tts.batch import PocketTTSBatch, Row, collate_rows, drop_conditioning
 from calm_ft.adapters.pocket_tts.components import encoder_fingerprint, named_parts, trunk_trains
 from calm_ft.adapters.pocket_tts.export import write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
-from calm_ft.adapters.pocket_tts.heads import Hidden, eos_losses, row_residuals
+from calm_ft.adapters.pocket_tts.gradient_checkpointing import checkpoint_layers
+from calm_ft.adapters.pocket_tts.heads import Hidden, eos_losses, head_rows, row_residuals
 from calm_ft.adapters.pocket_tts.loading import is_released, load_config, load_tts
 from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause
 from calm_ft.adapters.pocket_tts.synthesis import GenerationSettings, speak
@@ -56,6 +57,7 @@ class PocketTTSAdapter(TTSAdapter):
         head_batch_multiplier: int = 4,
         eos_loss_weight: float = 0.1,
         conditioning_dropout: float | None = None,
+        gradient_checkpointing: bool = False,
     ) -> None:
         """Load a model.
 
@@ -64,6 +66,7 @@ class PocketTTSAdapter(TTSAdapter):
             local_dir: folder with the weights of `model`.
             head_batch_multiplier: draws of noise and times a frame (CALM uses 8; upstream 4).
             conditioning_dropout: None takes 0.2 for 24 layers and 0 for the distilled shallower models.
+            gradient_checkpointing: the backbone's activations are computed twice instead of kept.
 
         Raises UserError for every way in which the model cannot be had or trained.
         """
@@ -80,6 +83,8 @@ class PocketTTSAdapter(TTSAdapter):
         deep = config.flow_lm.transformer.num_layers >= GUIDED_NUM_LAYERS
         usual_dropout = NULL_BRANCH_DROPOUT if deep else 0.0
         self.conditioning_dropout = usual_dropout if conditioning_dropout is None else conditioning_dropout
+        if gradient_checkpointing:
+            checkpoint_layers(self.flow_lm.transformer)
 
     def _adopt(self, tts: TTSModel) -> None:
         # Not a submodule: its parameters are registered below, under upstream's names.
@@ -124,6 +129,9 @@ class PocketTTSAdapter(TTSAdapter):
     def check_text(self, text: str) -> None:
         self.text.tokens(text)
 
+    def unspoken(self, text: str) -> UnspokenText:
+        return self.text.unspoken(text)
+
     def collate(self, examples: Sequence[Example]) -> PocketTTSBatch:
         padding_token = self.tts.config.flow_lm.lookup_table.n_bins
         return collate_rows([self._row(example) for example in examples], padding_token)
@@ -141,7 +149,7 @@ class PocketTTSAdapter(TTSAdapter):
         elif example.prompt is not None:
             source = example.prompt.features()
             prompt = source["latents"][: cut_on_pause(source["energy_db"], self.prompt, self.frame_rate_hz, rng)]
-        return Row(target.utterance.id, latents, self.text.tokens(text), prompt)
+        return Row(target.utterance.id, latents, self.text.tokens(text), prompt, example.place)
 
     def hidden(self, batch: PocketTTSBatch) -> Hidden:
         """The trunk: teacher-forced backbone outputs for every frame and the first one past each end."""
@@ -153,20 +161,21 @@ class PocketTTSAdapter(TTSAdapter):
             z = rows.backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
         return Hidden(z, x1, batch)
 
-    def head_loss(self, hidden: Hidden, rng: torch.Generator) -> LossOutput:
+    def head_loss(self, hidden: Hidden, seed: int) -> LossOutput:
         """Objective on the valid frames (several draws each) plus binary cross-entropy of the EOS head."""
-        mask = hidden.batch.frame_mask
-        z = hidden.z[mask].float().repeat(self.head_batch_multiplier, 1)
-        x1 = hidden.x1[mask].float().repeat(self.head_batch_multiplier, 1)
-        flow = self.objective(self.flow_lm.flow_net, z, x1, rng)
-        eos = eos_losses(self.flow_lm, hidden)[hidden.batch.eos_mask].mean()
-        parts = {**flow.parts, "eos": eos.detach()}
-        return LossOutput(flow.total + self.eos_loss_weight * eos, parts, int(mask.sum()))
+        z, x1, draws = head_rows(self.objective, hidden, self.head_batch_multiplier, seed)
+        flow = self.objective.evaluate(self.flow_lm.flow_net, z, x1, draws)
+        eos = eos_losses(self.flow_lm, hidden)[hidden.batch.eos_mask]
+        terms = {name: LossTerm(term.weight, term.loss_sum, term.num_rows) for name, term in flow.terms.items()}
+        terms["eos"] = LossTerm(self.eos_loss_weight, eos.sum(), eos.numel())
+        parts = {**flow.parts, "eos": eos.detach().mean()}
+        return LossOutput(terms, parts, int(hidden.batch.num_frames.sum()))
 
     def loss(self, batch: PocketTTSBatch, rng: torch.Generator) -> LossOutput:
+        seed = int(torch.randint(2**62, (), generator=rng))
         if self.conditioning_dropout:
-            batch = drop_conditioning(batch, self.conditioning_dropout, rng)
-        return self.head_loss(self.hidden(batch), rng)
+            batch = drop_conditioning(batch, self.conditioning_dropout, seed)
+        return self.head_loss(self.hidden(batch), seed)
 
     @torch.no_grad()
     def residuals(self, batch: PocketTTSBatch, seed: int) -> RowResiduals:

@@ -9,13 +9,16 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from calm_ft.randomness import make_rng
+
 
 @dataclass
 class PocketTTSBatch:
     """One batch; masks are True where valid.
 
     latents [B, T, C] raw codec latents, T = longest + 1; num_frames [B]; text_tokens [B, S]; text_mask [B,
-    S]; prompt_latents [B, P, C] raw; prompt_mask [B, P].
+    S]; prompt_latents [B, P, C] raw; prompt_mask [B, P]; places: each row's index in the whole batch, of which
+    this may be one process's share.
     """
 
     latents: Tensor
@@ -25,6 +28,7 @@ class PocketTTSBatch:
     prompt_latents: Tensor
     prompt_mask: Tensor
     utterance_ids: list[str]
+    places: list[int]
 
     @property
     def frame_mask(self) -> Tensor:
@@ -42,6 +46,11 @@ class PocketTTSBatch:
         return self._frame_index == self.num_frames[:, None]
 
     @property
+    def padding_share(self) -> Tensor:
+        """Share of padding among the frames of the targets, each row padded to the longest; a scalar on the device."""
+        return 1 - self.num_frames.sum() / (len(self.latents) * (self.latents.shape[1] - 1))
+
+    @property
     def _frame_index(self) -> Tensor:
         return torch.arange(self.latents.shape[1], device=self.latents.device)[None]
 
@@ -54,6 +63,7 @@ class Row:
     latents: Tensor
     tokens: list[int]
     prompt_latents: Tensor
+    place: int
 
 
 def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
@@ -70,12 +80,15 @@ def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
         prompt_mask[index, : len(row.prompt_latents)] = True
         tokens[index, : len(row.tokens)] = torch.tensor(row.tokens)
         text_mask[index, : len(row.tokens)] = True
-    ids = [row.utterance_id for row in rows]
-    return PocketTTSBatch(latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids)
+    ids, places = [row.utterance_id for row in rows], [row.place for row in rows]
+    return PocketTTSBatch(latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids, places)
 
 
-def drop_conditioning(batch: PocketTTSBatch, probability: float, rng: torch.Generator) -> PocketTTSBatch:
-    """Remove whole text and voice segments, each by itself with `probability` (classifier-free guidance)."""
-    keep = torch.rand(2, len(batch.utterance_ids), 1, generator=rng) >= probability
-    keep = keep.to(batch.text_mask.device)
+def drop_conditioning(batch: PocketTTSBatch, probability: float, seed: int) -> PocketTTSBatch:
+    """Remove whole text and voice segments, each by itself with `probability` (classifier-free guidance).
+
+    What a row draws is a function of (seed, its place).
+    """
+    draws = [torch.rand(2, generator=make_rng(seed, "conditioning_dropout", place)) for place in batch.places]
+    keep = (torch.stack(draws, dim=1)[..., None] >= probability).to(batch.text_mask.device)
     return replace(batch, text_mask=batch.text_mask & keep[0], prompt_mask=batch.prompt_mask & keep[1])

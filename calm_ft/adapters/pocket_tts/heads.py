@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from calm_ft.adapters.base import RowResiduals
 from calm_ft.adapters.pocket_tts.batch import PocketTTSBatch
+from calm_ft.flow.objective import Draws, Objective
 from calm_ft.flow.validation import validation_residuals
 from calm_ft.randomness import derive_seed, make_rng
 
@@ -27,6 +28,24 @@ def eos_losses(flow_lm: FlowLMModel, hidden: Hidden) -> Tensor:
     logits = flow_lm.out_eos(hidden.z).squeeze(-1).float()
     target = hidden.batch.eos_target.to(logits)
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+
+def head_rows(objective: Objective, hidden: Hidden, multiplier: int, seed: int) -> tuple[Tensor, Tensor, Draws]:
+    """Conditions [N, D], targets [N, C] and draws for every valid frame, `multiplier` times each.
+
+    Utterance by utterance, and what an utterance draws is a function of (seed, its place): batch mates cannot change
+    it.
+    """
+    mask, lengths = hidden.batch.frame_mask, hidden.batch.num_frames.tolist()
+    z, x1 = (
+        torch.cat([row.repeat(multiplier, 1) for row in values[mask].float().split(lengths)])
+        for values in (hidden.z, hidden.x1)
+    )
+    draws = [
+        objective.draw(multiplier * length, x1.shape[1], make_rng(seed, "objective", place))
+        for length, place in zip(lengths, hidden.batch.places, strict=True)
+    ]
+    return z, x1, Draws.joined(draws)
 
 
 @torch.no_grad()

@@ -4,9 +4,14 @@ Source: pocket_tts/models/text_chunking.py (`prepare_text_prompt`, `split_into_b
 at 50 tokens before generating; that is a chunk size for generation, not a limit of training.
 """
 
+from collections import Counter
+from functools import cached_property
+
 from pocket_tts.models.text_chunking import prepare_text_prompt, split_into_best_sentences
 from pocket_tts.models.tts_model import TTSModel
 
+from calm_ft.adapters.base import UnspokenText
+from calm_ft.adapters.pocket_tts.unspoken import UnknownCharacters, replaced_characters
 from calm_ft.errors import UserError
 
 MAX_TOKENS_PER_CHUNK = 50
@@ -41,6 +46,18 @@ class TextFrontend:
         if not tokens:
             raise UserError(f"Nothing of the text {text!r} is known to the model's tokenizer: write some words.")
         return tokens
+
+    def unspoken(self, text: str) -> UnspokenText:
+        """What of a text upstream's preparation takes out or replaces, and what of the rest the tokenizer lacks."""
+        try:
+            prepared = self.prepare(text)
+        except UserError:
+            return UnspokenText(dropped=Counter(each for each in text if not each.isspace()))
+        return UnspokenText(replaced_characters(text, prepared), self._unknown_characters(prepared))
+
+    @cached_property
+    def _unknown_characters(self) -> UnknownCharacters:
+        return UnknownCharacters(self._tokenizer)
 
     def chunks(self, text: str) -> list[tuple[list[int], int]]:
         """(token ids, frames to generate after the EOS) for each chunk that stock would generate by itself.

@@ -1,6 +1,7 @@
 """Rows and losses on the embedded model: what training computes is what stock generation computes."""
 
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -11,19 +12,19 @@ from calm_ft.adapters.pocket_tts.batch import Row, collate_rows, drop_conditioni
 from calm_ft.randomness import make_rng
 
 
-def random_row(adapter, name: str, num_frames: int, num_prompt_frames: int, text: str) -> Row:
+def random_row(adapter, name: str, num_frames: int, num_prompt_frames: int, text: str, place: int = 0) -> Row:
     rng = make_rng(0, name)
     latents = torch.randn(num_frames, adapter.flow_lm.ldim, generator=rng)
     prompt = torch.randn(num_prompt_frames, adapter.flow_lm.ldim, generator=rng)
-    return Row(name, latents, adapter.text.tokens(text), prompt)
+    return Row(name, latents, adapter.text.tokens(text), prompt, place)
 
 
 @pytest.fixture
 def three_rows(nano_adapter):
     return [
-        random_row(nano_adapter, "long", 21, 9, "A sentence of some length, with a comma."),
-        random_row(nano_adapter, "short", 7, 0, "Yes."),
-        random_row(nano_adapter, "middle", 12, 14, "Three words here."),
+        random_row(nano_adapter, "long", 21, 9, "A sentence of some length, with a comma.", 0),
+        random_row(nano_adapter, "short", 7, 0, "Yes.", 1),
+        random_row(nano_adapter, "middle", 12, 14, "Three words here.", 2),
     ]
 
 
@@ -76,27 +77,40 @@ def test_what_lies_in_padding_never_reaches_the_loss(nano_adapter, three_rows):
 
 
 def test_training_loss_is_the_mean_over_valid_frames_of_the_objective_and_eos(nano_adapter, three_rows):
-    """A second implementation: row by row, unpadded, with the noise and times that the batch drew."""
+    """A second implementation: row by row, unpadded, one row of the head at a time joined by hand."""
     batch = collate(nano_adapter, three_rows)
     output = nano_adapter.loss(batch, make_rng(5, "loss"))
-    lm, zs, xs, eos_terms = nano_adapter.flow_lm, [], [], []
-    for row in three_rows:
-        single = collate(nano_adapter, [row])
-        z = nano_adapter.hidden(single).z[0]
-        zs.append(z[: len(row.latents)])
-        xs.append((row.latents - lm.emb_mean) / lm.emb_std)
+    seed = int(torch.randint(2**62, (), generator=make_rng(5, "loss")))
+    lm, multiplier = nano_adapter.flow_lm, nano_adapter.head_batch_multiplier
+    flow, lsd, eos = [], [], []
+    for place, row in enumerate(three_rows):
+        z = nano_adapter.hidden(collate(nano_adapter, [row])).z[0]
+        cond = z[: len(row.latents)].repeat(multiplier, 1)
+        x1 = ((row.latents - lm.emb_mean) / lm.emb_std).repeat(multiplier, 1)
+        single = nano_adapter.objective(lm.flow_net, cond, x1, make_rng(seed, "objective", place)).terms
+        flow.append((single["flow"].loss_sum, len(x1)))
+        lsd.append((single["lsd"].loss_sum, round(len(x1) / 4)))
         probability = torch.sigmoid(lm.out_eos(z)[:, 0])
-        eos_terms += [-torch.log(1 - probability[:-1]), -torch.log(probability[-1:])]
-    multiplier = nano_adapter.head_batch_multiplier
-    z, x1 = torch.cat(zs).repeat(multiplier, 1), torch.cat(xs).repeat(multiplier, 1)
-    flow = nano_adapter.objective(lm.flow_net, z, x1, make_rng(5, "loss")).total
-    expected = flow + nano_adapter.eos_loss_weight * torch.cat(eos_terms).mean()
+        eos += [-torch.log(1 - probability[:-1]), -torch.log(probability[-1:])]
+    means = [sum(total for total, _ in term) / sum(count for _, count in term) for term in (flow, lsd)]
+    expected = 0.75 * means[0] + 0.25 * means[1] + nano_adapter.eos_loss_weight * torch.cat(eos).mean()
     torch.testing.assert_close(output.total, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_two_processes_shares_add_up_to_the_loss_of_the_whole_batch(nano_adapter, three_rows):
+    nano_adapter.conditioning_dropout = 0.4
+    rng = partial(make_rng, 3, "loss")
+    whole = nano_adapter.loss(collate(nano_adapter, three_rows), rng())
+    shares = [nano_adapter.loss(collate(nano_adapter, three_rows[rank::2]), rng()) for rank in range(2)]
+    counts = {name: term.count for name, term in whole.terms.items()}
+    assert counts == {name: sum(share.terms[name].count for share in shares) for name in counts}
+    joined = sum(share.total_over(counts) for share in shares)
+    torch.testing.assert_close(joined, whole.total, rtol=1e-5, atol=1e-6)
 
 
 def test_dropped_conditioning_is_the_row_without_these_segments(nano_adapter, three_rows):
     batch = collate(nano_adapter, three_rows)
-    dropped = drop_conditioning(batch, 1.0, make_rng(0, "dropout"))
+    dropped = drop_conditioning(batch, 1.0, 0)
     lm = nano_adapter.flow_lm
     normalized = (batch.latents - lm.emb_mean) / lm.emb_std
     assembled, prefixes = rows.assemble_rows(
@@ -104,8 +118,8 @@ def test_dropped_conditioning_is_the_row_without_these_segments(nano_adapter, th
     )
     assert prefixes.tolist() == [1, 1, 1]
     torch.testing.assert_close(assembled[:, 0], lm.bos_before_voice[0].expand(3, -1))
-    kept = drop_conditioning(batch, 0.5, make_rng(1, "dropout"))
-    again = drop_conditioning(batch, 0.5, make_rng(1, "dropout"))
+    kept = drop_conditioning(batch, 0.5, 1)
+    again = drop_conditioning(batch, 0.5, 1)
     assert torch.equal(kept.text_mask, again.text_mask)
     assert torch.equal(kept.prompt_mask, again.prompt_mask)
 

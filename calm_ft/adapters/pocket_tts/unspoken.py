@@ -1,0 +1,64 @@
+"""Which characters of a text the model never sees: taken out before the tokenizer, or unknown to it.
+
+Byte-fallback pieces spell a character out, so that it is known. A tokenizer.json without an unknown token leaves out
+what it does not know: characters that no token covers.
+"""
+
+import json
+from collections import Counter
+from difflib import SequenceMatcher
+
+from pocket_tts.modules.text_conditioner import JsonTokenizer, Tokenizer
+
+
+def replaced_characters(text: str, prepared: str) -> Counter[str]:
+    """Characters of `text` that are removed, or replaced by others, on the way to `prepared`.
+
+    White space, case and what is added do not count.
+    """
+    before, owners = _folded(text)
+    after, _ = _folded(prepared)
+    if before == after:
+        return Counter()
+    edits = SequenceMatcher(None, before, after, autojunk=False).get_opcodes()
+    lost = (place for edit, first, last, _, _ in edits if edit in ("delete", "replace") for place in range(first, last))
+    return Counter(owners[place] for place in lost)
+
+
+def _folded(text: str) -> tuple[list[str], list[str]]:
+    """Characters without case (`ß` makes two), and which character of the text each of them comes from."""
+    pairs = [(folded, each) for each in text if not each.isspace() for folded in each.casefold()]
+    return [folded for folded, _ in pairs], [each for _, each in pairs]
+
+
+class UnknownCharacters:
+    """Finds the characters that a tokenizer has no piece for."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._unknown_id = _unknown_id(tokenizer)
+
+    def __call__(self, prepared: str) -> Counter[str]:
+        """The unknown characters of a text as it reaches the tokenizer."""
+        if isinstance(self._tokenizer, JsonTokenizer):
+            encoding = self._tokenizer.tokenizer.encode(prepared)
+            known = {
+                place
+                for id, span in zip(encoding.ids, encoding.offsets, strict=True)
+                if id != self._unknown_id
+                for place in range(*span)
+            }
+            return Counter(each for place, each in enumerate(prepared) if place not in known and not each.isspace())
+        ids = self._tokenizer.encode(prepared)
+        pieces = self._tokenizer.sp.encode(prepared, out_type=str)
+        unknown = (piece for id, piece in zip(ids, pieces, strict=True) if id == self._unknown_id)
+        return Counter(each for piece in unknown for each in piece if each != "▁")
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    if not isinstance(tokenizer, JsonTokenizer):
+        return int(tokenizer.sp.unk_id())
+    model = json.loads(tokenizer.tokenizer.to_str())["model"]
+    if model.get("unk_id") is not None:
+        return int(model["unk_id"])
+    return None if model.get("unk_token") is None else tokenizer.tokenizer.token_to_id(model["unk_token"])
