@@ -32,7 +32,7 @@ _TRAIN_SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 # The FlowLM's recipe: 24 short clips a batch, one draw of noise and time a frame, Muon.
 FLOW_LM_RECIPE = (
     "optimizer=muon",
-    "optimizer.num_warmup_steps=200",
+    "optimizer.schedule.num_warmup_steps=200",
     "adapter.head_batch_multiplier=1",
     "data.max_batch_size=24",
     "data.max_frames_per_batch=800",

@@ -73,3 +73,7 @@ _BY_NAME = {voice.name: voice for voice in FLOW_LM_VOICES}
 # The voice that shows what tuning costs the others, and seven more for a voice to be told from.
 BASE_VOICE = _BY_NAME["belinda"]
 JUDGING_VOICES = tuple(_BY_NAME[name] for name in ("alicia", "f2", "f4", "belinda", "linda", "adam", "reed", "david"))
+
+# Mixed into tuning so that they are not forgotten: of the 16 voices that judge nothing, the eight with the lowest
+# validation residual of the untuned base, lowest first (benchmarks/known_voices.py).
+REPLAY_VOICES = tuple(_BY_NAME[name] for name in ("alex", "max", "m3", "denis", "f1", "steph", "john", "andy"))
