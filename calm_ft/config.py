@@ -25,8 +25,16 @@ CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 def register_resolvers() -> None:
     """`${package_asset:NAME}` is a path in the package's assets, `${feature_cache_dir:}` the user's cache folder."""
     OmegaConf.register_new_resolver("package_asset", lambda name: str(ASSETS / name), replace=True)
+    # Other voices than the tuned one are the embedded model's own where that is tuned; for others none are known.
+    OmegaConf.register_new_resolver("base_voices_of", lambda model: _for_nano(model, "judging_voices"), replace=True)
+    OmegaConf.register_new_resolver("replay_voices_of", lambda model: _for_nano(model, "base_voices"), replace=True)
     cache = Path.home() / ".cache" / "calm_ft" / "features"
     OmegaConf.register_new_resolver("feature_cache_dir", lambda: str(cache), replace=True)
+
+
+def _for_nano(model: str | None, name: str) -> str | None:
+    is_nano = model is not None and Path(model).absolute() == ASSETS / "nano"
+    return str(ASSETS / name) if is_nano else None
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -105,40 +113,56 @@ def tidy_arguments(arguments: list[str]) -> list[str]:
 
 
 def give_each_job_its_folder(config: DictConfig) -> None:
-    """In a sweep, append the job's number to output_dir: `runs/name-0`, `runs/name-1`, ..."""
-    hydra = HydraConfig.get()
-    if hydra.mode == RunMode.MULTIRUN:
+    """In a sweep, append the job's number to output_dir: `runs/name-0`, `runs/name-1`, ...; trackers group the jobs."""
+    if is_sweep():
         with open_dict(config):
-            config.output_dir = f"{str(config.output_dir).rstrip('/')}-{hydra.job.num}"
+            if "group" in config.logger and config.logger.group is None:
+                config.logger.group = Path(str(config.output_dir)).name
+            config.output_dir = f"{str(config.output_dir).rstrip('/')}-{HydraConfig.get().job.num}"
+
+
+def is_sweep() -> bool:
+    """Whether the present job is one of `-m`."""
+    return HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def job_overrides() -> list[str]:
+    """The present job's overrides, those of a sweep with the values of this job."""
+    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
+    assert isinstance(overrides, list)
+    return [str(each) for each in overrides]
 
 
 def job_name() -> str:
-    """The present job's overrides, as a sweep's messages name it."""
-    overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
-    assert isinstance(overrides, list)
-    return " ".join(map(str, overrides)) or "the job without overrides"
+    """The present job as a sweep's messages name it."""
+    return " ".join(job_overrides()) or "the job without overrides"
 
 
 def experiment_from(config: DictConfig) -> Any:
-    """The `calm_ft.training.run.Experiment` of a composed configuration.
+    """The `calm_ft.training.experiment.Experiment` of a composed configuration.
 
     Raises UserError for settings that a constructor refuses. The adapter is built later, by its factory, since it
     may load hundreds of megabytes.
     """
-    from calm_ft.training.run import Experiment
-    from calm_ft.training.settings import DataSettings, RunSettings
+    from calm_ft.training import settings as plain_settings
+    from calm_ft.training.experiment import Experiment
 
     settings = plain(config)
     if not settings["output_dir"]:
         raise UserError("output_dir is empty: give the folder that the run is to make.")
+
+    def typed(class_name: str, section: dict[str, Any]) -> Any:
+        return build({"_target_": f"{plain_settings.__name__}.{class_name}", **section})
+
     return Experiment(
-        run=RunSettings(
-            Path(settings["output_dir"]),
-            settings["seed"],
-            settings["ema_decay"],
-            settings["checkpoint"]["every_n_steps"],
+        run=plain_settings.RunSettings(
+            Path(settings["output_dir"]).expanduser(), settings["seed"], settings["ema_decay"], settings["resume"]
         ),
-        data=build({"_target_": f"{DataSettings.__module__}.DataSettings", **settings["data"]}),
+        data=typed("DataSettings", settings["data"]),
+        checkpoint=typed("CheckpointSettings", settings["checkpoint"]),
+        early_stopping=typed("EarlyStoppingSettings", settings["early_stopping"]),
+        samples=typed("SampleSettings", settings["samples"]),
+        export=typed("ExportSettings", settings["export"]),
         adapter_factory=lambda: build(settings["adapter"]),
         strategy=build(settings["strategy"]),
         optimizer=build(settings["optimizer"]),

@@ -11,13 +11,13 @@ from calm_ft.config import build, compose_config, plain
 from calm_ft.errors import UserError
 from calm_ft.evaluation.audio_io import write_wav
 from calm_ft.finetuning.strategy import Strategy
-from calm_ft.training.checkpoints import averaged_weights, checkpoint_path, read_checkpoint
+from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint, trained_weights
 
 VOICE_PROMPT = Path("samples") / "voice_prompt.wav"
 
 
-def export_run(run_dir: Path, which: str, output_dir: Path | None) -> Path:
-    """Export a run's checkpoint (its averaged weights) to `output_dir`, or RUN/export; returns the folder.
+def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | None) -> Path:
+    """Export a run's checkpoint (by default its averaged weights) to `output_dir`, or RUN/export; returns the folder.
 
     Raises UserError where the folder is not a run, its checkpoint is damaged or its voice prompt is gone.
     """
@@ -28,7 +28,7 @@ def export_run(run_dir: Path, which: str, output_dir: Path | None) -> Path:
         raise UserError(f"{prompt} is missing, so the export would have no voice: put a recording of the voice there.")
     adapter: TTSAdapter = build(config["adapter"])
     strategy: Strategy = build(config["strategy"])
-    strategy.load_state(adapter, averaged_weights(checkpoint))
+    strategy.load_state(adapter, trained_weights(checkpoint, averaged))
     directory = output_dir or run_dir / "export"
     adapter.export(directory, prompt)
     return directory

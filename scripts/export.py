@@ -11,6 +11,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("run", type=Path, help="a run's folder (or, for --relocate and --hub, an export's)")
     parser.add_argument("--which", choices=("best", "last"), default="best", help="the checkpoint (default: best)")
+    parser.add_argument(
+        "--ema", choices=("true", "false"), default="true", help="the averaged weights, or those of the last step"
+    )
     parser.add_argument("--output-dir", type=Path, help="where the export goes (default: RUN/export)")
     parser.add_argument("--relocate", action="store_true", help="after a move: write the folder's new place into it")
     parser.add_argument("--hub", metavar="USER/REPO", help="upload the export to the Hugging Face hub, privately")
@@ -20,7 +23,8 @@ def main() -> None:
     elif arguments.hub:
         print(f"pushed {push_export(arguments.run, arguments.hub)}")
     else:
-        print(f"exported {export_run(arguments.run, arguments.which, arguments.output_dir)}")
+        run, which, averaged = arguments.run, arguments.which, arguments.ema == "true"
+        print(f"exported {export_run(run, which, averaged, arguments.output_dir)}")
 
 
 if __name__ == "__main__":

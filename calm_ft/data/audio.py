@@ -8,7 +8,6 @@ as upstream does with prompts (pocket_tts/data/audio_utils.py).
 
 from dataclasses import dataclass
 from math import gcd
-from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -25,6 +24,10 @@ FRAME_SEC = 0.02
 SILENCE_BELOW_LOUDEST_DB = 35.0
 SILENT_PEAK = 1e-3  # -60 dBFS
 MIN_SPEECH_SEC = 0.2
+# Headers and segment lists round: a segment may end this much behind its file, and ends with it then.
+SEGMENT_TOLERANCE_SEC = 0.25
+# Decoding begins this much before a segment: mp3 frames draw on bits of earlier ones, and sound wrong without.
+SEEK_LEAD_SEC = 1.0
 # Averaging independent channels keeps about 0.7 of the louder one's level; less than this is cancellation.
 CANCELLATION_RATIO = 0.25
 
@@ -53,13 +56,14 @@ def load_clip(utterance: Utterance, sample_rate_hz: int, tail_sec: float) -> Cli
     """Reads, mixes down, resamples and trims one clip.
 
     The silence after the speech becomes exactly `tail_sec`, zeros where the file ends sooner. Longer silence
-    before the speech is cut to as much, unless the utterance has word times, which count from the file's
-    first sample.
+    before the speech is cut to as much, unless the utterance has word times, which count from its first
+    sample. Of a segment, nothing before its start or after its end is heard.
 
     Raises:
-        UnusableClip: unreadable, without samples, not finite, silent, or with less than 0.2 s of speech.
+        UnusableClip: unreadable, without samples, not finite, silent, with less than 0.2 s of speech, or a
+            segment that its file does not hold.
     """
-    recorded, recorded_rate_hz = _read(utterance.audio_path)
+    recorded, recorded_rate_hz = _read(utterance)
     mono = _mix_down(recorded)
     if np.abs(mono - mono.mean()).max() < SILENT_PEAK:
         raise UnusableClip("the audio is silent")
@@ -74,18 +78,31 @@ def load_clip(utterance: Utterance, sample_rate_hz: int, tail_sec: float) -> Cli
     return Clip(utterance, torch.from_numpy(padded), sample_rate_hz)
 
 
-def recorded_duration_sec(path: Path) -> float:
-    """Length of the file by its header, nothing decoded; raises `UnusableClip` for an unreadable one."""
+def recorded_duration_sec(utterance: Utterance) -> float:
+    """Length of the file, or of the segment of it, by the header, nothing decoded.
+
+    Raises UnusableClip for an unreadable file and for a segment that it does not hold.
+    """
     try:
-        return float(soundfile.info(path).duration)
+        with soundfile.SoundFile(utterance.audio_path) as file:
+            first, last = _sample_range(utterance, file.frames, file.samplerate)
+            return float(last - first) / file.samplerate
     except (soundfile.SoundFileError, OSError):
         raise UnusableClip("the audio cannot be read") from None
 
 
-def _read(path: Path) -> tuple[Samples, int]:
-    """Samples `[T, channels]` and their rate."""
+def _read(utterance: Utterance) -> tuple[Samples, int]:
+    """Samples `[T, channels]` of the utterance and their rate."""
     try:
-        samples, rate_hz = soundfile.read(path, dtype="float32", always_2d=True)
+        with soundfile.SoundFile(utterance.audio_path) as file:
+            rate_hz = file.samplerate
+            if utterance.is_segment:
+                first, last = _sample_range(utterance, file.frames, rate_hz)
+                lead = min(first, round(SEEK_LEAD_SEC * rate_hz))
+                file.seek(first - lead)
+                samples = file.read(lead + last - first, dtype="float32", always_2d=True)[lead:]
+            else:
+                samples = file.read(dtype="float32", always_2d=True)
     except (soundfile.SoundFileError, OSError):
         raise UnusableClip("the audio cannot be read") from None
     if len(samples) == 0:
@@ -93,6 +110,16 @@ def _read(path: Path) -> tuple[Samples, int]:
     if not np.isfinite(samples).all():
         raise UnusableClip("the audio holds NaN or infinite samples")
     return samples, rate_hz
+
+
+def _sample_range(utterance: Utterance, num_samples: int, rate_hz: int) -> tuple[int, int]:
+    """First sample and end of the utterance within its file of `num_samples`."""
+    first = round(utterance.start_sec * rate_hz)
+    last = num_samples if utterance.end_sec is None else round(utterance.end_sec * rate_hz)
+    if utterance.is_segment and not 0 <= first < last <= num_samples + SEGMENT_TOLERANCE_SEC * rate_hz:
+        segment = f"{first / rate_hz:.2f} to {last / rate_hz:.2f} s"
+        raise UnusableClip(f"the segment from {segment} is not within the audio of {num_samples / rate_hz:.2f} s")
+    return first, min(last, num_samples)
 
 
 def _mix_down(samples: Samples) -> Samples:

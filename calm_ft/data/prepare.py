@@ -1,10 +1,11 @@
 """Encodes every recording once: what a second run finds in the cache is neither decoded nor encoded.
 
-Convention: a clip is known by its audio file's bytes, so that it may be moved, renamed or given another text.
-The cache's fingerprint joins the encoder's with what shapes the audio before it. Clips over the duration
-limit are left out, never cropped, for the text would go on without its sound.
+Convention: a clip is known by its audio file's bytes, and the segment of them that it is, so that it may be
+moved, renamed or given another text. The cache's fingerprint joins the encoder's with what shapes the audio
+before it. Clips over the duration limit are left out, never cropped, for the text would go on without its sound.
 """
 
+import functools
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -147,7 +148,7 @@ class _Encoding:
         return faults
 
     def _encode(self, utterance: Utterance) -> CacheEntry:
-        recorded_sec = recorded_duration_sec(utterance.audio_path)
+        recorded_sec = recorded_duration_sec(utterance)
         if recorded_sec > self.max_duration_sec + UNDECODED_OVER_LIMIT_SEC:
             raise UnusableClip(_too_long(recorded_sec, self.max_duration_sec))
         clip = load_clip(utterance, self.encoder.sample_rate_hz, self.tail_sec)
@@ -171,19 +172,24 @@ def _fingerprint(encoder: Encoder, tail_sec: float) -> str:
 def _clip_keys(utterances: Sequence[Utterance], faults: dict[str, str], progress: bool) -> dict[str, str]:
     """Clip keys by utterance id; a file that cannot be opened goes to `faults`."""
     keys: dict[str, str] = {}
+    digest = functools.cache(_file_digest)  # a long file is read once, however many segments it holds
     for utterance in _bar(utterances, len(utterances), "looking up clips", progress, delay_sec=2.0):
         try:
-            keys[utterance.id] = _clip_key(utterance)
+            keys[utterance.id] = _clip_key(utterance, digest(utterance.audio_path))
         except OSError:
             faults[utterance.id] = "the audio file cannot be opened"
     return keys
 
 
-def _clip_key(utterance: Utterance) -> str:
-    """The hash of the file's bytes, marked where word times keep `load_clip` from cutting the head."""
-    with open(utterance.audio_path, "rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return f"{digest}-whole-head" if utterance.words else digest
+def _file_digest(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _clip_key(utterance: Utterance, digest: str) -> str:
+    """The file's hash, marked for a segment, and where word times keep `load_clip` from cutting the head."""
+    segment = f"-{utterance.start_sec!r}-{utterance.end_sec!r}" if utterance.is_segment else ""
+    return f"{digest}{segment}-whole-head" if utterance.words else f"{digest}{segment}"
 
 
 def _bar(items: Iterable[ItemT], total: int, what: str, progress: bool, delay_sec: float = 0.0) -> Iterable[ItemT]:

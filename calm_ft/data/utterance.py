@@ -1,7 +1,9 @@
 """What one clip is before it is heard: an id, an audio file, its text, its speaker, perhaps word times.
 
-Convention: times are seconds from the start of the audio *file*. An `Exclusion` is the record of a clip that
-was left out; its path and reason become one row of a run's `excluded.jsonl`.
+Convention: an utterance is a whole audio file or a segment of one. `start_sec` and `end_sec` count from the start
+of the *file*; its words' times count from the start of the *utterance*, as in the official manifest. An
+`Exclusion` is the record of a clip that was left out; its path and reason become one row of a run's
+`excluded.jsonl`.
 """
 
 import re
@@ -15,7 +17,7 @@ DEFAULT_SPEAKER = "speaker"
 
 @dataclass(frozen=True)
 class WordTime:
-    """One word and where it is spoken."""
+    """One word (or several, where the times between them are unknown) and where it is spoken."""
 
     word: str
     start_sec: float
@@ -24,13 +26,23 @@ class WordTime:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording with what is said in it; `id` is unique among the recordings that were read together."""
+    """One recording with what is said in it; `id` is unique among the recordings that were read together.
+
+    `end_sec` None is the end of the file.
+    """
 
     id: str
     audio_path: Path
     text: str
     speaker: str = DEFAULT_SPEAKER
     words: tuple[WordTime, ...] | None = None
+    start_sec: float = 0.0
+    end_sec: float | None = None
+
+    @property
+    def is_segment(self) -> bool:
+        """Whether only a part of the file is meant."""
+        return self.start_sec > 0 or self.end_sec is not None
 
 
 @dataclass(frozen=True)
@@ -42,7 +54,7 @@ class Exclusion:
 
 
 def commonest_reason(exclusions: Sequence[Exclusion]) -> str:
-    """The reason given most often, by its first example; reasons that differ only in figures count as one."""
-    kinds = [re.sub(r"\d+(\.\d+)?", "N", exclusion.reason) for exclusion in exclusions]
+    """The reason given most often, by its first example; reasons that differ only in names and figures count as one."""
+    kinds = [re.sub(r"'.*'|\d+(\.\d+)?", "N", exclusion.reason) for exclusion in exclusions]
     most_common_kind = Counter(kinds).most_common(1)[0][0]
     return exclusions[kinds.index(most_common_kind)].reason

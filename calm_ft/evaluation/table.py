@@ -45,6 +45,7 @@ speech recogniser was asked whether the words are right.
 - Voice identification asks only which of the listed voices is nearest; the likeness may still be poor.
 - A rate of 0 or 1 has a standard error of 0: with n sentences the true rate may lie up to about 3/n away.
 - The errors cover the choice of sentences, not another training seed.
+- The base voices' residual is measured on voices that were not tuned to: where it rises, they are forgotten.
 - The validation residual is a poor judge of quality: a run with a worse residual can speak better. Judge by
   the audio's figures, and listen."""
 
@@ -56,20 +57,23 @@ the model is a miniature: the figures show that the method works, not how a real
 def comparison_table(
     columns: Mapping[str, VoiceScores], extra_rows: ExtraRows | None = None, title: str | None = None
 ) -> Table:
-    """A rich table with a column for each system; extra rows stand first and may leave columns out.
+    """A rich table with a column for each system; extra rows stand first, and may leave columns out or add some.
 
-    Without other voices to choose from, the row of voice identification is left out.
+    Without other voices to choose from, the row of voice identification is left out; without any scores, all rows
+    of scores are.
     """
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("± one standard error", no_wrap=True)
-    for name in columns:
+    extra = extra_rows or {}
+    names = list(dict.fromkeys([*columns, *(name for figures in extra.values() for name in figures)]))
+    for name in names:
         table.add_column(name, justify="right")
-    for row_title, figures in (extra_rows or {}).items():
-        table.add_row(row_title, *(_cell(figures[name]) if name in figures else "" for name in columns))
+    for row_title, figures in extra.items():
+        table.add_row(row_title, *(_cell(figures[name]) if name in figures else "" for name in names))
     several_voices = any(scores.voice_id is not None for scores in columns.values())
-    for row_title, render in _ROWS.items():
+    for row_title, render in _ROWS.items() if columns else ():
         if row_title != _VOICE_ROW or several_voices:
-            table.add_row(row_title, *(render(scores) for scores in columns.values()))
+            table.add_row(row_title, *(render(columns[name]) if name in columns else "" for name in names))
     return table
 
 

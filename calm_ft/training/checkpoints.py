@@ -1,6 +1,7 @@
 """Reading checkpoints back: safe by construction (`weights_only`), one sentence where that fails."""
 
 import pickle
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     Raises UserError where the file is damaged or holds anything but weights and plain data.
     """
     try:
+        check_bytes(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not isinstance(content, dict) or not {"state_dict", "ema"} <= content.keys():
             raise ValueError("it holds no trained weights")
@@ -43,6 +45,20 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return content
 
 
-def averaged_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
-    """What an export takes from a checkpoint: fitted statistics, and trained parameters by their moving average."""
-    return {**checkpoint["state_dict"], **checkpoint["ema"]["shadow"]}
+def check_bytes(path: Path) -> None:
+    """Raises ValueError where a byte of a torch file has changed: torch itself reads over it.
+
+    The file is a zip archive with a checksum for every record.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except zipfile.BadZipFile as error:
+        raise ValueError(str(error)) from error
+    if damaged is not None:
+        raise ValueError(f"the checksum of {Path(damaged).name} is wrong")
+
+
+def trained_weights(checkpoint: Mapping[str, Any], averaged: bool = True) -> dict[str, Tensor]:
+    """What an export takes from a checkpoint: fitted statistics, and trained parameters, by default averaged."""
+    return {**checkpoint["state_dict"], **(checkpoint["ema"]["shadow"] if averaged else {})}

@@ -1,4 +1,4 @@
-"""What a run is judged by: sentences with true recordings, voice prompts, and other voices to be taken for.
+"""What a run is judged by: sentences with true recordings, voice prompts, other voices to be taken for or forgotten.
 
 Everything is read and checked before a run's folder is made: `read_sources` lists files before the model is loaded,
 `prepare` decodes them once the clips are encoded.
@@ -10,17 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from torch.utils.data import DataLoader
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.audio import UnusableClip, load_clip
-from calm_ft.data.prepare import encode_recordings
+from calm_ft.data.prepare import EncodedUtterance
+from calm_ft.data.prompts import PromptPool
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
 from calm_ft.evaluation.judge import Recording
 from calm_ft.evaluation.voice_identification import VoiceReferences
+from calm_ft.training.base_voices import BaseVoices, encode, prepare_base_voices, read_base_voices, read_voice_folders
 from calm_ft.training.lit_datamodule import Recordings
 from calm_ft.training.settings import DataSettings, require_integer
+from calm_ft.training.validation_loader import validation_loader
 
 TAIL_SEC = 0.2
 MAX_PROMPT_SEC = 10.0
@@ -40,20 +44,31 @@ class VoiceSet:
 
 @dataclass(frozen=True)
 class Sources:
-    """The recordings that the settings name: held-out ones (None: the validation clips) and other voices'."""
+    """The recordings that the settings name: held-out ones (None: the validation clips), other and base voices'."""
 
     heldout: list[Utterance] | None
     voices: dict[str, list[Utterance]]
+    base: list[Utterance]
 
 
 @dataclass(frozen=True)
 class JudgingPlan:
-    """All that judging needs; `voices` is None where there is no other voice that the tuned one could be taken for."""
+    """All that judging needs.
+
+    `voices` is None where there is no other voice that the tuned one could be taken for, `base` where there is none
+    that it could be forgotten beside; without sentences nothing is spoken, and residuals alone are measured.
+    """
 
     sets: list[VoiceSet]
     voices: VoiceReferences | None
     num_seeds: int
     about_demo: bool
+    base: BaseVoices | None
+
+    @property
+    def base_batches(self) -> DataLoader[Any] | None:
+        """Validation batches of voices that are not tuned to."""
+        return None if self.base is None else self.base.batches
 
 
 class Judgement:
@@ -67,51 +82,66 @@ class Judgement:
         voices_path: str | None = None,
         base_voice: str | None = None,
         about_demo: bool = False,
+        base_voices_path: str | None = None,
+        base_voices: list[str] | None = None,
     ) -> None:
         """Settings.
 
         Args:
+            num_sentences: of each voice; 0 measures residuals alone and speaks nothing.
             heldout_path: recordings to judge by; None takes the validation clips.
             voices_path: a folder with one folder of recordings a voice, for nearest-voice identification.
-            base_voice: one of these, to see what tuning does to other voices.
+            base_voice: one of these, to hear what tuning does to other voices.
+            base_voices_path: a folder with one folder of recordings a voice, to measure what tuning forgets.
+            base_voices: which of its voices; None takes all.
 
-        Raises UserError for counts below one and a base voice without voices.
+        Raises UserError for counts out of range, an empty list, and a base voice without voices.
         """
-        require_integer("evaluation.num_sentences", num_sentences, at_least=1)
+        require_integer("evaluation.num_sentences", num_sentences, at_least=0)
         require_integer("evaluation.num_seeds", num_seeds, at_least=1)
         if base_voice is not None and voices_path is None:
             raise UserError(
                 f"evaluation.base_voice={base_voice} needs evaluation.voices_path, the folder that holds {base_voice}/."
             )
+        if base_voices == []:
+            raise UserError("evaluation.base_voices is empty: name some voices, or set it to null for all of them.")
         self.num_sentences = num_sentences
         self.num_seeds = num_seeds
         self.heldout_path = heldout_path
         self.voices_path = voices_path
         self.base_voice = base_voice
         self.about_demo = about_demo
+        self.base_voices_path = base_voices_path
+        self.base_voices = base_voices
 
     def read_sources(self) -> Sources:
-        """List the recordings; raises UserError where a folder is missing, holds nothing, or lacks the base voice."""
+        """List the recordings; raises UserError where a folder is missing, holds nothing, or lacks a base voice."""
         heldout = None if self.heldout_path is None else read_recordings(Path(self.heldout_path)).utterances
-        voices = {}
-        if self.voices_path is not None:
-            folder = Path(self.voices_path)
-            if not folder.is_dir():
-                raise UserError(
-                    f"evaluation.voices_path={folder} is not a folder: give one with a folder for each voice."
-                )
-            voices = {each.name: read_recordings(each).utterances for each in sorted(folder.iterdir()) if each.is_dir()}
+        voices = {} if self.voices_path is None else read_voice_folders(self.voices_path, "evaluation.voices_path")
         if self.base_voice is not None and len(voices.get(self.base_voice, [])) < 2:
             raise UserError(
                 f"evaluation.base_voice={self.base_voice} needs at least two recordings in {self.voices_path}; "
                 f"voices there: {', '.join(voices) or 'none'}."
             )
-        return Sources(heldout, voices)
+        return Sources(heldout, voices, read_base_voices(self.base_voices_path, self.base_voices))
 
     def prepare(
-        self, sources: Sources, adapter: TTSAdapter, batches: Recordings, data: DataSettings, seed: int
+        self,
+        sources: Sources,
+        adapter: TTSAdapter,
+        batches: Recordings,
+        data: DataSettings,
+        seed: int,
+        extra_base: Sequence[EncodedUtterance] = (),
     ) -> JudgingPlan:
-        """Decode everything; raises UserError for a recording that cannot be judged by."""
+        """Decode everything.
+
+        Args:
+            extra_base: validation clips of replayed sources, the base voices where no path names any; they are
+                prompted from `batches.pool`.
+
+        Raises UserError for a recording that cannot be judged by.
+        """
         rate = adapter.sample_rate_hz
         train = [clip.utterance for clip in batches.train_clips]
         validation = [clip.utterance for clip in batches.validation_clips]
@@ -121,9 +151,12 @@ class Judgement:
         ]
         if self.base_voice is not None:
             *judged, prompt = sources.voices[self.base_voice]
-            others = _validation_batches(sources.voices[self.base_voice], adapter, data, seed)
+            clips = encode(sources.voices[self.base_voice], adapter, data)
+            others = validation_loader(clips, PromptPool(clips), adapter, data, seed)
             sets.append(VoiceSet(self.base_voice, self._recordings(judged, rate), _samples(prompt, rate), others))
-        return JudgingPlan(sets, _voice_references(train, sources, rate), self.num_seeds, self.about_demo)
+        voices = _voice_references(train, sources, rate) if self.num_sentences else None
+        base = prepare_base_voices(sources.base, extra_base, batches.pool, adapter, data, seed)
+        return JudgingPlan(sets, voices, self.num_seeds, self.about_demo, base)
 
     def _recordings(self, utterances: Sequence[Utterance], rate: int) -> list[Recording]:
         by_text = {utterance.text: utterance for utterance in utterances}  # a sentence can be identified only once
@@ -139,14 +172,6 @@ def choose_prompt(utterances: Sequence[Utterance], rate: int) -> Tensor:
         if len(samples) <= MAX_PROMPT_SEC * rate and (longest is None or len(samples) > len(longest)):
             longest = samples
     return _samples(utterances[0], rate)[: int(MAX_PROMPT_SEC * rate)] if longest is None else longest
-
-
-def _validation_batches(utterances: list[Utterance], adapter: TTSAdapter, data: DataSettings, seed: int) -> Any:
-    encoded = encode_recordings(
-        utterances, adapter, Path(data.cache_dir), data.tail_sec, data.max_duration_sec, progress=False
-    ).encoded
-    recordings = Recordings(adapter, encoded, encoded, data.max_frames_per_batch, data.max_batch_size, 0, seed)
-    return recordings.val_dataloader()
 
 
 def _voice_references(train: Sequence[Utterance], sources: Sources, rate: int) -> VoiceReferences | None:

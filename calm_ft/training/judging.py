@@ -18,16 +18,21 @@ from calm_ft.evaluation.judge import Judged, VoiceScores, judge
 from calm_ft.evaluation.picture import spectrogram_figure
 from calm_ft.evaluation.table import comparison_dict, comparison_table, explain, explain_demo
 from calm_ft.randomness import derive_seed
+from calm_ft.training.base_voices import NO_BASE_VOICES
 from calm_ft.training.judgement import TUNED_VOICE, JudgingPlan, VoiceSet
 from calm_ft.training.residuals import mean_residuals
 
 NUM_KEPT = 4
 NUM_PICTURED = 2
+FORGETTING_ROW = "base voices residual"
 
 
 @dataclass
 class JudgedRun:
-    """The figures and files of one run, system by system ("base", "tuned")."""
+    """The figures and files of one run, system by system ("base", "tuned").
+
+    `scores` and `residuals` are kept by table column; `base_residuals`, those on the base voices, by system.
+    """
 
     adapter: TTSAdapter
     plan: JudgingPlan
@@ -35,6 +40,7 @@ class JudgedRun:
     seed: int
     scores: dict[str, VoiceScores] = field(default_factory=dict)
     residuals: dict[str, dict[str, float]] = field(default_factory=dict)
+    base_residuals: dict[str, dict[str, float]] = field(default_factory=dict)
     audio_files: dict[str, Path] = field(default_factory=dict)
     _pictured: list[tuple[int, str, Tensor]] = field(default_factory=list)
 
@@ -50,28 +56,31 @@ class JudgedRun:
         return self.directory / "voice_prompt.wav"
 
     @property
-    def picture(self) -> Path:
-        """Mel spectrograms of reference, base and tuned."""
-        return self.directory / "spectrograms.png"
+    def pictures(self) -> dict[str, Path]:
+        """Mel spectrograms of reference, base and tuned, once reported; none where nothing is spoken."""
+        return {"spectrograms": self.directory / "spectrograms.png"} if self._pictured else {}
 
     def judge(self, system: str) -> dict[str, float]:
         """Speak all sentences with the adapter as it is, score them, and measure residuals.
 
         Returns the residuals on the tuned voice.
         """
-        rate = self.adapter.sample_rate_hz
         for each in self.plan.sets:
-            prompt = self.directory / f".prompt_{system}.wav"
-            write_wav(prompt, each.prompt, rate)
-            voice = self.adapter.load_voice(prompt)
-            prompt.unlink()
-            judged = self._speak(system, each, voice)
             name = column(system, each.voice)
-            self.scores[name] = judge(judged, each.recordings, self.plan.voices, each.voice, rate)
+            if each.recordings:
+                judged = self._speak(system, each)
+                rate = self.adapter.sample_rate_hz
+                self.scores[name] = judge(judged, each.recordings, self.plan.voices, each.voice, rate)
             self.residuals[name] = mean_residuals(self.adapter, each.batches, self.seed)
+        if self.plan.base is not None:
+            self.base_residuals[system] = mean_residuals(self.adapter, self.plan.base.batches, self.seed)
         return self.residuals[column(system, TUNED_VOICE)]
 
-    def _speak(self, system: str, each: VoiceSet, voice: Any) -> list[Judged]:
+    def _speak(self, system: str, each: VoiceSet) -> list[Judged]:
+        prompt = self.directory / f".prompt_{system}.wav"
+        write_wav(prompt, each.prompt, self.adapter.sample_rate_hz)
+        voice = self.adapter.load_voice(prompt)
+        prompt.unlink()
         judged = []
         pairs = [(s, i) for s in range(self.plan.num_seeds) for i in range(len(each.recordings))]
         # disable=None: no bar where stderr is no terminal
@@ -93,18 +102,40 @@ class JudgedRun:
 
     def report(self, console: Console) -> dict[str, Any]:
         """Print the table and what it can show, draw the picture; returns the figures."""
+        rows = self._residual_rows()
+        title = "held-out sentences" if self.scores else "without speech: evaluation.num_sentences=0"
+        console.print(comparison_table(self.scores, rows, title))
+        if self.plan.base is None:
+            console.print(f"{FORGETTING_ROW}: {NO_BASE_VOICES}.", highlight=False)
+        if self.scores:
+            console.print(explain(), highlight=False, style="dim")
+        if self.scores and self.plan.about_demo:
+            console.print(explain_demo(), highlight=False, style="dim")
+        ordered = sorted(self._pictured, key=lambda row: row[0])  # stable: reference, base, tuned of each sentence
+        for picture in self.pictures.values():
+            spectrogram_figure([row[1:] for row in ordered], self.adapter.sample_rate_hz, picture)
+        return {**comparison_dict(self.scores, rows), "base_voices": self._described_base()}
+
+    def _residual_rows(self) -> dict[str, dict[str, float]]:
+        """Row title -> column -> residual; what is measured on the base voices stands in the tuned voice's columns."""
         rows = {
             f"validation {name}": {each: values[name] for each, values in self.residuals.items() if name in values}
             for name in ("residual", "flow", "lsd", "eos")
             if any(name in values for values in self.residuals.values())
         }
-        console.print(comparison_table(self.scores, rows, title="held-out sentences"))
-        console.print(explain(), highlight=False, style="dim")
-        if self.plan.about_demo:
-            console.print(explain_demo(), highlight=False, style="dim")
-        ordered = sorted(self._pictured, key=lambda row: row[0])  # stable: reference, base, tuned of each sentence
-        spectrogram_figure([row[1:] for row in ordered], self.adapter.sample_rate_hz, self.picture)
-        return comparison_dict(self.scores, rows)
+        if self.base_residuals:
+            rows[FORGETTING_ROW] = {
+                column(system, TUNED_VOICE): values["residual"] for system, values in self.base_residuals.items()
+            }
+        return rows
+
+    def _described_base(self) -> dict[str, Any]:
+        """Which voices the forgetting figure is measured on, or why there is none."""
+        base = self.plan.base
+        if base is None:
+            return {"reason": NO_BASE_VOICES}
+        residuals = {system: values["residual"] for system, values in self.base_residuals.items()}
+        return {"names": list(base.names), "num_clips": base.num_clips, "residual": residuals}
 
 
 def column(system: str, voice: str) -> str:

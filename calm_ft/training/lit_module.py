@@ -1,43 +1,55 @@
 """The LightningModule: hands batches to the adapter, keeps the average, saves what is trained."""
 
+import random
 from collections.abc import Mapping
 from contextlib import ExitStack
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from calm_ft.adapters.base import RowResiduals, TTSAdapter
+from calm_ft.adapters.base import LossOutput, RowResiduals, TTSAdapter
 from calm_ft.finetuning.ema import ExponentialMovingAverage
 from calm_ft.finetuning.strategy import Strategy
-from calm_ft.randomness import make_rng
-from calm_ft.training.checkpoints import averaged_weights
+from calm_ft.randomness import derive_seed, make_rng
+from calm_ft.training.checkpoints import trained_weights
 from calm_ft.training.optimizers import OptimizerFactory
 from calm_ft.training.residuals import ResidualMean
 
 
 class FineTuning(LightningModule):
-    """Batch `k` of training draws from (seed, "train", k, rank); validation always from (seed, "validation").
+    """Batch `k` of training draws from (seed, "train", k) by rows; validation always from (seed, "validation").
 
-    `k` counts all batches that went through, so that neither accumulation nor a shortened epoch repeats a draw.
+    `k` counts all batches that went through, so that neither accumulation nor a shortened epoch repeats a draw. What a
+    library draws from global random state is reseeded by (seed, k, rank).
     """
 
     def __init__(
-        self, adapter: TTSAdapter, strategy: Strategy, optimizer: OptimizerFactory, ema_decay: float, seed: int
+        self,
+        adapter: TTSAdapter,
+        strategy: Strategy,
+        optimizer: OptimizerFactory,
+        ema_decay: float,
+        seed: int,
+        identity: Mapping[str, str] | None = None,
     ) -> None:
+        """identity: what a checkpoint must agree with to be resumed from, part by part."""
         super().__init__()
         self.adapter = adapter
         self.strategy = strategy
         self.optimizer_factory = optimizer
         self.seed = seed
+        self.identity = dict(identity or {})
         self.ema = ExponentialMovingAverage(adapter, ema_decay)
         self.strict_loading = False  # a checkpoint holds only what is trained
         self._averaged = ExitStack()
         self._validation = ResidualMean()
 
     def configure_optimizers(self) -> Any:
-        optimizer, schedule = self.optimizer_factory.build(self.adapter, int(self.trainer.estimated_stepping_batches))
+        components = self.strategy.trained_components(self.adapter)
+        optimizer, schedule = self.optimizer_factory.build(components, int(self.trainer.max_steps))
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_start(self) -> None:
@@ -45,20 +57,32 @@ class FineTuning(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         index = self.trainer.fit_loop.epoch_loop.total_batch_idx
-        rng = make_rng(self.seed, "train", index, self.global_rank)
-        output = self.adapter.loss(batch, rng)
-        self.log("train/loss", output.total.detach(), prog_bar=True)
+        reseed(self.seed, index, self.global_rank)
+        output = self.adapter.loss(batch, make_rng(self.seed, "train", index))
+        total = output.total_over(self._mean_counts(output))
+        self.log("train/loss", total.detach(), prog_bar=True, sync_dist=True)
         self.log_dict({f"train/{name}": value for name, value in output.parts.items()})
-        return output.total
+        return total
+
+    def _mean_counts(self, output: LossOutput) -> dict[str, float]:
+        """Each term's count as the mean over processes, whose gradients Lightning averages.
+
+        So that every row weighs the same, wherever it was computed.
+        """
+        counts = torch.tensor([float(term.count) for term in output.terms.values()], device=self.device)
+        if self.trainer.world_size > 1:
+            counts = self.trainer.strategy.reduce(counts, reduce_op="mean")
+        return dict(zip(output.terms, counts.tolist(), strict=True))
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)
         self.ema.update()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
-        gradients = [p.grad for p in self.adapter.parameters() if p.grad is not None]
-        self.log("train/gradient_norm", torch.nn.utils.get_total_norm(gradients))
-        self.log("train/lr", optimizer.param_groups[0]["lr"])
+        self.log("train/lr", max(group["lr"] for group in optimizer.param_groups))
+        rates = {f"train/lr/{group['component']}": group["lr"] for group in optimizer.param_groups}
+        if len(set(rates.values())) > 1:
+            self.log_dict(rates)
 
     def on_validation_epoch_start(self) -> None:
         self._averaged.enter_context(self.ema.applied())
@@ -71,7 +95,7 @@ class FineTuning(LightningModule):
     def on_validation_epoch_end(self) -> None:
         self._averaged.close()
         self.strategy.set_modes(self.adapter)
-        means = self._validation.means()
+        means = self._validation.joined(self.trainer.world_size).means()
         self.log("val/residual", means.pop("residual"), prog_bar=True)
         self.log_dict({f"val/{name}": value for name, value in means.items()})
 
@@ -82,7 +106,17 @@ class FineTuning(LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["state_dict"] = self.strategy.trainable_state(self.adapter)
         checkpoint["ema"] = self.ema.state_dict()
+        checkpoint["identity"] = self.identity
+        del checkpoint["loops"]  # the number of steps says it all: calm_ft/training/resume.py
 
-    def load_weights(self, checkpoint: Mapping[str, Any]) -> None:
-        """Put a checkpoint's averaged weights (and fitted statistics) into the adapter."""
-        self.strategy.load_state(self.adapter, averaged_weights(checkpoint))
+    def load_weights(self, checkpoint: Mapping[str, Any], averaged: bool = True) -> None:
+        """Put a checkpoint's weights, by default the averaged ones, and fitted statistics into the adapter."""
+        self.strategy.load_state(self.adapter, trained_weights(checkpoint, averaged))
+
+
+def reseed(seed: int, index: int, rank: int) -> None:
+    """Set the global random states as a function of the batch; nothing that came before can then shift training."""
+    derived = derive_seed(seed, "global", index, rank)
+    torch.manual_seed(derived)
+    np.random.seed(derived % 2**32)
+    random.seed(derived)

@@ -5,49 +5,56 @@ scaled to AdamW's update size (Liu et al., arXiv 2502.16982), so that both parts
 biases, norms and the first and last projections go to AdamW, as its authors advise.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.optim.lr_scheduler import LambdaLR
+from torch import Tensor
 
 from calm_ft.errors import UserError
-from calm_ft.training.optimizers import AdamWWithCosine, split_by_decay
+from calm_ft.finetuning.strategy import TrainedComponent
+from calm_ft.training.optimizers import AdamWFactory, decay_groups, split_by_decay
 
 STACKS = ("layers", "res_blocks")  # upstream's names for the repeated blocks of backbone and flow head
 
 
-class MuonWithCosine(AdamWWithCosine):
-    """`lr` is Muon's rate, `adamw_lr` the others'; schedule and decay as for AdamW."""
+class MuonFactory(AdamWFactory):
+    """`lr` is Muon's rate, `adamw_lr` the others'; schedule, decay and component rates as for AdamW."""
 
     def __init__(self, adamw_lr: float, **settings: Any) -> None:
-        """Raises UserError as `AdamWWithCosine` does, for either rate."""
-        self._adamw = AdamWWithCosine(**{**settings, "lr": adamw_lr})
+        """Raises UserError as `AdamWFactory` does, for either rate."""
+        self._adamw = AdamWFactory(**{**settings, "lr": adamw_lr})
         super().__init__(**settings)
 
-    def build(self, module: nn.Module, num_steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+    def optimizer(self, components: Sequence[TrainedComponent]) -> torch.optim.Optimizer:
         """Raises UserError where nothing that trains is a matrix inside a stack of blocks."""
-        decayed, undecayed = split_by_decay(module)
-        hidden = matrices_in_stacks(module, decayed)
-        if not hidden:
+        hidden_groups: list[dict[str, Any]] = []
+        other_groups: list[dict[str, Any]] = []
+        for each in components:
+            decayed, undecayed = split_by_decay(each.module)
+            hidden = matrices_in_stacks(each, decayed)
+            chosen = {id(p) for p in hidden}
+            others = [p for p in decayed if id(p) not in chosen]
+            hidden_groups += decay_groups(each, hidden, [], self.lr, self.weight_decay)
+            other_groups += decay_groups(each, others, undecayed, self._adamw.lr, self.weight_decay)
+        if not hidden_groups:
             raise UserError(
                 "Nothing that trains is a hidden matrix, so Muon has nothing to do: choose optimizer=adamw."
             )
-        chosen = {id(p) for p in hidden}
-        others = [p for p in decayed if id(p) not in chosen]
-        muon = torch.optim.Muon(hidden, lr=self.lr, weight_decay=self.weight_decay, adjust_lr_fn="match_rms_adamw")
-        groups = [{"params": others, "weight_decay": self.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
-        adamw = torch.optim.AdamW(groups, lr=self._adamw.lr, betas=self.betas)
-        optimizer = JoinedOptimizer([muon, adamw])
-        return optimizer, self.schedule(optimizer, num_steps)
+        muon = torch.optim.Muon(
+            hidden_groups, lr=self.lr, weight_decay=self.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        if not other_groups:
+            return muon
+        return JoinedOptimizer([muon, torch.optim.AdamW(other_groups, lr=self._adamw.lr, betas=self.betas)])
 
 
-def matrices_in_stacks(module: nn.Module, candidates: list[Tensor]) -> list[Tensor]:
+def matrices_in_stacks(component: TrainedComponent, candidates: list[Tensor]) -> list[Tensor]:
     """The two-dimensional candidates that belong to a numbered block (`layers.3`, `res_blocks.0`), by their names."""
     wanted = {id(p) for p in candidates if p.ndim == 2}
-    return [p for name, p in module.named_parameters() if id(p) in wanted and _in_a_stack(name)]
+    named = component.module.named_parameters()
+    return [p for name, p in named if id(p) in wanted and _in_a_stack(f"{component.name}.{name}")]
 
 
 def _in_a_stack(name: str) -> bool:

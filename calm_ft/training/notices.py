@@ -7,9 +7,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from calm_ft.data.text_report import TextReport
 from calm_ft.data.utterance import Exclusion, commonest_reason
 from calm_ft.finetuning.strategy import ComponentPlan
 from calm_ft.training.lit_datamodule import Recordings
+from calm_ft.training.preparation import ReadSource
+from calm_ft.training.settings import DataSettings
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -33,14 +36,38 @@ def say(console: Console, notice: str | None) -> None:
         console.print(notice, style="bold yellow", highlight=False, soft_wrap=True)
 
 
+def say_plain(console: Console, line: str) -> None:
+    """One line as it is: paths are neither coloured nor wrapped."""
+    console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_sources(console: Console, model: str, sources: Sequence[ReadSource], data: DataSettings) -> None:
+    """The model, and where every source's recordings lie, in which format."""
+    settings = data.named_sources()
+    for source in sources:
+        path, name = settings[source.name].path, source.recordings.format_name
+        speakers = len({each.speaker for each in source.recordings.utterances})
+        what = f"{model} on" if source is sources[0] else f"beside it, at weight {source.weight:g}, {source.name}:"
+        several = f", {speakers} speakers" if speakers > 1 else ""
+        say_plain(console, f"{what} {path} ({name}{several})")
+
+
+def say_text(console: Console, report: TextReport) -> None:
+    """What of the texts reaches no model, if anything."""
+    for line in report.lines():
+        console.print(line, style="yellow", highlight=False, soft_wrap=True, markup=False)
+
+
 def say_data(console: Console, batches: Recordings, exclusions: list[Exclusion]) -> None:
     """How much trains, how much validates, what was left out."""
 
     def minutes(clips: list[Any]) -> str:
         return f"{len(clips)} clips, {sum(clip.duration_sec for clip in clips) / 60:.1f} min"
 
+    replayed = f"; replay: {minutes(batches.replay_clips)}" if batches.replay_clips else ""
     console.print(
-        f"train: {minutes(batches.train_clips)}; validation: {minutes(batches.validation_clips)}", highlight=False
+        f"train: {minutes(batches.train_clips)}; validation: {minutes(batches.validation_clips)}{replayed}",
+        highlight=False,
     )
     if exclusions:
         console.print(
@@ -71,14 +98,20 @@ def say_components(console: Console, plans: Sequence[ComponentPlan]) -> None:
     console.print(table)
 
 
-def say_result(console: Console, output_dir: Path, training_sec: float) -> None:
-    """Where things lie and how to play them with the stock package."""
+def say_result(console: Console, output_dir: Path, training_sec: float, checkpoint: str, step: int) -> None:
+    """Which weights they are, where things lie, how much disk they take, how to play them with the stock package."""
     shown = output_dir.relative_to(Path.cwd()) if output_dir.is_relative_to(Path.cwd()) else output_dir
-    console.print(
-        f"trained in {training_sec:.0f} s; export: {shown}/export, samples and pictures: {shown}/samples\n"
+    saved_mb = disk_use(output_dir / "checkpoints") / 1e6
+    say_plain(
+        console,
+        f"trained in {training_sec:.0f} s; export: {shown}/export ({checkpoint}, step {step}), "
+        f"samples and pictures: {shown}/samples; checkpoints take {saved_mb:.0f} MB\n"
         f"pocket-tts generate --config {shown}/export/config.yaml --voice {shown}/export/voice.safetensors "
         '--text "Hello there." --output-path hello.wav',
-        highlight=False,
-        soft_wrap=True,
-        markup=False,
     )
+
+
+def disk_use(folder: Path) -> int:
+    """Bytes of a folder's files, those with two names once."""
+    stats = {(stat.st_dev, stat.st_ino): stat.st_size for stat in (path.stat() for path in folder.glob("*"))}
+    return sum(stats.values())

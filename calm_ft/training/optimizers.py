@@ -1,80 +1,78 @@
-"""Optimizers with their schedule: linear warm-up, then cosine decay to a fraction of the rate."""
+"""Optimizers over the components that train: each component's rate, and what is decayed."""
 
-import math
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
-from calm_ft.training.settings import require_integer, require_number
+from calm_ft.finetuning.strategy import TrainedComponent
+from calm_ft.training.schedules import Schedule
+from calm_ft.training.settings import require_number
 
 
 class OptimizerFactory(ABC):
-    """Builds an optimizer over what requires gradients."""
+    """Builds an optimizer over what trains, with its schedule."""
 
     lr: float
+    schedule: Schedule
 
     @abstractmethod
-    def build(self, module: nn.Module, num_steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        """Optimizer and its schedule over `num_steps` optimizer steps."""
+    def optimizer(self, components: Sequence[TrainedComponent]) -> torch.optim.Optimizer:
+        """The optimizer, every group at its own whole rate."""
+
+    def build(self, components: Sequence[TrainedComponent], num_steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """Optimizer and its schedule over `num_steps` optimizer steps, on every group's rate alike."""
+        optimizer = self.optimizer(components)
+        return optimizer, LambdaLR(optimizer, lambda step: self.schedule.lr_fraction(step, num_steps))
 
 
-class AdamWWithCosine(OptimizerFactory):
+class AdamWFactory(OptimizerFactory):
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101); no decay on biases, norms and embedding tables."""
 
-    def __init__(
-        self,
-        lr: float,
-        weight_decay: float,
-        beta1: float,
-        beta2: float,
-        num_warmup_steps: int,
-        final_lr_fraction: float,
-    ) -> None:
+    def __init__(self, lr: float, weight_decay: float, beta1: float, beta2: float, schedule: Schedule) -> None:
         """Raises UserError for a rate that is not positive and other values out of range."""
         require_number("optimizer.lr", lr, above=0)
         require_number("optimizer.weight_decay", weight_decay, at_least=0)
         require_number("optimizer.beta1", beta1, at_least=0, below=1)
         require_number("optimizer.beta2", beta2, at_least=0, below=1)
-        require_integer("optimizer.num_warmup_steps", num_warmup_steps, at_least=0)
-        require_number("optimizer.final_lr_fraction", final_lr_fraction, at_least=0, at_most=1)
         self.lr = lr
         self.weight_decay = weight_decay
         self.betas = (beta1, beta2)
-        self.num_warmup_steps = num_warmup_steps
-        self.final_lr_fraction = final_lr_fraction
+        self.schedule = schedule
 
-    def build(self, module: nn.Module, num_steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        decayed, undecayed = split_by_decay(module)
-        groups = [{"params": decayed, "weight_decay": self.weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=self.lr, betas=self.betas)
-        return optimizer, self.schedule(optimizer, num_steps)
+    def optimizer(self, components: Sequence[TrainedComponent]) -> torch.optim.Optimizer:
+        groups = [
+            group
+            for each in components
+            for group in decay_groups(each, *split_by_decay(each.module), self.lr, self.weight_decay)
+        ]
+        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas)
 
-    def schedule(self, optimizer: torch.optim.Optimizer, num_steps: int) -> LambdaLR:
-        """Every group's rate times `lr_fraction` of the optimizer step."""
-        return LambdaLR(optimizer, lambda step: self.lr_fraction(step, num_steps))
 
-    def lr_fraction(self, step: int, num_steps: int) -> float:
-        """Fraction of the rate at an optimizer step: (step + 1) / warm-up, then half a cosine.
-
-        The warm-up's last step has the whole rate, the step after the last one the final fraction. A run that is
-        shorter than twice the warm-up spends half its steps on it: it would not reach its rate otherwise.
-        """
-        num_warmup_steps = min(self.num_warmup_steps, num_steps // 2)
-        if step < num_warmup_steps:
-            return (step + 1) / num_warmup_steps
-        progress = min(1.0, (step - num_warmup_steps) / (num_steps - num_warmup_steps))
-        return self.final_lr_fraction + (1 - self.final_lr_fraction) * (1 + math.cos(math.pi * progress)) / 2
+def decay_groups(
+    component: TrainedComponent, decayed: list[Tensor], undecayed: list[Tensor], lr: float, weight_decay: float
+) -> list[dict[str, Any]]:
+    """One component's parameter groups, those that are not empty, at its own rate."""
+    both = ((decayed, weight_decay), (undecayed, 0.0))
+    named = {"lr": lr * component.lr_factor, "component": component.name}
+    return [{"params": params, "weight_decay": decay, **named} for params, decay in both if params]
 
 
 def split_by_decay(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """(matrices, everything else) among the parameters that require gradients.
 
-    A text table decayed would shrink the rows of tokens that the data never shows.
+    A text table decayed would shrink the rows of tokens that the data never shows; a learned entry such as
+    `bos_before_voice` [1, 1, D] is no matrix, however many axes it has.
     """
     tables = {id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     trained: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
-    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in tables]
+    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in tables and not _is_one_entry(p)]
     kept = {id(p) for p in decayed}
     return decayed, [p for p in trained if id(p) not in kept]
+
+
+def _is_one_entry(parameter: Tensor) -> bool:
+    return parameter.ndim > 2 and parameter.numel() == parameter.shape[-1]

@@ -7,6 +7,8 @@
 from collections.abc import Iterable
 from typing import Any
 
+import torch
+
 from calm_ft.adapters.base import RowResiduals, TTSAdapter
 
 FLOW_SHARE = 0.75
@@ -25,6 +27,17 @@ class ResidualMean:
         self._num_frames += float(frames.sum())
         for name, values in rows.values.items():
             self._sums[name] = self._sums.get(name, 0.0) + float((values.double().cpu() * frames).sum())
+
+    def joined(self, num_ranks: int) -> "ResidualMean":
+        """The mean over all processes' rows; a process may have none."""
+        if num_ranks == 1:
+            return self
+        parts: list[Any] = [None] * num_ranks
+        torch.distributed.all_gather_object(parts, (self._sums, self._num_frames))
+        whole = ResidualMean()
+        whole._sums = {name: sum(sums.get(name, 0.0) for sums, _ in parts) for sums, _ in parts for name in sums}
+        whole._num_frames = sum(num_frames for _, num_frames in parts)
+        return whole
 
     def means(self) -> dict[str, float]:
         """Every named residual, and the joint `residual`."""

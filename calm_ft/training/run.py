@@ -2,226 +2,199 @@
 
 Settings and input are read and checked first, then the model is loaded and the clips are encoded (cached), and only
 then is the run's folder made. The base is judged before the first step and the tuned model after the last, with the
-same sentences, voice prompt, noise and times.
+same sentences, voice prompt, noise and times. Of several processes the first does everything but the training steps.
 """
 
 import logging
-import sys
+import shlex
 import time
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
+from lightning.fabric.utilities.exceptions import MisconfigurationException
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
-from calm_ft.adapters.base import TTSAdapter
-from calm_ft.data.prepare import EncodedUtterance, encode_recordings
-from calm_ft.data.sources import read_recordings
-from calm_ft.data.sources.recordings import Recordings as ReadRecordings
-from calm_ft.data.split import split_validation
-from calm_ft.data.utterance import Exclusion
 from calm_ft.errors import UserError
-from calm_ft.finetuning.strategy import ComponentPlan, Strategy
-from calm_ft.training import callbacks, loggers, notices
+from calm_ft.training import loggers, notices, preparation
+from calm_ft.training.beside import Beside, callbacks_beside
 from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint
-from calm_ft.training.judgement import Judgement, JudgingPlan, Sources
+from calm_ft.training.experiment import Experiment
 from calm_ft.training.judging import JudgedRun
-from calm_ft.training.lit_datamodule import Recordings
-from calm_ft.training.lit_module import FineTuning
-from calm_ft.training.optimizers import OptimizerFactory
-from calm_ft.training.progress import progress_for_stderr
-from calm_ft.training.provenance import code_version, data_fingerprint, package_versions
+from calm_ft.training.preparation import Prepared
+from calm_ft.training.resume import Restore, ResumePoint, check_identity, find_resume_point, remove_abandoned
 from calm_ft.training.run_record import RunRecord
-from calm_ft.training.settings import DataSettings, RunSettings
+from calm_ft.training.stopping import signals_interrupt
 from calm_ft.training.trainer import build_trainer
 
 
 class RunInterrupted(KeyboardInterrupt):
-    """Ctrl-C after something was trained and saved; the message says where."""
+    """A signal ended the run after its folder was made; the message says how to continue."""
 
 
-@dataclass(frozen=True)
-class Experiment:
-    """One run's parts; `config` is what config.yaml keeps, `adapter_factory` may load hundreds of megabytes."""
-
-    run: RunSettings
-    data: DataSettings
-    adapter_factory: Callable[[], TTSAdapter]
-    strategy: Strategy
-    optimizer: OptimizerFactory
-    trainer_settings: dict[str, Any]
-    logger_settings: loggers.LoggerSettings
-    judgement: Judgement
-    config: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """A loaded model with its encoded clips, and what was left out."""
-
-    module: FineTuning
-    batches: Recordings
-    exclusions: list[Exclusion]
-    plans: list[ComponentPlan]
-    judging: JudgingPlan
-
-
-def run_training(experiment: Experiment) -> float:
+def run_training(experiment: Experiment, command: list[str]) -> float | None:
     """Train, export and judge; returns the tuned model's validation residual (the value to optimise).
 
-    Raises UserError for every input that is the user's to mend, and RunInterrupted.
+    Args:
+        command: the program and overrides by which the run was started, for the line that continues it.
+
+    Raises UserError for every input that is the user's to mend, and RunInterrupted. Returns None in other processes
+    than the first.
     """
-    console = Console(width=120)
     _quiet_libraries()
-    notice = notices.miniature_notice(experiment.config)
-    notices.say(console, notice)
-    record = RunRecord(experiment.run.output_dir)
-    stop = callbacks.StopAtInterrupt()
-    trainer = _trainer(experiment, record.output_dir, stop)
-    recordings = read_recordings(Path(experiment.data.path).expanduser())
-    prepared = _prepare(experiment, recordings, experiment.judgement.read_sources())
-    adapter, batches = prepared.module.adapter, prepared.batches
-    console.print(
-        f"{adapter.describe()} on {experiment.data.path} ({recordings.format_name})",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
-    )
-    notices.say_data(console, batches, prepared.exclusions)
-    notices.say_components(console, prepared.plans)
-    record.start(experiment.config, prepared.exclusions, **_facts(experiment, prepared))
-    trackers: list[Logger] = []
-    try:
-        trackers += experiment.logger_settings.build(record.output_dir, experiment.config)
-        trainer.loggers = trackers
-        judged = JudgedRun(adapter, prepared.judging, record.output_dir / "samples", experiment.run.seed)
-        base = judged.judge("base")
-        for tracker in trackers:
-            tracker.log_metrics({f"val/{name}": value for name, value in base.items()}, step=0)
-        training_sec = _fit(trainer, prepared, stop)
-        residual = _finish(console, prepared, judged, record, trackers, training_sec)
-    except (KeyboardInterrupt, SystemExit):
-        record.finish("interrupted")
-        raise _interruption(record.output_dir) from None
-    except BaseException as error:
-        record.finish("failed", error=str(error))
-        raise
-    finally:
-        loggers.finish(trackers)
-        notices.say(console, notice)
-    return residual
+    with signals_interrupt():
+        if rank_zero_only.rank == 0:
+            return _Run(experiment, command).run()
+        _help(experiment)
+    return None
 
 
-def _fit(trainer: Trainer, prepared: Prepared, stop: callbacks.StopAtInterrupt) -> float:
-    """Train; returns the seconds it took. Raises KeyboardInterrupt after a stop by Ctrl-C, everything saved."""
-    started = time.perf_counter()
-    trainer.fit(prepared.module, datamodule=prepared.batches)
-    if stop.requested:
-        raise KeyboardInterrupt
-    return time.perf_counter() - started
+def _help(experiment: Experiment) -> None:
+    """What the other processes of a data-parallel run do: their share of each step."""
+    output_dir = experiment.run.output_dir.absolute()
+    point = find_resume_point(output_dir, lambda line: None) if experiment.run.resume else None
+    beside = callbacks_beside(experiment, output_dir)
+    trainer = build_trainer(experiment.trainer_settings, output_dir, beside.callbacks)
+    sources = preparation.read_sources(experiment.data)
+    judged = experiment.judgement.read_sources()
+    prepared = preparation.prepare(experiment, sources, judged, trainer.world_size)
+    _fit(trainer, prepared, beside, point)
 
 
-def _finish(
-    console: Console,
-    prepared: Prepared,
-    judged: JudgedRun,
-    record: RunRecord,
-    trackers: list[Logger],
-    training_sec: float,
-) -> float:
-    """Export the chosen checkpoint and judge it; returns its residual."""
-    adapter = prepared.module.adapter
-    chosen = checkpoint_path(record.output_dir, callbacks.BEST)
-    prepared.module.load_weights(read_checkpoint(chosen))
-    adapter.to("cpu").eval()
-    adapter.export(record.output_dir / "export", judged.voice_prompt)
-    tuned = judged.judge("tuned")
-    figures = judged.report(console)
-    loggers.log_media(trackers, judged.audio_files, {"spectrograms": judged.picture})
-    record.finish("finished", training_sec=round(training_sec, 1), checkpoint=chosen.name, figures=figures)
-    notices.say_result(console, record.output_dir, training_sec)
-    return tuned["residual"]
+class _Run:
+    """The first process's run: its console, folder and trackers."""
 
+    def __init__(self, experiment: Experiment, command: list[str]) -> None:
+        self.experiment = experiment
+        self.command = command
+        self.console = Console(width=120)
+        self.notice = notices.miniature_notice(experiment.config)
+        notices.say(self.console, self.notice)
+        self.record = RunRecord(experiment.run.output_dir, experiment.run.resume)
+        self.trackers: list[Logger] = []
 
-def _trainer(experiment: Experiment, output_dir: Path, stop: callbacks.StopAtInterrupt) -> Trainer:
-    saving = callbacks.checkpoint_callbacks(str(output_dir / "checkpoints"), experiment.run.checkpoint_every_n_steps)
-    beside = [*saving, callbacks.Throughput(), progress_for_stderr(), stop]
-    return build_trainer(experiment.trainer_settings, output_dir, beside)
-
-
-def _prepare(experiment: Experiment, recordings: ReadRecordings, sources: Sources) -> Prepared:
-    """Load the model, choose what trains, encode and split the clips, decode what the run is judged by."""
-    seed, data = experiment.run.seed, experiment.data
-    torch.manual_seed(seed)
-    adapter = experiment.adapter_factory()
-    plans = experiment.strategy.apply(adapter, experiment.optimizer.lr)
-    batches, exclusions = _encode(adapter, recordings, data, seed)
-    adapter.fit_statistics(clip.features() for clip in batches.train_clips)
-    module = FineTuning(adapter, experiment.strategy, experiment.optimizer, experiment.run.ema_decay, seed)
-    judging = experiment.judgement.prepare(sources, adapter, batches, data, seed)
-    return Prepared(module, batches, exclusions, plans, judging)
-
-
-def _encode(
-    adapter: TTSAdapter, recordings: ReadRecordings, data: DataSettings, seed: int
-) -> tuple[Recordings, list[Exclusion]]:
-    usable, textless = [], []
-    for utterance in recordings.utterances:
+    def run(self) -> float:
+        experiment, console = self.experiment, self.console
+        beside = callbacks_beside(experiment, self.record.output_dir)
+        trainer = build_trainer(experiment.trainer_settings, self.record.output_dir, beside.callbacks)
+        point = self._resume_point()
+        done = self.record.finished_value(trainer.max_steps)
+        if done is not None:
+            notices.say_plain(console, f"{self.record.output_dir} is finished: nothing left to do.")
+            return done
+        sources = preparation.read_sources(experiment.data)
+        prepared = preparation.prepare(experiment, sources, experiment.judgement.read_sources(), trainer.world_size)
+        if point is not None:
+            check_identity(point, prepared.module.identity)
+        notices.say_sources(console, prepared.module.adapter.describe(), sources, experiment.data)
+        notices.say_data(console, prepared.batches, prepared.exclusions)
+        notices.say_text(console, prepared.text_report)
+        notices.say_components(console, prepared.plans)
+        facts = preparation.facts(experiment, prepared)
+        self.record.start(experiment.config, prepared.exclusions, None if point is None else point.step, **facts)
         try:
-            adapter.check_text(utterance.text)
-            usable.append(utterance)
-        except UserError as error:
-            textless.append(Exclusion(str(utterance.audio_path), str(error)))
-    encoded = encode_recordings(
-        usable,
-        adapter,
-        Path(data.cache_dir).expanduser(),
-        data.tail_sec,
-        data.max_duration_sec,
-        progress=sys.stderr.isatty(),
-    )
-    split = split_validation(encoded.encoded, data.validation_fraction, seed)
-    batches = Recordings(
-        adapter, split.train, split.validation, data.max_frames_per_batch, data.max_batch_size, data.num_workers, seed
-    )
-    return batches, [*recordings.exclusions, *textless, *encoded.exclusions]
+            return self._train_and_judge(trainer, prepared, beside, point, facts)
+        except (KeyboardInterrupt, SystemExit):
+            self.record.finish("interrupted")
+            raise RunInterrupted(self._line_that_continues()) from None
+        except BaseException as error:
+            self.record.finish("failed", error=str(error))
+            raise
+        finally:
+            loggers.finish(self.trackers)
+            notices.say(console, self.notice)
+
+    def _resume_point(self) -> ResumePoint | None:
+        if not self.experiment.run.resume:
+            return None
+        point = None
+        if self.record.previous:
+            remove_abandoned(self.record.output_dir)
+            point = find_resume_point(self.record.output_dir, lambda line: notices.say_plain(self.console, line))
+        if point is None:
+            notices.say_plain(
+                self.console, f"nothing to resume in {self.record.output_dir}: starting from the beginning"
+            )
+        return point
+
+    def _train_and_judge(
+        self,
+        trainer: Trainer,
+        prepared: Prepared,
+        beside: Beside,
+        point: ResumePoint | None,
+        facts: dict[str, Any],
+    ) -> float:
+        resumed = None if point is None else loggers.ResumedLogs(point.step, self.record.tracker_ids)
+        self.trackers += self.experiment.logger_settings.build(
+            self.record.output_dir, self.experiment.config, facts, resumed
+        )
+        self.record.update(trackers=loggers.tracker_ids(self.trackers))
+        trainer.loggers = self.trackers
+        judged = JudgedRun(
+            prepared.module.adapter, prepared.judging, self.record.output_dir / "samples", self.experiment.run.seed
+        )
+        base = judged.judge("base")
+        beside.check_monitored(base)
+        if point is None:
+            for tracker in self.trackers:
+                tracker.log_metrics({f"val/{name}": value for name, value in base.items()}, step=0)
+        beside.add_samples(trainer, prepared, judged.voice_prompt)
+        if point is not None:
+            notices.say_plain(self.console, f"resumed at step {point.step} of {trainer.max_steps} from {point.path}")
+        started = time.perf_counter()
+        _fit(trainer, prepared, beside, point)
+        if beside.stop.requested:
+            raise KeyboardInterrupt
+        return self._finish(prepared, judged, time.perf_counter() - started, trainer.global_step)
+
+    def _finish(self, prepared: Prepared, judged: JudgedRun, training_sec: float, step: int) -> float:
+        """Export the chosen checkpoint and judge it; returns its residual."""
+        adapter, settings, output_dir = prepared.module.adapter, self.experiment.export, self.record.output_dir
+        chosen = checkpoint_path(output_dir, settings.which)
+        checkpoint = read_checkpoint(chosen)
+        prepared.module.load_weights(checkpoint, settings.ema)
+        adapter.to("cpu").eval()
+        adapter.export(output_dir / "export", judged.voice_prompt)
+        tuned = judged.judge("tuned")
+        figures = judged.report(self.console)
+        for tracker in self.trackers:
+            tracker.log_metrics({f"tuned/{name}": value for name, value in tuned.items()}, step=step)
+        loggers.log_media(self.trackers, step, judged.audio_files, judged.pictures)
+        loggers.log_summary(self.trackers, figures)
+        loggers.log_export(self.trackers, output_dir / "export", output_dir.name)
+        self.record.finish(
+            "finished",
+            training_sec=round(training_sec, 1),
+            num_steps=step,
+            max_steps=self.experiment.trainer_settings["max_steps"],
+            checkpoint=chosen.name,
+            checkpoint_step=int(checkpoint["global_step"]),
+            value=tuned["residual"],
+            figures=figures,
+        )
+        notices.say_result(self.console, output_dir, training_sec, chosen.name, int(checkpoint["global_step"]))
+        return tuned["residual"]
+
+    def _line_that_continues(self) -> str:
+        kept = [each for each in self.command if not each.lstrip("+").startswith(("output_dir=", "resume="))]
+        line = shlex.join([*kept, f"output_dir={self.record.output_dir}", "resume=true"])
+        return f"interrupted; what was done is saved, and this continues: {line}"
 
 
-def _interruption(output_dir: Path) -> KeyboardInterrupt:
+def _fit(trainer: Trainer, prepared: Prepared, beside: Beside, point: ResumePoint | None) -> None:
+    """The training steps, from a resume point where there is one.
+
+    Raises UserError where a callback asks for a value that is not logged.
+    """
+    if point is not None:
+        trainer.callbacks.insert(0, Restore(point))  # type: ignore[attr-defined]
     try:
-        path = checkpoint_path(output_dir, callbacks.LAST)
-    except UserError:
-        return KeyboardInterrupt()
-    return RunInterrupted(
-        f"interrupted; what was trained is in {path}: python scripts/export.py {output_dir} --which last"
-    )
-
-
-def _facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
-    def total_sec(clips: list[EncodedUtterance]) -> float:
-        return round(sum(clip.duration_sec for clip in clips), 2)
-
-    batches, adapter = prepared.batches, prepared.module.adapter
-    return {
-        "code": code_version(),
-        "packages": package_versions(),
-        "seed": experiment.run.seed,
-        "model": adapter.describe(),
-        "feature_fingerprint": adapter.feature_fingerprint(),
-        "data_fingerprint": data_fingerprint([*batches.train_clips, *batches.validation_clips]),
-        "num_train_clips": len(batches.train_clips),
-        "num_validation_clips": len(batches.validation_clips),
-        "train_sec": total_sec(batches.train_clips),
-        "validation_sec": total_sec(batches.validation_clips),
-        "num_excluded": len(prepared.exclusions),
-        "num_without_prompt": batches.pool.num_without_prompt,
-        "padding_share": round(batches.plan.padding_share(), 4),
-    }
+        trainer.fit(prepared.module, datamodule=prepared.batches)
+    except MisconfigurationException as error:
+        raise UserError(f"Lightning stopped training: {' '.join(str(error).split())[:300]}") from error
 
 
 def _quiet_libraries() -> None:

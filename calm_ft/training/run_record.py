@@ -17,28 +17,51 @@ from calm_ft.errors import UserError
 class RunRecord:
     """A run's folder and its run.json: status running | finished | interrupted | failed, fingerprints, figures."""
 
-    def __init__(self, output_dir: Path) -> None:
-        """Nothing is written yet; raises UserError where the folder holds another run or files, or cannot be one."""
+    def __init__(self, output_dir: Path, resume: bool = False) -> None:
+        """Nothing is written yet.
+
+        Raises UserError where the folder holds another run (unless it is to be resumed) or other files, or cannot be
+        one.
+        """
         self.output_dir = output_dir.absolute()
+        self.previous: dict[str, Any] = {}
         self._content: dict[str, Any] = {}
         self._started_sec = 0.0
         try:
-            self._check()
+            self._check(resume)
         except OSError as error:
             raise UserError(_not_writable(output_dir, error.strerror)) from error
 
-    def start(self, config: dict[str, Any], exclusions: Iterable[Exclusion], **facts: Any) -> None:
-        """Create the folder with config.yaml, excluded.jsonl and run.json.
+    @property
+    def tracker_ids(self) -> dict[str, str]:
+        """By which trackers find the run that is resumed."""
+        return dict(self.previous.get("trackers", {}))
+
+    def finished_value(self, max_steps: int) -> float | None:
+        """The figure that a resumed run ended with, if it was finished and is not to go on for more steps."""
+        finished = self.previous.get("status") == "finished" and max_steps <= self.previous["max_steps"]
+        return float(self.previous["value"]) if finished else None
+
+    def start(
+        self, config: dict[str, Any], exclusions: Iterable[Exclusion], resumed_at: int | None = None, **facts: Any
+    ) -> None:
+        """Create the folder with run.json, config.yaml and excluded.jsonl.
+
+        run.json comes first: by it a later run knows a folder that a killed one left.
 
         Raises UserError where the folder cannot be written.
         """
         self._started_sec = time.perf_counter()
         rows = [json.dumps({"path": row.path, "reason": row.reason}, ensure_ascii=False) for row in exclusions]
+        history = list(self.previous.get("resumed_at_steps", []))
+        if self.previous:
+            history.append(resumed_at or 0)
         try:
             self.output_dir.mkdir(parents=True, exist_ok=True)
+            begun = self.previous.get("started", _now())
+            self.update(status="running", started=begun, resumed_at_steps=history, **facts)
             write_text(self.output_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
             write_text(self.output_dir / "excluded.jsonl", "".join(row + "\n" for row in rows))
-            self.update(status="running", started=_now(), **facts)
         except OSError as error:
             raise UserError(_not_writable(self.output_dir, error.strerror)) from error
 
@@ -52,16 +75,30 @@ class RunRecord:
         wall_sec = round(time.perf_counter() - self._started_sec, 1)
         self.update(status=status, finished=_now(), wall_sec=wall_sec, **facts)
 
-    def _check(self) -> None:
+    def _check(self, resume: bool) -> None:
         path = self.output_dir
-        if path.is_dir() and any(path.iterdir()):
-            kind = "another run" if (path / "run.json").exists() else "other files"
-            raise UserError(f"output_dir={path} holds {kind}: choose a new folder, or remove that one.")
+        # A killed run's temporary files begin with a dot.
+        if path.is_dir() and any(not each.name.startswith(".") for each in path.iterdir()):
+            is_run = (path / "run.json").is_file()
+            if not is_run or not resume:
+                kind, way = ("another run", "continue it with resume=true, ") if is_run else ("other files", "")
+                raise UserError(f"output_dir={path} holds {kind}: {way}choose a new folder, or remove that one.")
+            self.previous = _read_run(path / "run.json")
         existing = next(each for each in (path, *path.parents) if each.exists())
         if not existing.is_dir():
             raise UserError(f"output_dir={path} cannot be made, for {existing} is a file: choose a folder.")
         if not os.access(existing, os.W_OK | os.X_OK):
             raise UserError(_not_writable(path, "permission denied"))
+
+
+def _read_run(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (UnicodeDecodeError, json.JSONDecodeError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(f"{path} is damaged, so the run cannot be resumed: begin anew in another output_dir.")
+    return content
 
 
 def _not_writable(path: Path, reason: str | None) -> str:

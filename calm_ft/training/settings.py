@@ -1,7 +1,8 @@
 """A run's plain settings, checked before anything is loaded: a wrong value is one sentence."""
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,74 @@ class RunSettings:
     output_dir: Path
     seed: int
     ema_decay: float
-    checkpoint_every_n_steps: int
+    resume: bool
 
     def __post_init__(self) -> None:
         require_integer("seed", self.seed)
         require_number("ema_decay", self.ema_decay, at_least=0, below=1)
-        require_integer("checkpoint.every_n_steps", self.checkpoint_every_n_steps, at_least=1)
+        require_bool("resume", self.resume)
+
+
+@dataclass(frozen=True)
+class CheckpointSettings:
+    """When checkpoints are saved, how many are kept, and what `best` means.
+
+    Raises UserError for a value out of range.
+    """
+
+    every_n_steps: int
+    keep: int
+    monitor: str
+    mode: str
+
+    def __post_init__(self) -> None:
+        require_integer("checkpoint.every_n_steps", self.every_n_steps, at_least=1)
+        require_integer("checkpoint.keep", self.keep, at_least=1)
+        require_choice("checkpoint.mode", self.mode, ("min", "max"))
+
+
+@dataclass(frozen=True)
+class EarlyStoppingSettings:
+    """After how many validations without a better value of `checkpoint.monitor` training ends; None: never.
+
+    Raises UserError for a value out of range.
+    """
+
+    patience: int | None
+    min_delta: float
+
+    def __post_init__(self) -> None:
+        if self.patience is not None:
+            require_integer("early_stopping.patience", self.patience, at_least=1)
+        require_number("early_stopping.min_delta", self.min_delta, at_least=0)
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Which weights the run exports and judges at its end: `best` or `last`, averaged (ema) or as they are.
+
+    Raises UserError for any other value.
+    """
+
+    which: str
+    ema: bool
+
+    def __post_init__(self) -> None:
+        require_choice("export.which", self.which, ("best", "last"))
+        require_bool("export.ema", self.ema)
+
+
+@dataclass(frozen=True)
+class SampleSettings:
+    """How often a few fixed sentences are spoken while training; None: never. Raises UserError for counts below one."""
+
+    every_n_steps: int | None
+    num_sentences: int
+
+    def __post_init__(self) -> None:
+        if self.every_n_steps is not None:
+            require_integer("samples.every_n_steps", self.every_n_steps, at_least=1)
+        require_integer("samples.num_sentences", self.num_sentences, at_least=1)
 
 
 @dataclass(frozen=True)
@@ -38,6 +101,9 @@ class DataSettings:
     max_frames_per_batch: int
     max_batch_size: int
     num_workers: int
+    format: str | None = None
+    speakers: str = "auto"
+    sources: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("path", "cache_dir"):
@@ -50,6 +116,42 @@ class DataSettings:
         require_integer("data.max_frames_per_batch", self.max_frames_per_batch, at_least=1)
         require_integer("data.max_batch_size", self.max_batch_size, at_least=1)
         require_integer("data.num_workers", self.num_workers, at_least=0)
+        for name, settings in self.sources.items():
+            known = {"path", "weight", "format", "speakers"}
+            if not isinstance(settings, Mapping) or not {"path", "weight"} <= settings.keys() <= known:
+                raise UserError(
+                    f"data.sources.{name}={settings} must have a path and a weight (and may have format, speakers)."
+                )
+            if not isinstance(settings["path"], str) or not settings["path"]:
+                raise UserError(f"data.sources.{name}.path is not set: give a folder of recordings of other voices.")
+            require_number(f"data.sources.{name}.weight", settings["weight"], above=0)
+
+    def named_sources(self) -> dict[str, "DataSource"]:
+        """The voice that is tuned first, under "voice", then the others by their names."""
+        main = DataSource(self.path, 1.0, self.format, self.speakers)
+        return {"voice": main, **{name: DataSource(**settings) for name, settings in self.sources.items()}}
+
+
+@dataclass(frozen=True)
+class DataSource:
+    """One folder of recordings; weight: its clips in an epoch for each clip of the voice that is tuned."""
+
+    path: str
+    weight: float
+    format: str | None = None
+    speakers: str = "auto"
+
+
+def require_bool(name: str, value: Any) -> None:
+    """Raises UserError unless `value` is true or false."""
+    if not isinstance(value, bool):
+        raise UserError(f"{name}={value} must be true or false.")
+
+
+def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raises UserError unless `value` is one of the choices."""
+    if value not in choices:
+        raise UserError(f"{name}={value} must be one of {', '.join(choices)}.")
 
 
 def require_integer(name: str, value: Any, at_least: int | None = None) -> None:

@@ -13,6 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
 from calm_ft.errors import UserError
+from calm_ft.training.saving import AtomicCheckpointIO
 from calm_ft.training.settings import require_integer, require_number
 
 DECIDED_ELSEWHERE = {
@@ -21,7 +22,10 @@ DECIDED_ELSEWHERE = {
     "enable_checkpointing": "checkpoints are always written, every checkpoint.every_n_steps steps",
     "max_epochs": "the length of a run is counted in optimizer steps, trainer.max_steps",
     "min_epochs": "the length of a run is counted in optimizer steps, trainer.max_steps",
+    "max_time": "a run ends by steps; SIGUSR1 or SIGTERM ends it early, saved, and resume=true continues it",
 }
+# Others split or fork what a checkpoint of this project holds whole.
+STRATEGIES = ("auto", "single_device", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
 
 def build_trainer(settings: dict[str, Any], output_dir: Path, callbacks: Sequence[Callback]) -> Trainer:
@@ -35,19 +39,25 @@ def build_trainer(settings: dict[str, Any], output_dir: Path, callbacks: Sequenc
     require_integer("trainer.max_steps", settings.get("max_steps"), at_least=1)
     require_integer("trainer.accumulate_grad_batches", settings.get("accumulate_grad_batches", 1), at_least=1)
     _check_precision(settings.get("precision"))
+    strategy = settings.get("strategy", "auto")
+    if isinstance(strategy, str) and strategy not in STRATEGIES:
+        raise UserError(f"trainer.strategy={strategy} is not supported: choose one of {', '.join(STRATEGIES)}.")
     ours: dict[str, Any] = {
         "check_val_every_n_epoch": None,
         "num_sanity_val_steps": 0,
         "enable_model_summary": False,
         "use_distributed_sampler": False,
     }
-    theirs = {name: value for name, value in settings.items() if name not in DECIDED_ELSEWHERE and name != "callbacks"}
+    theirs = {
+        name: value for name, value in settings.items() if name not in (*DECIDED_ELSEWHERE, "callbacks", "plugins")
+    }
     chosen = [*_without_bar(callbacks, theirs), *(settings.get("callbacks") or [])]
     try:
         return Trainer(
             **{**ours, **theirs, "val_check_interval": validation_interval(settings)},
             logger=False,
             callbacks=chosen,
+            plugins=[AtomicCheckpointIO(), *(settings.get("plugins") or [])],
             default_root_dir=str(output_dir),
         )
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:

@@ -131,7 +131,7 @@ def test_an_unreadable_file_is_refused(tmp_path, content):
     with pytest.raises(UnusableClip, match="cannot be read"):
         load(tmp_path / "a.wav")
     with pytest.raises(UnusableClip, match="cannot be read"):
-        recorded_duration_sec(tmp_path / "a.wav")
+        recorded_duration_sec(Utterance("id", tmp_path / "a.wav", "text"))
 
 
 def test_a_file_that_breaks_off_is_refused(tmp_path, write_clip, make_tone):
@@ -139,3 +139,50 @@ def test_a_file_that_breaks_off_is_refused(tmp_path, write_clip, make_tone):
     (tmp_path / "half.flac").write_bytes(whole[: len(whole) // 2])
     with pytest.raises(UnusableClip, match="cannot be read"):
         load(tmp_path / "half.flac")
+
+
+KINDS = [
+    ("a.wav", {}),
+    ("a.flac", {}),
+    ("a.ogg", {"format": "OGG", "subtype": "VORBIS"}),
+    ("a.opus", {"format": "OGG", "subtype": "OPUS"}),
+    ("a.mp3", {}),
+]
+
+
+@pytest.mark.parametrize(("name", "kind"), KINDS)
+@pytest.mark.parametrize("start_sec", [0.3, 3.1234])
+def test_a_segment_is_what_decoding_the_whole_file_gives_there(tmp_path, make_tone, name, kind, start_sec):
+    soundfile.write(tmp_path / name, make_tone(5.0) + noisy(5 * RATE_HZ, 0.02), RATE_HZ, **kind)
+    words = (WordTime("word", 0.0, 0.5),)  # keeps load_clip from cutting the head
+    whole = load(tmp_path / name, words, tail_sec=0.0).samples.numpy()
+    utterance = Utterance("id", tmp_path / name, "text", words=words, start_sec=start_sec, end_sec=start_sec + 1.5)
+    samples = load_clip(utterance, RATE_HZ, tail_sec=0.0).samples.numpy()
+    first = round(start_sec * RATE_HZ)
+    assert len(samples) == round(1.5 * RATE_HZ)
+    assert np.allclose(samples, whole[first : first + len(samples)], atol=1e-5)
+    assert recorded_duration_sec(utterance) == pytest.approx(1.5, abs=1 / RATE_HZ)
+
+
+def test_a_segment_of_a_lossless_file_is_exact_to_the_sample(write_clip):
+    recorded = noisy(3 * RATE_HZ, 0.1)
+    path = write_clip("a.wav", recorded)
+    words = (WordTime("word", 0.0, 0.5),)
+    utterance = Utterance("id", path, "text", words=words, start_sec=0.7123, end_sec=2.0)
+    samples = load_clip(utterance, RATE_HZ, tail_sec=0.0).samples.numpy()
+    assert np.array_equal(samples, recorded[round(0.7123 * RATE_HZ) : 2 * RATE_HZ])
+
+
+def test_a_segment_to_the_end_may_round_past_it(write_clip):
+    path = write_clip("a.wav", noisy(3 * RATE_HZ, 0.1))
+    to_the_end = load_clip(Utterance("id", path, "text", start_sec=1.0), RATE_HZ, tail_sec=0.0)
+    past_it = load_clip(Utterance("id", path, "text", start_sec=1.0, end_sec=3.1), RATE_HZ, tail_sec=0.0)
+    assert to_the_end.duration_sec == past_it.duration_sec == 2.0
+
+
+@pytest.mark.parametrize(("start_sec", "end_sec"), [(3.5, None), (1.0, 4.0), (2.0, 2.0), (2.0, 1.0)])
+def test_a_segment_that_its_file_does_not_hold_is_refused(write_clip, make_tone, start_sec, end_sec):
+    utterance = Utterance("id", write_clip("a.wav", make_tone(3.0)), "text", start_sec=start_sec, end_sec=end_sec)
+    for read in (lambda: load_clip(utterance, RATE_HZ, 0.1), lambda: recorded_duration_sec(utterance)):
+        with pytest.raises(UnusableClip, match=r"the segment from .* is not within the audio of 3.00 s"):
+            read()

@@ -6,9 +6,9 @@ import pytest
 import soundfile
 
 from calm_ft.nano import assets
-from calm_ft.nano.assets import NUM_HELDOUT_CLIPS, write_assets
+from calm_ft.nano.assets import NUM_HELDOUT_CLIPS, NUM_REPLAY_CLIPS, write_assets
 from calm_ft.nano.corpus import codec_lines, flow_lm_lines
-from calm_ft.nano.voices import BASE_VOICE, JUDGING_VOICES, ZERO_SHOT_VOICES
+from calm_ft.nano.voices import BASE_VOICE, JUDGING_VOICES, REPLAY_VOICES, ZERO_SHOT_VOICES
 
 ASSETS = Path(__file__).parents[2] / "calm_ft" / "assets"
 
@@ -23,6 +23,7 @@ def test_the_assets_are_below_15_mb_and_the_demo_voice_below_5():
 
     assert size(ASSETS) < 15e6
     assert size(ASSETS / "demo_voice") < 5e6
+    assert size(ASSETS / "base_voices") < 3.2e6
     assert size(ASSETS / "nano") < 8e6
 
 
@@ -57,10 +58,24 @@ def test_the_base_voice_holds_the_held_out_sentences_and_a_prompt_and_the_others
     assert all(texts == heldout[:6] for texts in voices.values())
 
 
+def test_base_voices_to_replay_judge_nothing_and_say_what_nothing_else_says():
+    voices = {path.name: _texts(path) for path in (ASSETS / "base_voices").iterdir()}
+    assert set(voices) == {voice.name for voice in REPLAY_VOICES}
+    assert not set(REPLAY_VOICES) & {*JUDGING_VOICES, *ZERO_SHOT_VOICES}
+    assert all(len(texts) == NUM_REPLAY_CLIPS for texts in voices.values())
+    said = [text for texts in voices.values() for text in texts]
+    assert len(set(said)) == len(said)
+    others = {text for path in ASSETS.rglob("*/") if path.name not in voices for text in _texts(path)}
+    assert len(others) > 150
+    assert not set(said) & others
+    assert not set(said) & {line.text for line in flow_lm_lines(0)}
+
+
 def test_the_assets_stage_writes_what_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(assets, "JUDGING_VOICES", (BASE_VOICE,))  # the whole takes longer
     write_assets(tmp_path, seed=0)
-    for folder in ("demo_voice/train", "demo_voice/heldout", f"judging_voices/{BASE_VOICE.name}"):
+    base_voices = [f"base_voices/{voice.name}" for voice in REPLAY_VOICES]
+    for folder in ("demo_voice/train", "demo_voice/heldout", f"judging_voices/{BASE_VOICE.name}", *base_voices):
         assert _texts(tmp_path / folder) == _texts(ASSETS / folder)
         ours, shipped = (soundfile.info(root / folder / "000.ogg").duration for root in (tmp_path, ASSETS))
         assert ours == pytest.approx(shipped, abs=0.1)

@@ -45,7 +45,7 @@ HOPELESS: dict[str, tuple[list[str], str]] = {
     "steps taken out": (["~trainer.max_steps"], "trainer.max_steps=None"),
     "epochs": (["trainer.max_epochs=3"], "trainer.max_steps"),
     "unknown trainer argument": (["trainer.nope=1"], "nope"),
-    "nothing to judge by": (["evaluation.num_sentences=0"], "evaluation.num_sentences=0"),
+    "nothing to judge by": (["evaluation.num_sentences=-1"], "evaluation.num_sentences=-1"),
     "missing held-out folder": (["evaluation.heldout_path={here}/nowhere"], "There is no folder"),
     "missing voices": (["evaluation.voices_path={here}/nowhere"], "evaluation.voices_path"),
     "base voice without voices": (["evaluation.base_voice=adam"], "evaluation.voices_path"),

@@ -10,9 +10,10 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
-from calm_ft.training.callbacks import StopAtInterrupt, Throughput, checkpoint_callbacks
+from calm_ft.training.callbacks import StopAtInterrupt, checkpoint_callbacks
 from calm_ft.training.checkpoints import read_checkpoint
 from calm_ft.training.progress import LineProgress, TerminalProgress, metrics_text
+from calm_ft.training.throughput import Throughput
 from tests.training.tiny_run import assert_same, fit, trained_state
 
 Clips = list[EncodedUtterance]

@@ -1,17 +1,24 @@
 """What a run is judged by: found, counted and checked before anything is made."""
 
+import io
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
+import torch
+from rich.console import Console
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
+from calm_ft.data.split import Split
 from calm_ft.errors import UserError
 from calm_ft.training.judgement import MAX_PROMPT_SEC, TUNED_VOICE, Judgement, JudgingPlan, choose_prompt
-from calm_ft.training.judging import JudgedRun
-from calm_ft.training.lit_datamodule import Recordings
+from calm_ft.training.judging import FORGETTING_ROW, JudgedRun
+from calm_ft.training.lit_datamodule import BatchLimits, EncodedSource, Recordings
+from calm_ft.training.residuals import mean_residuals
 from calm_ft.training.settings import DataSettings
 from tests.training.tiny_run import MAX_DURATION_SEC, TAIL_SEC
 
@@ -29,11 +36,21 @@ def voices_dir(recordings_dir: Path, tmp_path: Path) -> Path:
 
 
 def prepare(
-    judgement: Judgement, adapter: PocketTTSAdapter, clips: list[EncodedUtterance], tmp_path: Path
+    judgement: Judgement,
+    adapter: PocketTTSAdapter,
+    clips: list[EncodedUtterance],
+    tmp_path: Path,
+    extra_base: Sequence[EncodedUtterance] = (),
 ) -> JudgingPlan:
+    batches = Recordings(adapter, [EncodedSource("voice", Split(clips[2:], clips[:2]), 1.0)], BatchLimits(200, 2), 0, 0)
     data = DataSettings("-", str(tmp_path / "cache"), TAIL_SEC, MAX_DURATION_SEC, 0.1, 200, 2, 0)
-    batches = Recordings(adapter, clips[2:], clips[:2], 200, 2, 0, 0)
-    return judgement.prepare(judgement.read_sources(), adapter, batches, data, 0)
+    return judgement.prepare(judgement.read_sources(), adapter, batches, data, 0, extra_base)
+
+
+def report(run: JudgedRun) -> tuple[dict[str, Any], str]:
+    """The figures, and what the terminal shows."""
+    shown = io.StringIO()
+    return run.report(Console(file=shown, width=120)), " ".join(shown.getvalue().split())
 
 
 def test_by_default_the_validation_clips_judge_and_no_voice_is_identified(
@@ -75,3 +92,91 @@ def test_the_prompt_is_the_longest_clip_within_the_limit(clips: list[EncodedUtte
 def test_a_base_voice_that_is_not_there_is_refused_with_those_that_are(voices_dir: Path) -> None:
     with pytest.raises(UserError, match="anna, ben"):
         Judgement(1, 1, voices_path=str(voices_dir), base_voice="carl").read_sources()
+
+
+def test_forgetting_is_measured_on_each_named_voice_before_and_after(
+    nano_adapter: PocketTTSAdapter, clips: list[EncodedUtterance], voices_dir: Path, tmp_path: Path
+) -> None:
+    plan = prepare(Judgement(0, 1, base_voices_path=str(voices_dir)), nano_adapter, clips, tmp_path)
+    assert plan.base is not None
+    assert (plan.base.names, plan.base.num_clips) == (("anna", "ben"), 6)
+    run = JudgedRun(nano_adapter, plan, tmp_path / "samples", 0)
+    run.judge("base")
+    with torch.no_grad():
+        nano_adapter.flow_lm.flow_net.final_layer.linear.weight.mul_(1.5)
+    run.judge("tuned")
+    figures, shown = report(run)
+    measured = figures["extra"][FORGETTING_ROW]
+    assert measured["base, tuned voice"] == run.base_residuals["base"]["residual"] > 0
+    assert measured["tuned, tuned voice"] > measured["base, tuned voice"]
+    assert figures["base_voices"]["names"] == ["anna", "ben"]
+    assert FORGETTING_ROW in shown
+
+
+def test_each_base_clip_is_prompted_by_another_clip_of_its_own_voice(
+    nano_adapter: PocketTTSAdapter, clips: list[EncodedUtterance], voices_dir: Path, tmp_path: Path
+) -> None:
+    judgement = Judgement(1, 1, base_voices_path=str(voices_dir), base_voices=["ben"])
+    plan = prepare(judgement, nano_adapter, clips, tmp_path)
+    assert plan.base_batches is not None
+    batches = list(plan.base_batches)
+    ids = sorted(name for batch in batches for name in batch.utterance_ids)
+    assert ids == sorted(f"ben/{clip.stem}" for clip in (voices_dir / "ben").glob("*.ogg"))
+    assert all(bool(batch.prompt_mask.any(dim=1).all()) for batch in batches)
+
+
+def test_replayed_validation_clips_stand_in_where_no_path_is_given(
+    nano_adapter: PocketTTSAdapter, clips: list[EncodedUtterance], tmp_path: Path
+) -> None:
+    plan = prepare(Judgement(1, 1), nano_adapter, clips, tmp_path, extra_base=clips[:3])
+    assert plan.base is not None
+    assert plan.base.num_clips == 3
+    assert mean_residuals(nano_adapter, plan.base.batches, 0)["residual"] > 0
+
+
+def test_without_base_voices_the_report_says_why_there_is_no_forgetting_figure(
+    nano_adapter: PocketTTSAdapter, clips: list[EncodedUtterance], tmp_path: Path
+) -> None:
+    plan = prepare(Judgement(1, 1), nano_adapter, clips, tmp_path)
+    assert plan.base_batches is None
+    run = JudgedRun(nano_adapter, plan, tmp_path / "samples", 0)
+    run.judge("base")
+    figures, shown = report(run)
+    assert "not measured" in figures["base_voices"]["reason"]
+    assert FORGETTING_ROW not in figures["extra"]
+    assert f"{FORGETTING_ROW}: not measured" in shown
+
+
+def test_without_sentences_nothing_is_spoken_and_residuals_are_reported(
+    nano_adapter: PocketTTSAdapter, clips: list[EncodedUtterance], voices_dir: Path, tmp_path: Path
+) -> None:
+    judgement = Judgement(0, 1, voices_path=str(voices_dir), base_voice="anna")
+    run = JudgedRun(nano_adapter, prepare(judgement, nano_adapter, clips, tmp_path), tmp_path / "samples", 0)
+    run.judge("base")
+    run.judge("tuned")
+    figures, shown = report(run)
+    assert figures["scores"] == {}
+    assert set(figures["extra"]["validation residual"]) == {
+        f"{system}, {voice}" for system in ("base", "tuned") for voice in (TUNED_VOICE, "anna")
+    }
+    assert "MCD" not in shown.partition("What these figures")[0]
+    assert run.pictures == {}
+    assert [path.name for path in (tmp_path / "samples").iterdir()] == ["voice_prompt.wav"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"base_voices_path": "{here}/nowhere"}, "base_voices_path=.*nowhere is not a folder"),
+        ({"base_voices_path": "{here}/empty"}, "base_voices_path=.*empty holds no folder"),
+        ({"base_voices_path": "{here}/voices", "base_voices": ["carl"]}, "carl, which .* lacks: .*anna, ben"),
+        ({"base_voices_path": "{here}/voices", "base_voices": []}, "base_voices is empty"),
+    ],
+)
+def test_base_voices_that_are_not_there_are_refused(
+    settings: dict[str, Any], sentence: str, voices_dir: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    placed = {**settings, "base_voices_path": settings["base_voices_path"].format(here=tmp_path)}
+    with pytest.raises(UserError, match=sentence):
+        Judgement(1, 1, **placed).read_sources()

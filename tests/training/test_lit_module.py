@@ -10,12 +10,11 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.finetuning.strategy import Full
-from calm_ft.training.callbacks import checkpoint_callbacks
-from calm_ft.training.checkpoints import averaged_weights, read_checkpoint
+from calm_ft.training.checkpoints import read_checkpoint, trained_weights
 from calm_ft.training.lit_module import FineTuning
-from calm_ft.training.muon import MuonWithCosine
+from calm_ft.training.saving import checkpoint_callbacks
 from tests.conftest import NANO, default_objective
-from tests.training.tiny_run import assert_same, fit, trained_state
+from tests.training.tiny_run import SAVING, adamw, assert_same, fit, trained_state
 
 Clips = list[EncodedUtterance]
 
@@ -92,9 +91,7 @@ def test_the_noise_of_a_repeated_batch_is_new(clips: Clips, tmp_path: Path) -> N
         def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, *_: Any) -> None:
             losses.append(float(outputs["loss"]))
 
-    still = MuonWithCosine(
-        1e-12, lr=1e-12, weight_decay=0, beta1=0.9, beta2=0.9, num_warmup_steps=0, final_lr_fraction=1
-    )
+    still = adamw(1e-12)
     fit(nano(), clips, tmp_path, max_steps=3, limit_train_batches=1, optimizer=still, callbacks=[Losses()])
     assert len({round(loss, 4) for loss in losses}) == 3
 
@@ -110,17 +107,17 @@ def test_checkpoints_hold_what_is_trained_and_load_safely(clips: Clips, tmp_path
     directory = tmp_path / "checkpoints"
     strategy = Full() if full else None
     module, _ = fit(
-        nano(), clips, tmp_path, strategy=strategy, max_steps=3, callbacks=checkpoint_callbacks(str(directory), 100)
+        nano(), clips, tmp_path, strategy=strategy, max_steps=3, callbacks=checkpoint_callbacks(directory, SAVING)
     )
     names = trained_state(module).keys()
     for which in ("best", "last"):
         content = torch.load(directory / f"{which}.ckpt", weights_only=True)
         assert content["state_dict"].keys() == content["ema"]["shadow"].keys() == names
         assert content["global_step"] == 3
-        assert {"optimizer_states", "lr_schedulers", "loops"} <= content.keys()
+        assert {"optimizer_states", "lr_schedulers", "callbacks", "identity"} <= content.keys()
     last = read_checkpoint(directory / "last.ckpt")
     assert_same(last["state_dict"], trained_state(module))
-    assert_same(averaged_weights(last), module.ema.shadow)
+    assert_same(trained_weights(last), module.ema.shadow)
     num_values = sum(tensor.numel() for tensor in last["state_dict"].values())
     num_bytes = (directory / "last.ckpt").stat().st_size
     assert num_bytes < 4 * 4 * num_values * 1.1 + 100_000  # weights, average, two moments
@@ -128,7 +125,7 @@ def test_checkpoints_hold_what_is_trained_and_load_safely(clips: Clips, tmp_path
 
 def test_the_checkpoints_weights_are_the_raw_ones_and_exports_take_the_average(clips: Clips, tmp_path: Path) -> None:
     directory = tmp_path / "checkpoints"
-    module, _ = fit(nano(), clips, tmp_path, max_steps=3, callbacks=checkpoint_callbacks(str(directory), 100))
+    module, _ = fit(nano(), clips, tmp_path, max_steps=3, callbacks=checkpoint_callbacks(directory, SAVING))
     fresh = nano()
     fresh_module = type(module)(fresh, module.strategy, module.optimizer_factory, 0.9, 0)
     fresh_module.load_weights(read_checkpoint(directory / "best.ckpt"))

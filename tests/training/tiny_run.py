@@ -14,11 +14,15 @@ from lightning.pytorch import Callback, Trainer
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
 from calm_ft.data.sources import read_recordings
+from calm_ft.data.split import Split
 from calm_ft.errors import run_script
 from calm_ft.finetuning.strategy import HeadOnly, Strategy
-from calm_ft.training.lit_datamodule import Recordings
+from calm_ft.training.lit_datamodule import BatchLimits, EncodedSource, Recordings
 from calm_ft.training.lit_module import FineTuning
-from calm_ft.training.optimizers import AdamWWithCosine, OptimizerFactory
+from calm_ft.training.optimizers import AdamWFactory, OptimizerFactory
+from calm_ft.training.resume import Restore, ResumePoint
+from calm_ft.training.schedules import CosineSchedule
+from calm_ft.training.settings import CheckpointSettings
 from calm_ft.training.trainer import build_trainer
 from scripts import train as train_script
 from tests.conftest import DEMO_TRAIN
@@ -42,8 +46,11 @@ def encode(adapter: PocketTTSAdapter, folder: Path, cache_dir: Path) -> list[Enc
     return encode_recordings(utterances, adapter, cache_dir, TAIL_SEC, MAX_DURATION_SEC, progress=False).encoded
 
 
-def adamw(lr: float = 1e-3) -> AdamWWithCosine:
-    return AdamWWithCosine(lr, weight_decay=0.01, beta1=0.9, beta2=0.99, num_warmup_steps=2, final_lr_fraction=0.0)
+SAVING = CheckpointSettings(every_n_steps=100, keep=2, monitor="val/residual", mode="min")
+
+
+def adamw(lr: float = 1e-3) -> AdamWFactory:
+    return AdamWFactory(lr, weight_decay=0.01, beta1=0.9, beta2=0.99, schedule=CosineSchedule(2, 0.0))
 
 
 def fit(
@@ -55,15 +62,18 @@ def fit(
     strategy: Strategy | None = None,
     optimizer: OptimizerFactory | None = None,
     callbacks: Sequence[Callback] = (),
+    point: ResumePoint | None = None,
     **trainer_settings: Any,
 ) -> tuple[FineTuning, Trainer]:
-    """Train on all clips but two, which validate; no loggers, no judging."""
+    """Train on all clips but two, which validate; no loggers, no judging. `point`: where to resume."""
     chosen, factory = strategy or HeadOnly(), optimizer or adamw()
     chosen.apply(adapter, factory.lr)
     module = FineTuning(adapter, chosen, factory, ema_decay=0.9, seed=seed)
-    batches = Recordings(adapter, list(clips[2:]), list(clips[:2]), 200, 2, 0, seed)
+    source = EncodedSource("voice", Split(list(clips[2:]), list(clips[:2])), 1.0)
+    batches = Recordings(adapter, [source], BatchLimits(200, 2), 0, seed)
     settings = {"accelerator": "cpu", "enable_progress_bar": False, **trainer_settings}
-    trainer = build_trainer(settings, output_dir, callbacks)
+    restoring = [] if point is None else [Restore(point)]
+    trainer = build_trainer(settings, output_dir, [*restoring, *callbacks])
     trainer.fit(module, datamodule=batches)
     return module, trainer
 

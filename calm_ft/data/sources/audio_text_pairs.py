@@ -4,20 +4,19 @@ from pathlib import Path
 
 from calm_ft.data.sources.recordings import (
     AUDIO_SUFFIXES,
+    FOREIGN_AUDIO_SUFFIXES,
     Recordings,
     UnusableText,
+    checked_text,
     clip_id,
-    decode_text,
+    decode_line,
     is_audio,
     visible_files,
 )
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
 
-FORMAT_NAME = "audio-text pairs"
-# What phones and browsers record to, and libsndfile does not read: named, so that nobody wonders where clips
-# went.
-FOREIGN_AUDIO_SUFFIXES = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".3gp")
+LISTING_SUFFIXES = (".csv", ".tsv", ".jsonl")
 
 
 def read_audio_text_pairs(folder: Path) -> Recordings:
@@ -28,7 +27,7 @@ def read_audio_text_pairs(folder: Path) -> Recordings:
     texts = {clip_id(path, folder): path for path in files if path.suffix.lower() == ".txt"}
     _check_both_kinds(folder, files, audio_paths, texts)
 
-    recordings = Recordings(FORMAT_NAME)
+    recordings = Recordings("pairs", "audio-text pairs")
     for audio_path in audio_paths:
         _add_pair(recordings, clip_id(audio_path, folder), audio_path, texts)
     known_ids = {clip_id(path, folder) for path in audio_paths}
@@ -44,11 +43,11 @@ def _add_pair(recordings: Recordings, id: str, audio_path: Path, texts: dict[str
         recordings.exclude(audio_path, "there is no .txt file of this name beside the audio")
         return
     try:
-        text = decode_text(texts[id].read_bytes())
+        text = checked_text(decode_line(texts[id].read_bytes()))
     except UnusableText as fault:
         recordings.exclude(audio_path, str(fault))
         return
-    recordings.add(Utterance(id, audio_path, text))
+    recordings.add(Utterance(id, audio_path, text, speaker=""), str(audio_path))
 
 
 def _check_both_kinds(folder: Path, files: list[Path], audio: list[Path], texts: dict[str, Path]) -> None:
@@ -58,7 +57,7 @@ def _check_both_kinds(folder: Path, files: list[Path], audio: list[Path], texts:
         kinds = ", ".join(suffix.removeprefix(".") for suffix in AUDIO_SUFFIXES)
         raise UserError(f"The folder {folder} holds no audio; recordings must be {kinds} files.")
     if not texts:
-        listings = [path for path in files if path.name in ("metadata.csv", "manifest.jsonl")]
+        listings = [path for path in files if path.suffix.lower() in LISTING_SUFFIXES]
         way_out = (
             f"point at {listings[0].parent} instead, where {listings[0].name} lies"
             if listings

@@ -1,7 +1,8 @@
-"""`manifest.jsonl`: one JSON object a line with `path` and `text`, and where known `speaker` and `words`.
+"""Our `manifest.jsonl`: one JSON object a line with `path` and `text`, and where known `speaker` and `words`.
 
 `path` is relative to the manifest's folder, or absolute. `words` is a list of {word, start_sec, end_sec} in
-the order of speaking. `write_manifest` writes what `read_manifest` reads.
+the order of speaking, counted from the start of the utterance. `start_sec` and `end_sec` make the row a segment of its
+file. `write_manifest` writes what `read_manifest` reads.
 """
 
 import json
@@ -12,36 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from calm_ft.atomic_file import write_text
-from calm_ft.data.sources.recordings import (
-    Recordings,
-    UnusableText,
-    checked_text,
-    clip_id,
-    is_audio,
-    numbered_lines,
-)
-from calm_ft.data.utterance import DEFAULT_SPEAKER, Utterance, WordTime
-from calm_ft.errors import UserError
-
-FORMAT_NAME = "manifest.jsonl"
+from calm_ft.data.sources.audio_finder import AudioFinder
+from calm_ft.data.sources.json_rows import JsonRow, first_row, read_json_rows, speaker_of, text_of
+from calm_ft.data.sources.listing import ListedClip, Segment, add_rows, number_sec
+from calm_ft.data.sources.recordings import Recordings, UnusableText
+from calm_ft.data.sources.unfit import unfit
+from calm_ft.data.utterance import Utterance, WordTime
 
 
-def read_manifest(manifest_path: Path) -> Recordings:
-    """Reads the rows of a manifest, excluding faulty ones; raises `UserError` for an empty one."""
-    recordings = Recordings(FORMAT_NAME)
-    for number, line in numbered_lines(manifest_path):
-        place = f"{manifest_path.name} line {number}"
-        try:
-            utterance = _parse_row(line, manifest_path.parent)
-        except UnusableText as fault:
-            recordings.exclude(f"{manifest_path}:{number}", f"{place}: {fault}")
-            continue
-        if utterance.audio_path.is_file():
-            recordings.add(utterance, listed_at=place)
-        else:
-            recordings.exclude(utterance.audio_path, f"{place}: there is no such audio file")
-    if not recordings.utterances and not recordings.exclusions:
-        raise UserError(f"{manifest_path} is empty; it should hold one row {{path, text}} for each clip.")
+def is_manifest(row: JsonRow | None) -> bool:
+    """Whether a row is one of ours."""
+    return row is not None and "path" in row and "text" in row
+
+
+def read_manifest(path: Path) -> Recordings:
+    """Reads the rows of a manifest, excluding faulty ones; raises `UserError` where none is one of ours."""
+    if first_row(path) is None:
+        raise unfit(path, "manifest", "one object {path, text} a line")
+    recordings = Recordings("manifest", f"our manifest {path.name}")
+    add_rows(recordings, path, read_json_rows(path, _clip), AudioFinder(path.parent), path.parent)
     return recordings
 
 
@@ -58,24 +48,21 @@ def _row(utterance: Utterance, folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"path": inside.as_posix(), "text": utterance.text, "speaker": utterance.speaker}
     if utterance.words is not None:
         row["words"] = [asdict(word) for word in utterance.words]
+    if utterance.start_sec > 0:
+        row["start_sec"] = utterance.start_sec
+    if utterance.end_sec is not None:
+        row["end_sec"] = utterance.end_sec
     return row
 
 
-def _parse_row(line: bytes, folder: Path) -> Utterance:
-    try:
-        row = json.loads(line.decode("utf-8"))
-    except UnicodeDecodeError:
-        raise UnusableText("the text is not UTF-8") from None
-    except json.JSONDecodeError:
-        raise UnusableText("the row is not JSON") from None
-    if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("path", "text")):
+def _clip(line: int, row: JsonRow) -> ListedClip:
+    if not is_manifest(row):
         raise UnusableText("the row should be an object with a path and a text")
-    audio_path = folder / row["path"]
-    if not is_audio(audio_path):
-        raise UnusableText(f"{row['path']} is no audio file that can be read")
-    text = checked_text(row["text"])
-    speaker = str(row.get("speaker") or DEFAULT_SPEAKER)
-    return Utterance(clip_id(audio_path, folder), audio_path, text, speaker, _parse_words(row.get("words")))
+    end_sec = None if row.get("end_sec") is None else number_sec(row["end_sec"], "end_sec")
+    segment = Segment(number_sec(row.get("start_sec") or 0, "start_sec"), end_sec)
+    return ListedClip(
+        line, text_of(row, "path"), text_of(row, "text"), speaker_of(row), _parse_words(row.get("words")), segment
+    )
 
 
 def _parse_words(rows: Any) -> tuple[WordTime, ...] | None:
@@ -86,6 +73,11 @@ def _parse_words(rows: Any) -> tuple[WordTime, ...] | None:
         words = tuple(WordTime(str(r["word"]), float(r["start_sec"]), float(r["end_sec"])) for r in rows)
     except (KeyError, TypeError, ValueError):
         raise UnusableText("words should be a list of {word, start_sec, end_sec}") from None
+    return in_order(words)
+
+
+def in_order(words: tuple[WordTime, ...]) -> tuple[WordTime, ...]:
+    """The words; raises `UnusableText` where their times are none or do not follow each other."""
     times = [time for word in words for time in (word.start_sec, word.end_sec)]
     if not all(math.isfinite(time) and time >= 0 for time in times) or times != sorted(times):
         raise UnusableText("the word times do not follow each other")

@@ -15,10 +15,10 @@ def test_pairs_are_found_at_any_depth_sorted_with_posix_ids(tmp_path, write_clip
     write_clip("a/deep/x.flac", text="first")
     recordings = read_recordings(tmp_path)
     assert [(u.id, u.text, u.speaker) for u in recordings.utterances] == [
-        ("a/deep/x", "first", "speaker"),
+        ("a/deep/x", "first", "a"),
         ("b", "second", "speaker"),
     ]
-    assert recordings.format_name == "audio-text pairs"
+    assert recordings.format_name == "audio-text pairs, 2 clips"
     assert recordings.exclusions == []
 
 
@@ -66,6 +66,17 @@ def test_byte_order_mark_and_line_breaks_are_not_part_of_the_text(tmp_path, writ
     write_clip("a.wav")
     (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfOne line,\r\n  and another.\n")
     assert read_recordings(tmp_path).utterances[0].text == "One line, and another."
+
+
+def test_a_linked_folder_is_read_and_a_loop_of_links_ends(tmp_path, write_clip):
+    write_clip("elsewhere/b.wav", text="linked")
+    write_clip("set/a.wav", text="own")
+    for link, target in {"linked": "elsewhere", "again": "elsewhere", "loop": "set", "above": "."}.items():
+        (tmp_path / "set" / link).symlink_to(tmp_path / target, target_is_directory=True)
+    (tmp_path / "set/self").symlink_to(tmp_path / "set/self")
+    recordings = read_recordings(tmp_path / "set")
+    assert [u.id for u in recordings.utterances] == ["a", "again/b"]
+    assert recordings.exclusions == []
 
 
 def test_hidden_files_do_not_exist(tmp_path, write_clip):

@@ -18,7 +18,7 @@ def test_normalized_text_is_preferred_and_the_plain_text_stands_in_for_an_empty_
         ("wavs/b", "plain"),
         ("wavs/c", "two columns"),
     ]
-    assert recordings.format_name == "LJSpeech metadata.csv"
+    assert recordings.format_name == "LJSpeech metadata.csv, 3 rows"
 
 
 @pytest.mark.parametrize(
@@ -43,13 +43,14 @@ def test_bad_rows_are_excluded_with_their_line_numbers(tmp_path, write_clip):
     (tmp_path / "metadata.csv").write_bytes(b"\xef\xbb\xbf" + b"\r\n".join(rows))
     recordings = read_recordings(tmp_path)
     assert [(u.id, u.text) for u in recordings.utterances] == [("wavs/a", "good")]
-    assert [exclusion.reason for exclusion in recordings.exclusions] == [
-        "metadata.csv line 3: there is no audio file of this name",
-        "metadata.csv line 4: the row has 1 columns and should be id|text or id|text|normalized text",
-        "metadata.csv line 5: the text is empty",
-        "metadata.csv line 6: the text is not UTF-8",
-        "metadata.csv line 7: the clip 'wavs/a' was given before, as a.wav",
-        "metadata.csv line 8: the row has 4 columns and should be id|text or id|text|normalized text",
+    table = tmp_path / "metadata.csv"
+    assert [(exclusion.path, exclusion.reason) for exclusion in recordings.exclusions] == [
+        (f"{table}:3", "there is no audio file 'gone'"),
+        (f"{table}:4", "the row has 1 columns and should be id|text or id|text|normalized text"),
+        (f"{table}:5", "the text is empty"),
+        (f"{table}:6", "the text is not UTF-8"),
+        (f"{table}:7", "the clip 'wavs/a' was given before, as a.wav"),
+        (f"{table}:8", "the row has 4 columns and should be id|text or id|text|normalized text"),
     ]
 
 
@@ -69,10 +70,9 @@ def test_a_line_separator_inside_a_text_does_not_split_the_row(tmp_path, write_c
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "is empty"),
-        ("a,hello\n", "separate the columns by"),
-        ("audio_file|text|speaker_name\na|hello|me\n", "begins with a header"),
-        ("gone|hello\n", "1 left out, most often because metadata.csv line 1: there is no audio"),
+        ("", "found an empty file"),
+        ("a,hello\n", "found 'a,hello': give it a header such as path,text"),
+        ("gone|hello\n", "1 left out, most often because there is no audio file 'gone'"),
     ],
 )
 def test_a_table_that_gives_no_clip_is_refused(tmp_path, write_clip, content, message):

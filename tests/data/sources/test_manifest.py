@@ -15,11 +15,13 @@ def test_what_is_written_is_read_again(tmp_path, write_clip):
     utterances = [
         Utterance("sub/a", write_clip("set/sub/a.wav"), "h\u00e9llo there", "anna", words),
         Utterance("b", write_clip("set/b.flac"), 'with "quotes"', "ben"),
+        Utterance("long@1.250", write_clip("set/long.wav"), "a segment", "ben", start_sec=1.25, end_sec=2.5),
+        Utterance("long@2.500", tmp_path / "set/long.wav", "the rest", "ben", start_sec=2.5),
     ]
     write_manifest(tmp_path / "set/manifest.jsonl", utterances)
     recordings = read_recordings(tmp_path / "set")
     assert recordings.utterances == utterances
-    assert recordings.format_name == "manifest.jsonl"
+    assert recordings.format_name == "our manifest manifest.jsonl, 4 rows"
     assert read_recordings(tmp_path / "set/manifest.jsonl").utterances == utterances
 
 
@@ -53,12 +55,14 @@ def words_row(*times):
     ("row", "reason"),
     [
         ("{", "the row is not JSON"),
-        ("[1]", "the row should be an object with a path and a text"),
+        ("[1]", "the row should be an object with an audio file and a text"),
         ('{"path": "a.wav"}', "the row should be an object with a path and a text"),
-        ('{"path": "a.wav", "text": 3}', "the row should be an object with a path and a text"),
+        ('{"path": "a.wav", "text": 3}', "the row should be an object whose 'text' is a string"),
+        ('{"path": "a.wav", "text": "hello", "start_sec": "x"}', "start_sec should be a time in seconds, not 'x'"),
+        ('{"path": "a.wav", "text": "hello", "end_sec": -1}', "end_sec should be a time in seconds, not -1"),
         ('{"path": "a.wav", "text": " "}', "the text is empty"),
-        ('{"path": "gone.wav", "text": "hello"}', "there is no such audio file"),
-        ('{"path": "a.m4a", "text": "hello"}', "a.m4a is no audio file that can be read"),
+        ('{"path": "gone.wav", "text": "hello"}', "there is no audio file 'gone.wav'"),
+        ('{"path": "a.m4a", "text": "hello"}', "'a.m4a' is no audio file that can be read"),
         ('{"path": "good.wav", "text": "again"}', "the clip 'good' was given before, as good.wav"),
         ('{"path": "a.wav", "text": "hello", "words": [{}]}', "words should be a list of"),
         ('{"path": "a.wav", "text": "hello", "words": 7}', "words should be a list of"),
@@ -74,7 +78,8 @@ def test_a_bad_row_is_excluded_with_its_line_number(tmp_path, write_clip, row, r
     (tmp_path / "manifest.jsonl").write_text('{"path": "good.wav", "text": "good"}\n\n' + row + "\n")
     recordings = read_recordings(tmp_path)
     assert [u.id for u in recordings.utterances] == ["good"]
-    assert [e.reason.startswith(f"manifest.jsonl line 3: {reason}") for e in recordings.exclusions] == [True]
+    assert [e.path for e in recordings.exclusions] == [f"{tmp_path}/manifest.jsonl:3"]
+    assert recordings.exclusions[0].reason.startswith(reason)
 
 
 def test_a_manifest_goes_before_other_formats(tmp_path, write_clip):
@@ -93,5 +98,5 @@ def test_a_byte_order_mark_before_the_first_row_is_no_part_of_it(tmp_path, write
 
 def test_an_empty_manifest_is_refused(tmp_path):
     (tmp_path / "manifest.jsonl").write_text("\n")
-    with pytest.raises(UserError, match="is empty"):
+    with pytest.raises(UserError, match="found an empty file"):
         read_recordings(tmp_path)

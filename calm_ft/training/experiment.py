@@ -1,0 +1,38 @@
+"""One run's parts as plain objects; the config module builds it from a composed configuration."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from calm_ft.adapters.base import TTSAdapter
+from calm_ft.finetuning.strategy import Strategy
+from calm_ft.training.judgement import Judgement
+from calm_ft.training.loggers import LoggerSettings
+from calm_ft.training.optimizers import OptimizerFactory
+from calm_ft.training.settings import (
+    CheckpointSettings,
+    DataSettings,
+    EarlyStoppingSettings,
+    ExportSettings,
+    RunSettings,
+    SampleSettings,
+)
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """`config` is what config.yaml keeps, `adapter_factory` may load hundreds of megabytes."""
+
+    run: RunSettings
+    data: DataSettings
+    checkpoint: CheckpointSettings
+    early_stopping: EarlyStoppingSettings
+    samples: SampleSettings
+    export: ExportSettings
+    adapter_factory: Callable[[], TTSAdapter]
+    strategy: Strategy
+    optimizer: OptimizerFactory
+    trainer_settings: dict[str, Any]
+    logger_settings: LoggerSettings
+    judgement: Judgement
+    config: dict[str, Any]

@@ -1,0 +1,76 @@
+"""What a tracker can be given besides figures, and the functions that give it to all trackers of a run.
+
+A step is the number of optimizer steps done: 0 is the base model, before the first one.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import Logger
+
+
+class Tracker(Logger):
+    """A Lightning logger that may show audio and pictures; what it cannot do, it leaves out."""
+
+    key: str
+    """Its name in run.json."""
+
+    @property
+    def run_id(self) -> str | None:
+        """What a resumed run needs to continue the same record; None where the run's folder says it all."""
+        return None
+
+    def log_media(self, step: int, audio: Mapping[str, Path], pictures: Mapping[str, Path]) -> None:
+        """Show WAV files and PNG pictures (name -> file) made after `step` steps; a name is one panel for all steps."""
+
+    def log_export(self, export_dir: Path, name: str) -> None:
+        """Keep an exported model under a name."""
+
+    def log_summary(self, figures: Mapping[str, Any]) -> None:
+        """A run's final figures, which may be nested."""
+
+    def close(self) -> None:
+        """Write what is left; nothing is logged afterwards."""
+
+
+def log_media(trackers: Sequence[Logger], step: int, audio: Mapping[str, Path], pictures: Mapping[str, Path]) -> None:
+    """Show audio players and pictures where a tracker can (name -> file)."""
+    for tracker in _own(trackers):
+        tracker.log_media(step, audio, pictures)
+
+
+def log_export(trackers: Sequence[Logger], export_dir: Path, name: str) -> None:
+    """Keep the exported model as an artifact where a tracker can."""
+    for tracker in _own(trackers):
+        tracker.log_export(export_dir, name)
+
+
+def log_summary(trackers: Sequence[Logger], figures: Mapping[str, Any]) -> None:
+    """Give the final figures to each tracker's summary."""
+    for tracker in _own(trackers):
+        tracker.log_summary(figures)
+
+
+def tracker_ids(trackers: Sequence[Logger]) -> dict[str, str]:
+    """What run.json must keep so that a resumed run continues the same records, such as {"wandb": its run's id}."""
+    return {tracker.key: tracker.run_id for tracker in _own(trackers) if tracker.run_id is not None}
+
+
+def finish(trackers: Sequence[Logger]) -> None:
+    """Close the trackers, so that the next run of a sweep starts records of its own."""
+    for tracker in _own(trackers):
+        tracker.close()
+
+
+def flat(figures: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested figures with keys joined by "/"."""
+    joined: dict[str, Any] = {}
+    for name, value in figures.items():
+        key = f"{prefix}{name}"
+        joined |= flat(value, f"{key}/") if isinstance(value, Mapping) else {key: value}
+    return joined
+
+
+def _own(trackers: Sequence[Logger]) -> list[Tracker]:
+    return [tracker for tracker in trackers if isinstance(tracker, Tracker)]
