@@ -32,6 +32,7 @@ ROOT = Path(__file__).parents[1]
 STRATEGIES = ("head_only", "last_n_layers", "full")
 NUM_CLIPS = 8
 NUM_RESUMED_STEPS = 1
+LOGGED = ("train/step_sec", "train/frames_per_sec", "train/x_real_time", "train/padding_share", "memory/")
 PROBE = """
 import json, sys, time
 from pathlib import Path
@@ -47,8 +48,9 @@ utterances = read_recordings(Path(data.path)).utterances
 limits = (data.tail_sec, data.max_duration_sec)
 encoded = encode_recordings(utterances, adapter, Path(data.cache_dir), *limits, progress=False).encoded
 encode_sec, audio_sec = time.perf_counter() - loaded, sum(clip.duration_sec for clip in encoded)
-figures = {"model": adapter.describe(), "load_sec": loaded - started, "latents_sec": encode_sec, "audio_sec": audio_sec}
-print(json.dumps(figures | {"latents_x_real_time": audio_sec / encode_sec}))
+figures = {"load_sec": loaded - started, "latents_sec": encode_sec, "audio_sec": audio_sec}
+figures["latents_x_real_time"] = audio_sec / encode_sec
+print(json.dumps({name: round(value, 2) for name, value in figures.items()}))
 """
 # On Linux a process starts out with the peak memory of the one that forked it, which here holds torch: so a small one
 # starts the command and asks for its peak (in kilobytes, on a Mac in bytes).
@@ -80,6 +82,7 @@ def main() -> None:
             "torch": torch.__version__,
             "python": platform.python_version(),
         },
+        "num_layers": arguments.layers,
         "weights_mb": _size_mb(bundle / "model.safetensors"),
         "preparation": {**json.loads(probe.pop("output").splitlines()[-1]), **probe},
         "strategies": {},
@@ -148,7 +151,8 @@ def _rehearse(strategy: str, common: list[str], num_steps: int, folder: Path) ->
         "checkpoint_mb": _size_mb(run / "checkpoints" / "last.ckpt"),
         "export_mb": _size_mb(elsewhere / "model.safetensors"),
         "num_trained_parameters": facts["num_trained_parameters"],
-        "logged": last_figures(run / "metrics.csv", ("train/", "memory/")),
+        "resumed_at_steps": facts["resumed_at_steps"],
+        "logged": last_figures(run / "metrics.csv", LOGGED),
         "train": trained,
         "resume": resumed,
         "export": exported,
@@ -177,7 +181,9 @@ def last_figures(metrics: Path, prefixes: tuple[str, ...]) -> dict[str, float]:
     figures: dict[str, float] = {}
     with metrics.open(encoding="utf-8", newline="") as file:
         for row in csv.DictReader(file):
-            figures |= {name: float(value) for name, value in row.items() if value and name.startswith(prefixes)}
+            figures |= {
+                name: round(float(value), 3) for name, value in row.items() if value and name.startswith(prefixes)
+            }
     return figures
 
 

@@ -1,4 +1,4 @@
-"""Loaders over encoded recordings: batch k of training is a function of (seed, k), whoever computes which of its rows."""
+"""Loaders over encoded recordings: batch k of training is a function of (seed, k), whoever computes its rows."""
 
 import signal
 from collections.abc import Sequence

@@ -48,9 +48,9 @@ class StopAtNonFinite(Callback):
         ids = [each for batch in self._batches for each in batch.utterance_ids]
         more = f" and {len(ids) - NUM_NAMED} more" if len(ids) > NUM_NAMED else ""
         raise UserError(
-            f"The loss or its gradient is not finite at step {step} (clips {', '.join(ids[:NUM_NAMED])}{more}); the weights "
-            f"of the step before are untouched, the last checkpoint stays, and the batch is kept in {path}: look at "
-            "these clips, or begin a new run with a lower optimizer.lr."
+            f"The loss or its gradient is not finite at step {step} (clips {', '.join(ids[:NUM_NAMED])}{more}); the "
+            f"weights of the step before are untouched, the last checkpoint stays, and the batch is kept in {path}: "
+            "look at these clips, or begin a new run with a lower optimizer.lr."
         )
 
     def _keep(self, step: int, rank: int, losses: torch.Tensor, gradients: dict[str, torch.Tensor]) -> Path:

@@ -53,7 +53,7 @@ def read_sources(data: DataSettings) -> list[ReadSource]:
 
     Raises UserError where a source is missing or holds nothing.
     """
-    sources = []
+    sources: list[ReadSource] = []
     for name, settings in data.named_sources().items():
         path = Path(settings.path).expanduser()
         recordings = read_recordings(path, settings.format, settings.speakers)

@@ -21,6 +21,7 @@ from torch import nn
 
 from calm_ft.errors import UserError
 from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.lit_module import FineTuning
 from calm_ft.training.saving import LAST, step_checkpoints
 
 HOW_TO_MEND = "resume with what the run began with, or choose a new output_dir"
@@ -102,6 +103,7 @@ class Restore(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         content, step = self.point.content, self.point.step
+        assert isinstance(pl_module, FineTuning)
         pl_module.strategy.load_state(pl_module.adapter, content["state_dict"])
         pl_module.ema.load_state_dict(content["ema"])
         _set_position(trainer, step)

@@ -45,7 +45,7 @@ def run_training(experiment: Experiment, command: list[str]) -> float | None:
     """
     _quiet_libraries()
     with signals_interrupt():
-        if rank_zero_only.rank == 0:
+        if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             return _Run(experiment, command).run()
         _help(experiment)
     return None

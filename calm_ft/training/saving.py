@@ -1,8 +1,8 @@
 """Checkpoints while training: `best.ckpt` by a logged value, `last.ckpt` and the few before it.
 
-`last.ckpt` is saved at optimizer boundaries, after the validation that falls on the same step: a run that resumes from it
-has nothing of that step left to do. Each save is a new file `step-00000200.ckpt`; `last.ckpt` is a second name of the
-newest one, so that it costs no disk, and where it is damaged the one before is still there.
+`last.ckpt` is saved at optimizer boundaries, after the validation that falls on the same step: a run that resumes from
+it has nothing of that step left to do. Each save is a new file `step-00000200.ckpt`; `last.ckpt` is a second name of
+the newest one, so that it costs no disk, and where it is damaged the one before is still there.
 """
 
 import os

@@ -76,6 +76,5 @@ class StopAtSignal(Callback):
 
 
 def _validation_falls_here(trainer: Trainer) -> bool:
-    interval = getattr(trainer, "val_check_batch", None)
-    num_batches = trainer.fit_loop.epoch_loop.total_batch_idx + 1
-    return bool(interval) and num_batches % interval == 0
+    interval = trainer.val_check_batch  # None where validations fall by the clock
+    return interval is not None and (trainer.fit_loop.epoch_loop.total_batch_idx + 1) % interval == 0

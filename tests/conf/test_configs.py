@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from calm_ft.config import CONF, build, compose_config, experiment_from, plain
+from calm_ft.finetuning.strategy import TrainedComponent
 from calm_ft.training.trainer import build_trainer
 
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
@@ -15,7 +16,7 @@ PARTS = [
     f"objective/{part}={path.stem}"
     for part in ("time_sampler", "weighting", "stop_gradient")
     for path in sorted((CONF / "objective" / part).glob("*.yaml"))
-]
+] + [f"optimizer/schedule={path.stem}" for path in sorted((CONF / "optimizer" / "schedule").glob("*.yaml"))]
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)
@@ -26,7 +27,7 @@ def test_every_experiment_takes_every_option(experiment: str, option: str, tmp_p
     assert build(plain(compose_config(overrides))["objective"])
     assert build_trainer(parts.trainer_settings, parts.run.output_dir, []).max_steps >= 1
     module = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(2, 2)])})
-    optimizer, schedule = parts.optimizer.build(module, 10)
+    optimizer, schedule = parts.optimizer.build([TrainedComponent("backbone", module, 1.0)], 10)
     assert optimizer.param_groups[0]["lr"] == schedule.get_last_lr()[0] > 0
     assert not list(tmp_path.iterdir())
 

@@ -21,7 +21,7 @@ HOPELESS: dict[str, tuple[list[str], str]] = {
     "no folder named": (["data.path=null"], "data.path"),
     "unknown released model": (["adapter.model=nope"], "nope"),
     "unknown adapter": (["adapter=nope"], "choose one of: nano, pocket_tts"),
-    "unknown experiment": (["experiment=nope"], "choose one of: demo, head_only, scratch"),
+    "unknown experiment": (["experiment=nope"], "choose one of: demo, full, head_only, last_n_layers, scratch"),
     "unknown objective": (["objective=nope"], "there is no objective=nope"),
     "unknown strategy": (["strategy=nope"], "full, head_only"),
     "unknown setting": (["optimizer.rate=1"], "optimizer has: _target_, beta1"),

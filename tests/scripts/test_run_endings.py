@@ -37,10 +37,12 @@ def test_ctrl_c_saves_says_where_and_ends_with_0(
 ) -> None:
     stopped = tmp_path / "run"
     overrides = [f"data.path={recordings_dir}", f"output_dir={stopped}", "trainer.max_steps=50"]
-    ctrl_c = with_callback("tests.training.test_callbacks.CtrlC", at_batch=1)
+    ctrl_c = with_callback("tests.training.test_stopping.SendSignal", at_batch=1)
     assert run_train(monkeypatch, *tiny, *overrides, ctrl_c) == 0
     assert status(stopped) == "interrupted"
-    assert str(stopped / "checkpoints" / "last.ckpt") in capsys.readouterr().out.splitlines()[-1]
+    line = capsys.readouterr().out.splitlines()[-1]
+    assert line.startswith("interrupted; what was done is saved, and this continues: python scripts/train.py ")
+    assert line.endswith(f"output_dir={stopped} resume=true")
     assert run(monkeypatch, export, stopped, "--which", "last") == 0
     assert (stopped / "export" / "model.safetensors").is_file()
 

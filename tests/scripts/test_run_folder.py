@@ -14,7 +14,7 @@ from pocket_tts import TTSModel
 
 from calm_ft.config import compose_config, experiment_from
 from calm_ft.evaluation.soundness import check_sound
-from calm_ft.training.checkpoints import averaged_weights, read_checkpoint
+from calm_ft.training.checkpoints import trained_weights, read_checkpoint
 from calm_ft.training.run import run_training
 from scripts import export, synthesize
 from tests.conftest import NANO
@@ -39,6 +39,7 @@ def test_a_run_folder_holds_what_it_promises(finished_run: Path) -> None:
         "excluded.jsonl",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
+        "checkpoints/step-00000002.ckpt",
         "samples/voice_prompt.wav",
         "samples/spectrograms.png",
         *systems,
@@ -80,7 +81,7 @@ def test_the_stock_package_loads_the_export_and_speaks_from_its_voice(
 def test_in_the_export_frozen_tensors_are_the_base_and_trained_ones_the_average(finished_run: Path) -> None:
     base = safetensors.torch.load_file(NANO / "model.safetensors")
     exported = safetensors.torch.load_file(finished_run / "export" / "model.safetensors")
-    trained = averaged_weights(read_checkpoint(finished_run / "checkpoints" / "best.ckpt"))
+    trained = trained_weights(read_checkpoint(finished_run / "checkpoints" / "best.ckpt"))
     assert exported.keys() == base.keys()
     assert_same({name: exported[name] for name in trained}, trained)
     frozen = base.keys() - trained.keys()
@@ -130,7 +131,7 @@ def test_export_writes_the_last_checkpoint_too(
 ) -> None:
     assert run(monkeypatch, export, finished_run, "--which", "last", "--output-dir", tmp_path / "last") == 0
     exported = safetensors.torch.load_file(tmp_path / "last" / "model.safetensors")
-    last = averaged_weights(read_checkpoint(finished_run / "checkpoints" / "last.ckpt"))
+    last = trained_weights(read_checkpoint(finished_run / "checkpoints" / "last.ckpt"))
     assert_same({name: exported[name] for name in last}, last)
 
 
@@ -166,9 +167,9 @@ def test_more_judging_changes_no_weight_and_the_residual_is_returned(
 ) -> None:
     other = tmp_path / "other"
     overrides = [*tiny, "evaluation.num_seeds=2", f"data.path={recordings_dir}", f"output_dir={other}"]
-    residual = run_training(experiment_from(compose_config(overrides)))
+    residual = run_training(experiment_from(compose_config(overrides)), [])
     assert residual == facts(other)["figures"]["extra"]["validation residual"]["tuned, tuned voice"]
     first, second = (read_checkpoint(each / "checkpoints" / "last.ckpt") for each in (finished_run, other))
-    assert_same(averaged_weights(first), averaged_weights(second))
+    assert_same(trained_weights(first), trained_weights(second))
     same = ("data_fingerprint", "feature_fingerprint")
     assert [facts(finished_run)[name] for name in same] == [facts(other)[name] for name in same]

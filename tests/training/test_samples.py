@@ -59,9 +59,9 @@ class FakeSpeech:
 
     def __init__(self, adapter: PocketTTSAdapter, audio: torch.Tensor, ended: bool = True) -> None:
         self.adapter, self.audio, self.ended = adapter, audio, ended
-        adapter.synthesize = self.speak  # type: ignore[method-assign]
+        adapter.synthesize = self.speak  # type: ignore[method-assign,assignment]
 
-    def speak(self, texts: Sequence[str], voice: Any, seed: int) -> list[Synthesis]:
+    def speak(self, texts: Sequence[str], voice: Any, seed: int, **_: Any) -> list[Synthesis]:
         torch.rand(3), np.random.rand(3), random.random()
         assert not any(part.training for part in self.adapter.modules())
         return [Synthesis(self.audio, self.adapter.sample_rate_hz, self.ended)]
@@ -76,7 +76,7 @@ class Watch(Callback):
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         modes = [part.training for part in pl_module.modules()]
         gradients = [None if p.grad is None else float(p.grad.norm()) for p in pl_module.parameters()]
-        numpy_state = np.random.get_state()[1].tolist()  # type: ignore[union-attr,index]
+        numpy_state = np.random.get_state()[1].tolist()  # type: ignore[index]
         self.seen.append((torch.get_rng_state().tolist(), numpy_state, random.getstate(), modes, gradients))
 
 

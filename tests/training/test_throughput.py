@@ -37,7 +37,7 @@ class SlowModule(LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.adapter = SimpleNamespace(frame_rate_hz=FRAME_RATE_HZ)  # type: ignore[assignment]
+        self.adapter = SimpleNamespace(frame_rate_hz=FRAME_RATE_HZ)
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -146,8 +146,9 @@ def test_another_loader_leaves_waiting_unsaid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_a_timed_loader_gives_the_same_batches_each_time(num_workers: int) -> None:
-    plain = DataLoader(range(7), batch_size=3, num_workers=num_workers)
-    timed = TimedDataLoader(range(7), batch_size=3, num_workers=num_workers)
+    numbers: Any = range(7)
+    plain: DataLoader[Any] = DataLoader(numbers, batch_size=3, num_workers=num_workers)
+    timed = TimedDataLoader(numbers, batch_size=3, num_workers=num_workers)
     for _ in range(2):
         assert [batch.tolist() for batch in timed] == [batch.tolist() for batch in plain]
     assert timed.wait_sec > 0

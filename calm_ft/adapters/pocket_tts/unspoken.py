@@ -1,7 +1,7 @@
 """Which characters of a text the model never sees: taken out before the tokenizer, or unknown to it.
 
 Byte-fallback pieces spell a character out, so that it is known. A tokenizer.json without an unknown token leaves out
-what it does not know: characters that no token covers.
+what it does not know without a word.
 """
 
 import json
@@ -9,6 +9,9 @@ from collections import Counter
 from difflib import SequenceMatcher
 
 from pocket_tts.modules.text_conditioner import JsonTokenizer, Tokenizer
+from tokenizers import Tokenizer as Tokenizers
+
+WORD_START = "▁"  # stands for the blank before a word
 
 
 def replaced_characters(text: str, prepared: str) -> Counter[str]:
@@ -41,18 +44,27 @@ class UnknownCharacters:
     def __call__(self, prepared: str) -> Counter[str]:
         """The unknown characters of a text as it reaches the tokenizer."""
         if isinstance(self._tokenizer, JsonTokenizer):
-            encoding = self._tokenizer.tokenizer.encode(prepared)
-            known = {
-                place
-                for id, span in zip(encoding.ids, encoding.offsets, strict=True)
-                if id != self._unknown_id
-                for place in range(*span)
-            }
-            return Counter(each for place, each in enumerate(prepared) if place not in known and not each.isspace())
+            return Counter(self._unknown_in_json(self._tokenizer.tokenizer, prepared))
         ids = self._tokenizer.encode(prepared)
         pieces = self._tokenizer.sp.encode(prepared, out_type=str)
         unknown = (piece for id, piece in zip(ids, pieces, strict=True) if id == self._unknown_id)
-        return Counter(each for piece in unknown for each in piece if each != "▁")
+        return Counter(each for piece in unknown for each in piece if each != WORD_START)
+
+    def _unknown_in_json(self, tokenizer: Tokenizers, prepared: str) -> list[str]:
+        written = [(place, each) for place, each in enumerate(prepared) if not each.isspace()]
+        if self._unknown_id is None:
+            # One by one: behind a character that is left out, the offsets of the others are wrong.
+            return [each for _, each in written if not _has_token(tokenizer, each)]
+        encoding = tokenizer.encode(prepared)
+        known: set[int] = set()
+        for id, span in zip(encoding.ids, encoding.offsets, strict=True):
+            if id != self._unknown_id:
+                known.update(range(*span))
+        return [each for place, each in written if place not in known]
+
+
+def _has_token(tokenizer: Tokenizers, character: str) -> bool:
+    return any(token.strip(WORD_START) for token in tokenizer.encode(character).tokens)
 
 
 def _unknown_id(tokenizer: Tokenizer) -> int | None:

@@ -33,7 +33,8 @@ def read_audio_text_pairs(folder: Path) -> Recordings:
     known_ids = {clip_id(path, folder) for path in audio_paths}
     for path in (path for id, path in foreign.items() if id not in known_ids):
         recordings.exclude(path, f"{path.suffix} audio cannot be read; convert it to wav or flac")
-    for path in (path for id, path in texts.items() if id not in known_ids | foreign.keys()):
+    spoken_ids = known_ids | foreign.keys()
+    for path in (path for id, path in texts.items() if id not in spoken_ids):
         recordings.exclude(path, "there is no audio file of this name beside the text")
     return recordings
 

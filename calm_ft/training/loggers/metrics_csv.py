@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers.logger import rank_zero_experiment
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
@@ -47,11 +46,6 @@ class MetricsCsv(Tracker):
     @property
     def version(self) -> str:
         return ""
-
-    @property
-    @rank_zero_experiment
-    def experiment(self) -> None:
-        """There is no object behind a file."""
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """The configuration has a file of its own."""

@@ -1,8 +1,8 @@
 """wandb: a run that is continued when training is resumed, with nothing kept outside of the run's folder.
 
 wandb never asks: without a login (no WANDB_API_KEY, no entry in netrc) it runs offline. Keys are read by wandb from its
-own places and never pass through a configuration; what wandb would collect of the working tree (its remote's address, a
-patch of uncommitted changes) could hold some, and is left out.
+own places and never pass through a configuration. What it would collect of the working tree, such as a patch of
+uncommitted changes, could hold some: it is left out, and the commit is among the run's facts.
 
 A resumed run has the same id. Online the server continues it. Offline each stretch leaves a folder of its own,
 `wandb/offline-run-<time>-<id>`, the later ones marked as continuations; `wandb sync RUN/wandb/offline-run-*` uploads

@@ -3,17 +3,18 @@
 import io
 from collections import Counter
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import sentencepiece
 import tokenizers
 from pocket_tts.modules.text_conditioner import JsonTokenizer, SentencePieceTokenizer
 
+from calm_ft.adapters.base import UnspokenText
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.adapters.pocket_tts.text import TextFrontend
-from calm_ft.flow.interpolant import LinearInterpolant
-from calm_ft.flow.objective import FlowMatching
-from tests.adapters.tiny_bundle import TEXTS, write_json_tokenizer, write_sentencepiece
+from tests.adapters.tiny_bundle import TEXTS, write_json_tokenizer, write_sentencepiece, write_tiny_bundle
+from tests.conftest import default_objective
 
 RELEASED_REPLACEMENTS = {'"': "", "\u201c": "", "\u201d": "", "(": "", ")": "", "\u2019": "'", "\u2014": ","}
 
@@ -71,7 +72,7 @@ def json_unigram_with_byte_fallback(folder):
 
 def frontend(tokenizer, replacements=RELEASED_REPLACEMENTS, remove_semicolons=True):
     """The frontend of a model with this tokenizer and the text settings of a released English one."""
-    settings = dict(pad_with_spaces_for_short_inputs=True, append_terminal_punctuation=True)
+    settings: dict[str, Any] = dict(pad_with_spaces_for_short_inputs=True, append_terminal_punctuation=True)
     settings |= dict(capitalize_first_letter=True, replace_characters=replacements)
     settings |= dict(remove_semicolons=remove_semicolons, model_recommended_frames_after_eos=None)
     flow_lm = SimpleNamespace(conditioner=SimpleNamespace(tokenizer=tokenizer))
@@ -127,9 +128,7 @@ def test_a_dropped_character_is_not_counted_again_as_unknown(tmp_path):
 
 @pytest.mark.parametrize("json_tokenizer", [False, True])
 def test_the_adapter_says_what_its_own_model_does_not_hear(tmp_path, json_tokenizer):
-    from tests.adapters.tiny_bundle import write_tiny_bundle
-
     bundle = write_tiny_bundle(tmp_path / "bundle", json_tokenizer=json_tokenizer)
-    adapter = PocketTTSAdapter(model=str(bundle), objective=FlowMatching(LinearInterpolant()))
+    adapter = PocketTTSAdapter(str(bundle), default_objective())
     assert adapter.unspoken("Na\u00efve?").unknown == Counter("\u00ef")
-    assert adapter.unspoken(KNOWN_TO_ALL) == type(adapter.unspoken(""))()
+    assert adapter.unspoken(KNOWN_TO_ALL) == UnspokenText()

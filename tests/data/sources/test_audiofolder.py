@@ -39,5 +39,5 @@ def test_faulty_rows_are_named_with_the_split_that_lists_them(tmp_path, write_cl
 
 def test_a_folder_without_metadata_cannot_be_read_as_one(tmp_path, write_clip):
     write_clip("1.wav", text="hello")
-    with pytest.raises(UserError, match="expected a metadata.csv or metadata.jsonl with file_name .*, found none"):
+    with pytest.raises(UserError, match=r"expected a metadata.csv or metadata.jsonl with file_name .*, found none"):
         read_recordings(tmp_path, format="audiofolder")

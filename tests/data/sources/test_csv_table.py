@@ -3,6 +3,7 @@
 import pytest
 
 from calm_ft.data.sources import read_recordings
+from calm_ft.errors import UserError
 
 
 @pytest.fixture
@@ -139,5 +140,5 @@ def test_a_duration_without_a_start_does_not_make_a_segment(read):
 
 def test_a_hundred_different_missing_files_are_one_reason(read):
     rows = "".join(f"missing {index} x{'y' * index}.wav,hello\n" for index in range(100))
-    with pytest.raises(Exception, match="103 left out, most often because there is no audio file 'missing 0 x.wav'"):
+    with pytest.raises(UserError, match=r"103 left out, most often because there is no audio file 'missing 0 x.wav'"):
         read("path,text\na.wav,\nb.wav,\nc.wav,\n" + rows)

@@ -141,5 +141,5 @@ def test_a_table_without_rows_or_columns_is_refused(folder, content, message):
 
 
 def test_an_audio_file_is_no_table(folder):
-    with pytest.raises(UserError, match="a.wav is a file; give the folder"):
+    with pytest.raises(UserError, match=r"a.wav is a file; give the folder"):
         read_recordings(folder({}) / "wavs/a.wav")

@@ -1,5 +1,6 @@
 """When wandb goes online, and that a resumed run continues the same record, read back from what it wrote offline."""
 
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -67,19 +68,13 @@ def train(trackers: list[Logger], steps: range) -> None:
     finish(trackers)
 
 
-def stretches(output_dir: Path) -> list[Path]:
-    """The folders of a run's stretches in the order of their start."""
-    folders = [path for path in (output_dir / "wandb").glob("offline-run-*")]
-    return sorted(folders, key=lambda folder: wandb_log.of_kind(folder, "run")[0].start_time.ToNanoseconds())
-
-
 def test_a_resumed_run_continues_the_same_wandb_run_where_its_checkpoint_was(output_dir: Path) -> None:
     settings = WandbSettings("calm_ft", group="sweep")
     trackers = settings.build(output_dir, {}, {}, None)
     ids = tracker_ids(trackers)
     train(trackers, range(1, 7))
     train(settings.build(output_dir, {}, {}, ResumedLogs(4, ids)), range(5, 9))
-    first, second = stretches(output_dir)
+    first, second = wandb_log.stretches(output_dir)
     before, after = (wandb_log.of_kind(folder, "run")[0] for folder in (first, second))
     assert [before.run_id, after.run_id] == [ids["wandb"]] * 2
     assert (before.resume, after.resume) == (False, True)  # what `wandb sync` continues the run by
@@ -98,7 +93,7 @@ def test_what_is_logged_at_one_step_is_one_row_and_a_closed_step_stays_as_it_is(
     tracker.log_metrics({"train/loss": 0.5}, 3)
     tracker.log_metrics({"train/loss": 9.0}, 2)
     finish([csv, tracker])
-    rows = wandb_log.history(stretches(output_dir)[0])
+    rows = wandb_log.history(wandb_log.stretches(output_dir)[0])
     assert {step: row["train/loss"] for step, row in rows.items()} == {2: 1.0, 3: 0.5}
     assert rows[2]["val/residual"] == 3.0
 
@@ -114,7 +109,7 @@ def test_wandb_holds_config_facts_media_by_step_summary_and_the_export(output_di
     log_export(trackers, weights.parent, output_dir.name)
     log_summary(trackers, {"scores": {"tuned": {"mcd_db": 7.5, "voice": None}}})
     finish(trackers)
-    (run,) = stretches(output_dir)
+    (run,) = wandb_log.stretches(output_dir)
     config = wandb_log.config(run)
     assert (config["seed"], config["data"], config["code"]) == (3, {"path": "x"}, "abc")
     shown = wandb_log.history(run)
@@ -132,10 +127,21 @@ def test_wandb_holds_config_facts_media_by_step_summary_and_the_export(output_di
     assert not copies
 
 
+def test_nothing_is_collected_of_the_working_tree(output_dir: Path) -> None:
+    (output_dir / "notes.txt").write_text("nothing\n")
+    who = ["-c", "user.name=n", "-c", "user.email=e@example.org"]
+    for command in (["init"], ["add", "notes.txt"], [*who, "commit", "-m", "first"], ["remote", "add", "origin", "x"]):
+        subprocess.run(["git", *command], cwd=output_dir, check=True, capture_output=True)
+    finish(WandbSettings("calm_ft").build(output_dir, {}, {}, None))
+    described = wandb_log.of_kind(wandb_log.stretches(output_dir)[0], "environment")
+    assert described
+    assert not any(each.HasField("git") for each in described)
+
+
 def test_without_log_model_no_export_is_kept(output_dir: Path) -> None:
     (output_dir / "export").mkdir()
     (output_dir / "export" / "config.yaml").write_text("a: 1\n")
     trackers = WandbSettings("calm_ft", log_model=False).build(output_dir, {}, {}, None)
     log_export(trackers, output_dir / "export", "model")
     finish(trackers)
-    assert not wandb_log.of_kind(stretches(output_dir)[0], "artifact")
+    assert not wandb_log.of_kind(wandb_log.stretches(output_dir)[0], "artifact")

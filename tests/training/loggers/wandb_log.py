@@ -49,6 +49,12 @@ def _parse(data: bytes) -> Iterator[Any]:
             parts = b""
 
 
+def stretches(output_dir: Path) -> list[Path]:
+    """The folders that a run left, one for each time that it was started, in that order."""
+    folders = (output_dir / "wandb").glob("offline-run-*")
+    return sorted(folders, key=lambda folder: of_kind(folder, "run")[0].start_time.ToNanoseconds())
+
+
 def of_kind(run_folder: Path, kind: str) -> list[Any]:
     """The messages of one kind: run, history, summary, artifact, ..."""
     return [getattr(each, kind) for each in records(run_folder) if each.WhichOneof("record_type") == kind]

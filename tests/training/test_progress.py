@@ -1,56 +1,17 @@
-"""Ctrl-C saves and stops at an optimizer step; progress comes in whole lines."""
+"""Progress comes in whole lines, or as one bar."""
 
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from lightning.pytorch import Callback, LightningModule, Trainer
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
-from calm_ft.training.callbacks import StopAtInterrupt, checkpoint_callbacks
-from calm_ft.training.checkpoints import read_checkpoint
 from calm_ft.training.progress import LineProgress, TerminalProgress, metrics_text
 from calm_ft.training.throughput import Throughput
-from tests.training.tiny_run import assert_same, fit, trained_state
+from tests.training.tiny_run import fit
 
 Clips = list[EncodedUtterance]
-
-
-class CtrlC(Callback):
-    """Sends the signal of Ctrl-C during one batch."""
-
-    def __init__(self, at_batch: int) -> None:
-        self.at_batch = at_batch
-
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
-        if batch_idx == self.at_batch:
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-@pytest.mark.parametrize(("accumulate", "at_batch", "steps_done"), [(1, 1, 2), (2, 2, 2)])
-def test_an_interrupt_finishes_the_step_and_saves_it(
-    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, accumulate: int, at_batch: int, steps_done: int
-) -> None:
-    before = signal.getsignal(signal.SIGINT)
-    stop = StopAtInterrupt()
-    saving = checkpoint_callbacks(str(tmp_path), 100)
-    module, trainer = fit(
-        nano_adapter,
-        clips,
-        tmp_path,
-        max_steps=50,
-        accumulate_grad_batches=accumulate,
-        callbacks=[*saving, stop, CtrlC(at_batch)],
-    )
-    assert stop.requested
-    assert trainer.global_step == steps_done
-    last = read_checkpoint(tmp_path / "last.ckpt")
-    assert last["global_step"] == steps_done
-    assert_same(last["state_dict"], trained_state(module))
-    assert signal.getsignal(signal.SIGINT) == before
 
 
 def test_lines_of_progress_are_whole_and_hold_the_figures(
