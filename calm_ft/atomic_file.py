@@ -1,10 +1,21 @@
 """Files that are there whole or not at all: written under a temporary name beside their place, then renamed."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+DISK_FAULTS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+    errno.EIO,
+    errno.EACCES,
+    errno.EPERM,
+}
 
 
 @contextmanager
@@ -30,3 +41,16 @@ def write_text(path: Path, text: str) -> None:
     """UTF-8 text, atomically."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def why_not_a_folder(path: Path) -> str | None:
+    """Why files cannot be written into `path`, a folder that may still have to be made; None where they can."""
+    existing = next(each for each in (path, *path.parents) if each.exists())
+    if not existing.is_dir():
+        return f"{existing} is a file"
+    return None if os.access(existing, os.W_OK | os.X_OK) else "permission denied"
+
+
+def is_disk_fault(error: BaseException) -> bool:
+    """Whether a write failed for a reason that lies in the disk: full, over a quota, read-only, not permitted."""
+    return isinstance(error, OSError) and error.errno in DISK_FAULTS

@@ -112,7 +112,10 @@ class TTSAdapter(nn.Module, ABC):
 
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> Any:
-        """A batch: a dataclass of tensors (Lightning moves it) with `utterance_ids`."""
+        """A batch: a dataclass of tensors, which Lightning moves to the device.
+
+        It has `utterance_ids`, `num_frames` [B] and `padding_share`, the share of padding among its target frames.
+        """
 
     @abstractmethod
     def loss(self, batch: Any, rng: torch.Generator) -> LossOutput:

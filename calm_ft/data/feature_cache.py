@@ -21,6 +21,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from calm_ft.atomic_file import why_not_a_folder
+from calm_ft.errors import UserError
+
 log = logging.getLogger(__name__)
 
 Features = dict[str, torch.Tensor]
@@ -78,8 +81,23 @@ class FeatureCache:
         handle = self._handle(clip.shard_path)
         return {name: handle.get_tensor(f"{key}/{name}").clone() for name in clip.names}
 
+    def check_writable(self) -> None:
+        """Raises UserError where the folder cannot be made or written: to be asked before anything is encoded."""
+        reason = why_not_a_folder(self.folder)
+        if reason is not None:
+            raise UserError(_not_writable(self.folder, reason))
+
     def write_shard(self, entries: Mapping[str, CacheEntry]) -> None:
-        """Stores the clips in one new file and knows them from then on."""
+        """Stores the clips in one new file and knows them from then on.
+
+        Raises UserError where the file cannot be written; the shards before it stay.
+        """
+        try:
+            self._index(self._write(entries))
+        except OSError as error:
+            raise UserError(_not_writable(self.folder, error.strerror)) from error
+
+    def _write(self, entries: Mapping[str, CacheEntry]) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
         content = save(_named_tensors(entries), metadata={"clips": json.dumps(_descriptions(entries))})
         unique = f"{len(list(self.folder.glob('shard-*.safetensors'))):05d}-{uuid.uuid4().hex[:12]}"
@@ -93,7 +111,7 @@ class FeatureCache:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
-        self._index(path)
+        return path
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_handles": OrderedDict()}
@@ -115,7 +133,7 @@ class FeatureCache:
             return
         except (SafetensorError, KeyError, TypeError, ValueError) as fault:
             log.warning("Feature cache: %s is damaged (%s) and set aside; its clips are encoded again.", path, fault)
-            with suppress(FileNotFoundError):
+            with suppress(OSError):  # another process has just done it, or the cache is read-only
                 os.replace(path, path.with_suffix(".damaged"))
             return
         for key, clip in descriptions.items():
@@ -123,9 +141,16 @@ class FeatureCache:
 
     def _remove_abandoned(self) -> None:
         for path in self.folder.glob(".tmp-*"):
-            with suppress(FileNotFoundError):
+            with suppress(OSError):
                 if time.time() - path.stat().st_mtime > ABANDONED_AFTER_SEC:
                     path.unlink()
+
+
+def _not_writable(folder: Path, reason: str | None) -> str:
+    return (
+        f"The feature cache {folder} cannot be written ({reason}): free some space there, or choose a folder that can "
+        "be written by data.cache_dir; what it holds is kept."
+    )
 
 
 def _named_tensors(entries: Mapping[str, CacheEntry]) -> dict[str, torch.Tensor]:

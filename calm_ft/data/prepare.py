@@ -85,7 +85,8 @@ def encode_recordings(
     """Encodes what the cache does not hold yet, `shard_size` clips a file; interrupted, it keeps its work.
 
     Raises:
-        UserError: not one clip is left, a negative tail, or a duration limit that no clip can keep.
+        UserError: not one clip is left, a negative tail, a duration limit that no clip can keep, or a cache that cannot
+            be written.
     """
     if not tail_sec >= 0 or not max_duration_sec > 0:
         raise UserError(
@@ -133,6 +134,8 @@ class _Encoding:
         """Stores every usable clip and returns the others' reasons, by clip key."""
         faults: dict[str, str] = {}
         finished: dict[str, CacheEntry] = {}
+        if missing:
+            self.cache.check_writable()
         try:
             for key, utterance in _bar(missing.items(), len(missing), "encoding", progress):
                 try:

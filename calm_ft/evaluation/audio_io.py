@@ -5,6 +5,7 @@ wave being 0 dBFS. Files are written beside their place and moved into it, so th
 half of one.
 """
 
+import io
 import math
 from pathlib import Path
 
@@ -64,8 +65,10 @@ def trim_silence(audio: AudioLike, sample_rate_hz: int) -> np.ndarray:
 
 def write_wav(path: str | Path, audio: AudioLike, sample_rate_hz: int) -> None:
     """Write audio [T] as a 16-bit WAV file, clipped to [-1, 1], atomically; folders are made as needed."""
+    content = io.BytesIO()  # on a full disk libsndfile raises errors of its own, or none
+    soundfile.write(content, np.clip(as_mono(audio), -1.0, 1.0), sample_rate_hz, "PCM_16", format="WAV")
     with atomic_path(path) as temporary:
-        soundfile.write(temporary, np.clip(as_mono(audio), -1.0, 1.0), sample_rate_hz, "PCM_16", format="WAV")
+        temporary.write_bytes(content.getvalue())
 
 
 def _power_envelope(mono: np.ndarray, sample_rate_hz: int) -> np.ndarray:

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 from calm_ft.errors import UserError
 from calm_ft.training.experiment import Experiment
+from calm_ft.training.loggers import StepsDone
 from calm_ft.training.nonfinite import StopAtNonFinite
 from calm_ft.training.preparation import Prepared
 from calm_ft.training.progress import progress_for_stderr
@@ -52,5 +53,5 @@ def callbacks_beside(experiment: Experiment, output_dir: Path) -> Beside:
         monitor, mode = experiment.checkpoint.monitor, experiment.checkpoint.mode
         stopping = [EarlyStopping(monitor, settings.min_delta, settings.patience, mode=mode, check_finite=False)]
     saving = checkpoint_callbacks(output_dir / "checkpoints", experiment.checkpoint)
-    callbacks = [StopAtNonFinite(output_dir), *saving, *stopping, Throughput(), progress_for_stderr(), stop]
+    callbacks = [StopAtNonFinite(output_dir), *saving, *stopping, Throughput(), StepsDone(), progress_for_stderr(), stop]
     return Beside(experiment, callbacks, stop)

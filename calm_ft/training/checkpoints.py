@@ -35,7 +35,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     try:
         check_bytes(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if not isinstance(content, dict) or not {"state_dict", "ema"} <= content.keys():
+        if not isinstance(content, dict) or not {"state_dict", "ema", "global_step"} <= content.keys():
             raise ValueError("it holds no trained weights")
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         raise UserError(

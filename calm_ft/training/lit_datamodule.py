@@ -14,6 +14,7 @@ from calm_ft.data.dataset import IndicesFrom, Share, TrainingBatches, Validation
 from calm_ft.data.mixture import Mixture
 from calm_ft.data.prompts import PromptPool
 from calm_ft.data.split import Split
+from calm_ft.training.throughput import TimedDataLoader
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ class Recordings(LightningDataModule):
         clips = [*self.train_clips, *self.replay_clips]
         share = Share(trainer.global_rank, trainer.world_size)
         batches = TrainingBatches(clips, self.pool, self.plan, self.adapter.collate, num_batches, self.seed, share)
-        return DataLoader(
+        return TimedDataLoader(
             batches,
             batch_size=None,
             sampler=IndicesFrom(first, num_batches),

@@ -202,3 +202,4 @@ def _quiet_libraries() -> None:
     for name in ("lightning.pytorch", "lightning.fabric", "pocket_tts"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
+    warnings.filterwarnings("ignore", message="Grad strides do not match")

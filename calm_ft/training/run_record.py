@@ -1,15 +1,16 @@
 """The files that tell what a run is: run.json, config.yaml, excluded.jsonl. Each is written atomically."""
 
 import json
-import os
 import time
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from calm_ft.atomic_file import atomic_path, why_not_a_folder
 from calm_ft.data.utterance import Exclusion
 from calm_ft.errors import UserError
 
@@ -39,7 +40,7 @@ class RunRecord:
 
     def finished_value(self, max_steps: int) -> float | None:
         """The figure that a resumed run ended with, if it was finished and is not to go on for more steps."""
-        finished = self.previous.get("status") == "finished" and max_steps <= self.previous["max_steps"]
+        finished = self.previous.get("status") == "finished" and max_steps <= self.previous.get("max_steps", 0)
         return float(self.previous["value"]) if finished else None
 
     def start(
@@ -63,6 +64,8 @@ class RunRecord:
             write_text(self.output_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
             write_text(self.output_dir / "excluded.jsonl", "".join(row + "\n" for row in rows))
         except OSError as error:
+            if not self.previous:
+                self._withdraw()
             raise UserError(_not_writable(self.output_dir, error.strerror)) from error
 
     def update(self, **facts: Any) -> None:
@@ -75,6 +78,13 @@ class RunRecord:
         wall_sec = round(time.perf_counter() - self._started_sec, 1)
         self.update(status=status, finished=_now(), wall_sec=wall_sec, **facts)
 
+    def _withdraw(self) -> None:
+        """Takes a folder back that could not be begun; left, it would be taken for a run."""
+        with suppress(OSError):
+            for name in ("excluded.jsonl", "config.yaml", "run.json"):
+                (self.output_dir / name).unlink(missing_ok=True)
+            self.output_dir.rmdir()
+
     def _check(self, resume: bool) -> None:
         path = self.output_dir
         # A killed run's temporary files begin with a dot.
@@ -84,11 +94,9 @@ class RunRecord:
                 kind, way = ("another run", "continue it with resume=true, ") if is_run else ("other files", "")
                 raise UserError(f"output_dir={path} holds {kind}: {way}choose a new folder, or remove that one.")
             self.previous = _read_run(path / "run.json")
-        existing = next(each for each in (path, *path.parents) if each.exists())
-        if not existing.is_dir():
-            raise UserError(f"output_dir={path} cannot be made, for {existing} is a file: choose a folder.")
-        if not os.access(existing, os.W_OK | os.X_OK):
-            raise UserError(_not_writable(path, "permission denied"))
+        reason = why_not_a_folder(path)
+        if reason is not None:
+            raise UserError(_not_writable(path, reason))
 
 
 def _read_run(path: Path) -> dict[str, Any]:
@@ -110,7 +118,6 @@ def _now() -> str:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that it is either whole or not there."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
-    os.replace(temporary, path)
+    """Write a file so that it is either whole or not there; a file name in it need not be valid Unicode."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,0 +1,66 @@
+"""Two processes on a CPU (gloo) are one process with the double batch."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.scripts.sigkill import ROOT
+from tests.training.tiny_run import copy_short_clips
+
+NUM_STEPS, LR = 4, 1e-3
+
+
+def train(*overrides: str) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "train.py"), *overrides]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    ended = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, env=environment, check=False)
+    assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+def last(run: Path) -> dict:
+    return torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+
+
+@pytest.mark.slow
+def test_two_processes_reach_the_weights_of_one_with_the_double_batch_and_resume(tmp_path: Path) -> None:
+    recordings = copy_short_clips(tmp_path / "recordings", 11)
+    common = [
+        "experiment=full",
+        "data=replay",
+        "optimizer/schedule=constant",
+        f"optimizer.lr={LR}",
+        f"data.path={recordings}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        "adapter.conditioning_dropout=0.2",
+        "trainer.accelerator=cpu",
+        "trainer.val_check_interval=2",
+        "checkpoint.every_n_steps=2",
+        "evaluation.num_sentences=1",
+        "logger=csv",
+    ]
+    half = ["data.max_batch_size=3", "data.max_frames_per_batch=300", "trainer.devices=2", "trainer.strategy=ddp"]
+    double = ["data.max_batch_size=6", "data.max_frames_per_batch=600"]
+    train(*common, *double, f"trainer.max_steps={NUM_STEPS}", f"output_dir={tmp_path / 'one'}")
+    train(*common, *half, "trainer.max_steps=2", f"output_dir={tmp_path / 'two'}")
+    train(*common, *half, f"trainer.max_steps={NUM_STEPS}", f"output_dir={tmp_path / 'two'}", "resume=true")
+    one, two = last(tmp_path / "one"), last(tmp_path / "two")
+    assert one["global_step"] == two["global_step"] == NUM_STEPS
+    # AdamW moves a weight by up to the rate a step, whatever its gradient: so small a part of that is float error.
+    far = {
+        name: float((tensor - two["state_dict"][name]).abs().max())
+        for name, tensor in one["state_dict"].items()
+        if not torch.allclose(tensor, two["state_dict"][name], rtol=0, atol=0.05 * LR * NUM_STEPS)
+    }
+    assert far == {}
+    total = sum(float((t - two["state_dict"][n]).square().sum()) for n, t in one["state_dict"].items()) ** 0.5
+    assert total < 1e-3 * sum(float(t.square().sum()) for t in one["state_dict"].values()) ** 0.5
+    residuals = [
+        json.loads((tmp_path / run / "run.json").read_text())["figures"]["extra"]["validation residual"]
+        for run in ("one", "two")
+    ]
+    assert residuals[0] == pytest.approx(residuals[1], rel=1e-4)
