@@ -17,9 +17,10 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[chatterbox,dev]'
 	touch $(READY)
 
-demo: $(READY)  ## tune the embedded model to the demo voice, judge it, export it: runs/demo
-	rm -rf runs/demo
+demo: $(READY)  ## tune the embedded model to the demo voice, judge it, export it: runs/demo; and with replay: runs/demo_replay
+	rm -rf runs/demo runs/demo_replay
 	$(BIN)/python scripts/train.py experiment=demo
+	$(BIN)/python scripts/train.py experiment=demo data=replay output_dir=runs/demo_replay
 
 test: $(READY)  ## the tests for every change
 	$(BIN)/python -m pytest -q
@@ -33,7 +34,7 @@ test-gpu: $(READY)  ## the ones that need a CUDA device
 lint: $(READY)  ## formatting, lint, types, walls between rooms: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy calm_ft scripts tests
+	$(BIN)/mypy calm_ft scripts tests benchmarks
 	$(BIN)/lint-imports --no-cache
 
 format: $(READY)  ## mend what can be mended by a machine

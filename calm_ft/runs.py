@@ -62,11 +62,17 @@ def push_export(path: Path, repo: str) -> str:
 def run_config(run_dir: Path) -> dict[str, Any]:
     """A run's own configuration.
 
-    Raises UserError where the folder is not a run.
+    Raises UserError where the folder is not a run, or its configuration is damaged.
     """
     if not (run_dir / "run.json").is_file() or not (run_dir / "config.yaml").is_file():
         raise UserError(f"{run_dir} is not a run's folder (it has no run.json): pass the output_dir of a run.")
-    return yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    try:
+        config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError):
+        config = None
+    if not isinstance(config, dict) or not {"adapter", "strategy"} <= config.keys():
+        raise UserError(f"{run_dir / 'config.yaml'} is damaged: put the run's own one back, or pass another run.")
+    return config
 
 
 def adapter_for(model: str) -> TTSAdapter:

@@ -53,5 +53,13 @@ def callbacks_beside(experiment: Experiment, output_dir: Path) -> Beside:
         monitor, mode = experiment.checkpoint.monitor, experiment.checkpoint.mode
         stopping = [EarlyStopping(monitor, settings.min_delta, settings.patience, mode=mode, check_finite=False)]
     saving = checkpoint_callbacks(output_dir / "checkpoints", experiment.checkpoint)
-    callbacks = [StopAtNonFinite(output_dir), *saving, *stopping, Throughput(), StepsDone(), progress_for_stderr(), stop]
+    callbacks = [
+        StopAtNonFinite(output_dir),
+        *saving,
+        *stopping,
+        Throughput(),
+        StepsDone(),
+        progress_for_stderr(),
+        stop,
+    ]
     return Beside(experiment, callbacks, stop)

@@ -82,13 +82,17 @@ class Recordings(LightningDataModule):
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Every validation clip once; each process its share of the batches."""
+        """Every validation clip once; each process its share of the batches, or all where some would have none.
+
+        Lightning refuses an empty loader, and a mean does not change where every process counts everything.
+        """
         batches = ValidationBatches(
             self.validation_clips, self.pool, self.validation_plan, self.adapter.collate, self.seed
         )
         trainer = self.trainer
         rank, num_ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
-        return DataLoader(batches, batch_size=None, sampler=IndicesFrom(rank, len(batches), num_ranks))
+        first, step = (rank, num_ranks) if len(batches) >= num_ranks else (0, 1)
+        return DataLoader(batches, batch_size=None, sampler=IndicesFrom(first, len(batches), step))
 
 
 def _leave_interrupts_to_the_run(worker: int) -> None:

@@ -46,9 +46,10 @@ class StopAtNonFinite(Callback):
         step = trainer.global_step + 1
         path = self._keep(step, trainer.global_rank, losses, gradients)
         ids = [each for batch in self._batches for each in batch.utterance_ids]
-        more = f" and {len(ids) - NUM_NAMED} more" if len(ids) > NUM_NAMED else ""
+        prompts = [each for batch in self._batches for each in getattr(batch, "prompt_ids", [])]
+        prompted = f", voice prompts {_named(prompts)}" if prompts else ""
         raise UserError(
-            f"The loss or its gradient is not finite at step {step} (clips {', '.join(ids[:NUM_NAMED])}{more}); the "
+            f"The loss or its gradient is not finite at step {step} (clips {_named(ids)}{prompted}); the "
             f"weights of the step before are untouched, the last checkpoint stays, and the batch is kept in {path}: "
             "look at these clips, or begin a new run with a lower optimizer.lr."
         )
@@ -64,6 +65,11 @@ class StopAtNonFinite(Callback):
         with atomic_path(path) as temporary:
             torch.save(content, temporary)
         return path
+
+
+def _named(ids: list[str]) -> str:
+    more = f" and {len(ids) - NUM_NAMED} more" if len(ids) > NUM_NAMED else ""
+    return f"{', '.join(ids[:NUM_NAMED])}{more}"
 
 
 def _on_cpu(fields: dict[str, Any]) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a run says in words: the miniature's warning, the data, what trains, the way on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from calm_ft.training.lit_datamodule import Recordings
 from calm_ft.training.preparation import ReadSource
 from calm_ft.training.settings import DataSettings
 
+FORGETTING = 1.05  # a smaller rise lies within what another seed changes
 ASSETS = Path(__file__).parents[1] / "assets"
 
 
@@ -109,6 +110,19 @@ def say_result(console: Console, output_dir: Path, training_sec: float, checkpoi
         f"pocket-tts generate --config {shown}/export/config.yaml --voice {shown}/export/voice.safetensors "
         '--text "Hello there." --output-path hello.wav',
     )
+
+
+def say_forgetting(console: Console, base_residuals: Mapping[str, Mapping[str, float]], replayed: bool) -> None:
+    """What tuning did to the base voices' residual, and the way to keep it, where it rose without replay."""
+    if not {"base", "tuned"} <= base_residuals.keys():
+        return
+    before, after = base_residuals["base"]["residual"], base_residuals["tuned"]["residual"]
+    if after > FORGETTING * before and not replayed:
+        say_plain(
+            console,
+            f"other voices were forgotten (their residual rose from {before:.3f} to {after:.3f}): good for a copy that "
+            "speaks in one voice; to keep the others, mix recordings of them in, data=replay",
+        )
 
 
 def disk_use(folder: Path) -> int:

@@ -9,6 +9,8 @@ import logging
 import shlex
 import time
 import warnings
+from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -17,6 +19,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
+from calm_ft.atomic_file import is_disk_fault
 from calm_ft.errors import UserError
 from calm_ft.training import loggers, notices, preparation
 from calm_ft.training.beside import Beside, callbacks_beside
@@ -97,10 +100,12 @@ class _Run:
         try:
             return self._train_and_judge(trainer, prepared, beside, point, facts)
         except (KeyboardInterrupt, SystemExit):
-            self.record.finish("interrupted")
+            self._end("interrupted")
             raise RunInterrupted(self._line_that_continues()) from None
         except BaseException as error:
-            self.record.finish("failed", error=str(error))
+            self._end("failed", error=str(error))
+            if is_disk_fault(error):
+                raise UserError(self._disk_sentence(error)) from error
             raise
         finally:
             loggers.finish(self.trackers)
@@ -139,8 +144,7 @@ class _Run:
         base = judged.judge("base")
         beside.check_monitored(base)
         if point is None:
-            for tracker in self.trackers:
-                tracker.log_metrics({f"val/{name}": value for name, value in base.items()}, step=0)
+            self._log(0, {"val": base, "val_base": judged.base_residuals.get("base", {})})
         beside.add_samples(trainer, prepared, judged.voice_prompt)
         if point is not None:
             notices.say_plain(self.console, f"resumed at step {point.step} of {trainer.max_steps} from {point.path}")
@@ -160,8 +164,7 @@ class _Run:
         adapter.export(output_dir / "export", judged.voice_prompt)
         tuned = judged.judge("tuned")
         figures = judged.report(self.console)
-        for tracker in self.trackers:
-            tracker.log_metrics({f"tuned/{name}": value for name, value in tuned.items()}, step=step)
+        self._log(step, {"tuned": tuned, "val_base": judged.base_residuals.get("tuned", {})})
         loggers.log_media(self.trackers, step, judged.audio_files, judged.pictures)
         loggers.log_summary(self.trackers, figures)
         loggers.log_export(self.trackers, output_dir / "export", output_dir.name)
@@ -175,8 +178,25 @@ class _Run:
             value=tuned["residual"],
             figures=figures,
         )
+        notices.say_forgetting(self.console, judged.base_residuals, bool(prepared.batches.replay_clips))
         notices.say_result(self.console, output_dir, training_sec, chosen.name, int(checkpoint["global_step"]))
         return tuned["residual"]
+
+    def _end(self, status: str, **facts: Any) -> None:
+        with suppress(OSError):  # a full disk must not hide why the run ends
+            self.record.finish(status, **facts)
+
+    def _disk_sentence(self, error: BaseException) -> str:
+        reason = getattr(error, "strerror", error)
+        return (
+            f"The run in {self.record.output_dir} cannot write its files ({reason}): free some space there and continue "
+            "with resume=true; its checkpoints are untouched."
+        )
+
+    def _log(self, step: int, groups: Mapping[str, Mapping[str, float]]) -> None:
+        figures = {f"{group}/{name}": value for group, values in groups.items() for name, value in values.items()}
+        for tracker in self.trackers:
+            tracker.log_metrics(figures, step=step)
 
     def _line_that_continues(self) -> str:
         kept = [each for each in self.command if not each.lstrip("+").startswith(("output_dir=", "resume="))]

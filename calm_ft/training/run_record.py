@@ -57,6 +57,7 @@ class RunRecord:
         history = list(self.previous.get("resumed_at_steps", []))
         if self.previous:
             history.append(resumed_at or 0)
+        is_new = not self.output_dir.exists()
         try:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             begun = self.previous.get("started", _now())
@@ -65,7 +66,7 @@ class RunRecord:
             write_text(self.output_dir / "excluded.jsonl", "".join(row + "\n" for row in rows))
         except OSError as error:
             if not self.previous:
-                self._withdraw()
+                self._withdraw(is_new)
             raise UserError(_not_writable(self.output_dir, error.strerror)) from error
 
     def update(self, **facts: Any) -> None:
@@ -78,12 +79,13 @@ class RunRecord:
         wall_sec = round(time.perf_counter() - self._started_sec, 1)
         self.update(status=status, finished=_now(), wall_sec=wall_sec, **facts)
 
-    def _withdraw(self) -> None:
-        """Takes a folder back that could not be begun; left, it would be taken for a run."""
+    def _withdraw(self, is_new: bool) -> None:
+        """Takes back what could be written of a folder that could not be begun; left, it would be taken for a run."""
         with suppress(OSError):
             for name in ("excluded.jsonl", "config.yaml", "run.json"):
                 (self.output_dir / name).unlink(missing_ok=True)
-            self.output_dir.rmdir()
+            if is_new:
+                self.output_dir.rmdir()
 
     def _check(self, resume: bool) -> None:
         path = self.output_dir

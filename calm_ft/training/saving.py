@@ -112,8 +112,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
                 file.flush()
                 os.fsync(file.fileno())
         except (OSError, RuntimeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else " ".join(str(error).split())[:120]
             raise UserError(
-                f"The checkpoint {path} cannot be written ({reason}): free some space there and continue with "
+                f"The checkpoint {path} cannot be written ({_why(error)}): free some space there and continue with "
                 "resume=true; the checkpoints before it are untouched."
             ) from error
+
+
+def _why(error: Exception) -> str:
+    """torch speaks of positions in the file; what the disk said is behind that."""
+    met = error if isinstance(error, OSError) else error.__context__
+    return met.strerror if isinstance(met, OSError) and met.strerror else " ".join(str(error).split())[:120]

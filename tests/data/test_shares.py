@@ -11,7 +11,10 @@ def rows(clips, share, num_ranks):
     mixture = Mixture([len(clips) - 5, 5], [1.0, 0.5], seed=3)
     plan = BatchPlan([clip.num_frames for clip in clips], 400 * num_ranks, 4 * num_ranks, 3, mixture, num_ranks)
     batches = TrainingBatches(clips, PromptPool(clips), plan, list, 20, 3, share)
-    return [[(e.target.utterance.id, e.prompt.utterance.id, e.seed, e.place) for e in batch] for batch in batches]
+    return [
+        [(e.target.utterance.id, e.prompt and e.prompt.utterance.id, e.seed, e.place) for e in batches[k]]
+        for k in range(20)
+    ]
 
 
 @pytest.mark.parametrize("num_ranks", [2, 3])

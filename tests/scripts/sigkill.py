@@ -2,8 +2,8 @@
 
     python -m tests.scripts.sigkill --num-kills 20
 
-Kills fall anywhere: while modules load, while clips are encoded, while the base speaks, in steps, validations, samples and
-saves. Prints one line a kill and whether both runs ended in the same bits.
+Kills fall anywhere: while modules load, while clips are encoded, while the base speaks, in steps, validations, samples
+and saves. Prints one line a kill and whether both runs ended in the same bits.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,14 +24,15 @@ import torch
 from tests.training.tiny_run import copy_short_clips
 
 ROOT = Path(__file__).parents[2]
-NUM_STEPS, SAVE_EVERY, START_UP_KILLS = 200, 10, 4
+NUM_STEPS, SAVE_EVERY = 200, 5
 POLL_SEC = 0.02
 
 
 @dataclass
 class Kill:
-    """One SIGKILL: seconds after the process began, what the run's folder then held."""
+    """One SIGKILL: where it was aimed, seconds after the process began, what the run's folder then held."""
 
+    aim: str
     after_sec: float
     status: str
     checkpoint_step: int
@@ -67,23 +69,43 @@ def start(arguments: list[str], log: Path) -> subprocess.Popen[bytes]:
         return subprocess.Popen(arguments, stdout=output, stderr=subprocess.STDOUT, cwd=ROOT, env=environment)
 
 
-def kill_at_random(arguments: list[str], run: Path, log: Path, draw: random.Random, at_start_up: bool) -> Kill | None:
-    """Start, wait, kill; None where the run came to its end first."""
-    before = newest_step(run)
-    process, began = start(arguments, log), time.perf_counter()
-    if at_start_up:
-        wait(process, draw.uniform(0.0, 8.0))
-    else:  # the clock of a kill in training starts when the resumed process first saves, or has been running for long
-        while process.poll() is None and newest_step(run) <= before and time.perf_counter() - began < 60:
-            time.sleep(POLL_SEC)
-        wait(process, draw.uniform(0.0, 2.5))
+# Where kills are aimed, in turn: a sign in the files, and up to how many seconds after it.
+AIMS = {
+    "loading": 6.0,  # from the start of the process
+    "caching": 0.5,  # from the first sign of the feature cache
+    "judging the base": 2.0,  # from the moment when run.json says running
+    "training": 1.5,  # from the first checkpoint of this process
+}
+IN_TURN = ["loading", "caching", "loading", "judging the base", "training", "training", "judging the base"]
+
+
+def kill_at_random(
+    aim: str, arguments: list[str], run: Path, cache: Path, log: Path, draw: random.Random
+) -> Kill | None:
+    """Start, wait for the sign and a random while after it, kill; None where the run came to its end first."""
+    step, started, began = newest_step(run), modified(run / "run.json"), time.perf_counter()
+    process = start(arguments, log)
+    signs: dict[str, Callable[[], bool]] = {
+        "loading": lambda: True,
+        "caching": cache.exists,
+        "judging the base": lambda: modified(run / "run.json") != started,
+        "training": lambda: newest_step(run) > step,
+    }
+    while process.poll() is None and not signs[aim]():
+        time.sleep(POLL_SEC)
+    wait(process, draw.uniform(0.0, AIMS[aim]))
     if process.poll() is not None:
         if process.returncode:
             raise RuntimeError(f"the run failed with code {process.returncode}: {log.read_text()[-2000:]}")
         return None
     process.send_signal(signal.SIGKILL)
     process.wait()
-    return Kill(time.perf_counter() - began, status(run), newest_step(run))
+    return Kill(aim, time.perf_counter() - began, status(run), newest_step(run))
+
+
+def modified(path: Path) -> int:
+    """When a file was written last; 0 for one that is not there."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 def wait(process: subprocess.Popen[bytes], seconds: float) -> None:
@@ -116,12 +138,14 @@ def run_with_kills(folder: Path, num_kills: int, seed: int) -> list[Kill]:
     arguments = command(recordings, folder / "killed", folder / "cache_killed")
     kills: list[Kill] = []
     while len(kills) < num_kills:
-        at_start_up = len(kills) < START_UP_KILLS or draw.random() < 0.1
-        kill = kill_at_random(arguments, folder / "killed", folder / "killed.log", draw, at_start_up)
+        aim = IN_TURN[len(kills)] if len(kills) < len(IN_TURN) else "training"
+        killed, cache, log = folder / "killed", folder / "cache_killed", folder / "killed.log"
+        kill = kill_at_random(aim, arguments, killed, cache, log, draw)
         if kill is None:
             break  # it was faster than the kills
         kills.append(kill)
-        print(f"kill {len(kills):2d}: {kill.after_sec:5.1f} s, {kill.status}, step {kill.checkpoint_step}", flush=True)
+        where = f"{kill.aim}, {kill.after_sec:.1f} s after the start"
+        print(f"kill {len(kills):2d}: {where}; {kill.status}, checkpoint of step {kill.checkpoint_step}", flush=True)
     if start(arguments, folder / "killed.log").wait():
         raise RuntimeError((folder / "killed.log").read_text()[-2000:])
     return kills
@@ -146,8 +170,10 @@ def same(first: object, second: object) -> bool:
     if isinstance(first, torch.Tensor):
         return isinstance(second, torch.Tensor) and torch.equal(first, second)
     if isinstance(first, dict):
-        return isinstance(second, dict) and first.keys() == second.keys() and all(
-            same(first[name], second[name]) for name in first
+        return (
+            isinstance(second, dict)
+            and first.keys() == second.keys()
+            and all(same(first[name], second[name]) for name in first)
         )
     if isinstance(first, list | tuple):
         return (

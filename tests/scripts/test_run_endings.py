@@ -79,6 +79,22 @@ def test_a_job_that_cannot_run_does_not_end_the_sweep(
     assert "optimizer.lr=-1" in errors[0]
 
 
+def test_a_job_with_a_bug_does_not_end_the_sweep_and_the_exit_code_is_1(
+    recordings_dir: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    buggy = "+trainer.callbacks=[{_target_:tests.scripts.test_run_endings.Fails}],[]"
+    assert run_train(monkeypatch, *tiny, "-m", f"data.path={recordings_dir}", "output_dir=sweep", buggy) == 1
+    assert (status(tmp_path / "sweep-0"), status(tmp_path / "sweep-1")) == ("failed", "finished")
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith("error: 1 of 2 jobs failed: ")
+    assert last.endswith("RuntimeError: a bug")
+
+
 def test_the_users_recordings_on_the_miniature_warn_first_and_last(
     recordings_dir: Path,
     tiny: list[str],

@@ -14,7 +14,7 @@ from pocket_tts import TTSModel
 
 from calm_ft.config import compose_config, experiment_from
 from calm_ft.evaluation.soundness import check_sound
-from calm_ft.training.checkpoints import trained_weights, read_checkpoint
+from calm_ft.training.checkpoints import read_checkpoint, trained_weights
 from calm_ft.training.run import run_training
 from scripts import export, synthesize
 from tests.conftest import NANO

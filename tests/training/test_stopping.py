@@ -88,9 +88,7 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     assert halted.global_step == (4 if in_validation else 5)
     point = find_resume_point(stopped.parent, lambda line: None)
     assert point is not None
-    again, _ = fit(
-        adapter(), clips, tmp_path, callbacks=checkpoint_callbacks(stopped, settings), point=point, **common
-    )
+    again, _ = fit(adapter(), clips, tmp_path, callbacks=checkpoint_callbacks(stopped, settings), point=point, **common)
     assert_same(trained_state(module), trained_state(again))
     best, other = read_checkpoint(whole / "best.ckpt"), read_checkpoint(stopped / "best.ckpt")
     assert best["global_step"] == other["global_step"]

@@ -140,16 +140,16 @@ class PocketTTSAdapter(TTSAdapter):
         target = example.target
         features, text = target.features(), target.utterance.text
         latents = features["latents"]
-        prompt = latents[:0]
+        prompt, prompt_id = latents[:0], None
         rng = make_rng(example.seed, "prompt_cut")
         if example.prompt is not None and example.prompt.utterance.id == target.utterance.id:
             cut = cut_at_word(target.utterance, len(latents), self.prompt, self.frame_rate_hz, rng)
             if cut is not None:
                 prompt, latents, text = latents[: cut[0]], latents[cut[0] :], cut[1]
         elif example.prompt is not None:
-            source = example.prompt.features()
+            source, prompt_id = example.prompt.features(), example.prompt.utterance.id
             prompt = source["latents"][: cut_on_pause(source["energy_db"], self.prompt, self.frame_rate_hz, rng)]
-        return Row(target.utterance.id, latents, self.text.tokens(text), prompt, example.place)
+        return Row(target.utterance.id, latents, self.text.tokens(text), prompt, example.place, prompt_id)
 
     def hidden(self, batch: PocketTTSBatch) -> Hidden:
         """The trunk: teacher-forced backbone outputs for every frame and the first one past each end."""

@@ -18,7 +18,7 @@ class PocketTTSBatch:
 
     latents [B, T, C] raw codec latents, T = longest + 1; num_frames [B]; text_tokens [B, S]; text_mask [B,
     S]; prompt_latents [B, P, C] raw; prompt_mask [B, P]; places: each row's index in the whole batch, of which
-    this may be one process's share.
+    this may be one process's share; prompt_ids: the other utterances that prompt some of the rows.
     """
 
     latents: Tensor
@@ -29,6 +29,7 @@ class PocketTTSBatch:
     prompt_mask: Tensor
     utterance_ids: list[str]
     places: list[int]
+    prompt_ids: list[str]
 
     @property
     def frame_mask(self) -> Tensor:
@@ -57,13 +58,17 @@ class PocketTTSBatch:
 
 @dataclass(frozen=True)
 class Row:
-    """One row before padding: latents [T, C], tokens, prompt latents [P, C] (P = 0 without a prompt)."""
+    """One row before padding: latents [T, C], tokens, prompt latents [P, C] (P = 0 without a prompt).
+
+    prompt_id: the utterance that the prompt is from, where it is another one.
+    """
 
     utterance_id: str
     latents: Tensor
     tokens: list[int]
     prompt_latents: Tensor
     place: int
+    prompt_id: str | None = None
 
 
 def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
@@ -81,7 +86,8 @@ def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
         tokens[index, : len(row.tokens)] = torch.tensor(row.tokens)
         text_mask[index, : len(row.tokens)] = True
     ids, places = [row.utterance_id for row in rows], [row.place for row in rows]
-    return PocketTTSBatch(latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids, places)
+    prompt_ids = [row.prompt_id for row in rows if row.prompt_id is not None]
+    return PocketTTSBatch(latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids, places, prompt_ids)
 
 
 def drop_conditioning(batch: PocketTTSBatch, probability: float, seed: int) -> PocketTTSBatch:

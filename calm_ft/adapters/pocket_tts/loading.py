@@ -87,6 +87,8 @@ def load_tts(config: Config, origin: str | None = None) -> TTSModel:
     try:
         with _as_yaml(config) as path, _quiet_and_unchanged():
             tts = TTSModel.load_model(config=path)
+    except UserError:
+        raise
     except Exception as error:  # a damaged file: safetensors, sentencepiece and tokenizers raise what they like
         raise UserError(
             f"The weights {config.weights_path or config.flow_lm.weights_path} and the tokenizer "
@@ -195,9 +197,16 @@ def _as_yaml(config: Config) -> Iterator[Path]:
     """The config as a temporary yaml file, since stock loading takes nothing else.
 
     Without the second bundle, to which upstream would turn without a word when the first cannot be read.
+    Raises UserError where the system's folder for temporary files is full.
     """
     config = config.model_copy(update={"weights_path_without_voice_cloning": None})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "config.yaml"
-        path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+        try:
+            path.write_text(yaml.safe_dump(config.model_dump(mode="json")), encoding="utf-8")
+        except OSError as error:
+            raise UserError(
+                f"The folder for temporary files, {folder}, cannot be written ({error.strerror}): free some space "
+                "there, or choose another by the variable TMPDIR."
+            ) from error
         yield path

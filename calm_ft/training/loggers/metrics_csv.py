@@ -28,14 +28,16 @@ class MetricsCsv(Tracker):
     key = "csv"
 
     def __init__(self, path: Path, resumed_step: int | None = None) -> None:
-        """Continue the file after `resumed_step`, or begin one.
+        """Continue the file after `resumed_step`, or begin one in the place of what a killed run left.
 
         Raises UserError where the file to be continued is not one of this kind.
         """
         super().__init__()
         self.path = path
         self._columns = [STEP]
-        if resumed_step is not None and path.exists():
+        if resumed_step is None:
+            path.unlink(missing_ok=True)
+        elif path.exists():
             self._columns, rows = _read(path)
             self._rewrite(row for row in rows if int(row[STEP]) <= resumed_step)
 

@@ -54,6 +54,11 @@ def empty_text(path: Path) -> None:
     _write(path, noise(1.0), text=" \n")
 
 
+def text_not_utf8(path: Path) -> None:
+    _write(path, noise(1.0))
+    path.with_suffix(".txt").write_bytes("Un café.".encode("latin-1"))
+
+
 def text_without_words(path: Path) -> None:
     _write(path, noise(1.0), text="...!")
 
@@ -68,5 +73,6 @@ KINDS: dict[str, tuple[Callable[[Path], None], str]] = {
     "over_long": (over_long, "longer than the limit"),
     "without_text": (without_text, "no .txt file"),
     "empty_text": (empty_text, "empty"),
+    "text_not_utf8": (text_not_utf8, "not UTF-8"),
     "text_without_words": (text_without_words, "no word"),
 }
