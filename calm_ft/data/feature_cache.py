@@ -95,7 +95,7 @@ class FeatureCache:
         try:
             self._index(self._write(entries))
         except OSError as error:
-            raise UserError(_not_writable(self.folder, error.strerror)) from error
+            raise UserError(_not_writable(self.folder, error.strerror or str(error))) from error
 
     def _write(self, entries: Mapping[str, CacheEntry]) -> Path:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -146,7 +146,7 @@ class FeatureCache:
                     path.unlink()
 
 
-def _not_writable(folder: Path, reason: str | None) -> str:
+def _not_writable(folder: Path, reason: str) -> str:
     return (
         f"The feature cache {folder} cannot be written ({reason}): free some space there, or choose a folder that can "
         "be written by data.cache_dir; what it holds is kept."

@@ -40,7 +40,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         raise UserError(
             f"The checkpoint {path} is damaged or is no checkpoint of this project "
-            f"({' '.join(str(error).split())[:120]}): use the run's other one (scripts/export.py --which=last, or export.which=last)."
+            f"({' '.join(str(error).split())[:120]}): use the run's other one (scripts/export.py --which=last, or "
+            "export.which=last)."
         ) from error
     return content
 

@@ -189,8 +189,8 @@ class _Run:
     def _disk_sentence(self, error: BaseException) -> str:
         reason = getattr(error, "strerror", error)
         return (
-            f"The run in {self.record.output_dir} cannot write its files ({reason}): free some space there and continue "
-            "with resume=true; its checkpoints are untouched."
+            f"The run in {self.record.output_dir} cannot write its files ({reason}): free some space there and "
+            "continue with resume=true; its checkpoints are untouched."
         )
 
     def _log(self, step: int, groups: Mapping[str, Mapping[str, float]]) -> None:

@@ -12,6 +12,7 @@ import torch
 
 from calm_ft.data import feature_cache
 from calm_ft.data.feature_cache import CacheEntry, FeatureCache
+from calm_ft.errors import UserError
 
 
 def entries(*keys):
@@ -131,7 +132,7 @@ def test_a_failed_write_leaves_no_file(tmp_path, monkeypatch):
         raise OSError("no space left")
 
     monkeypatch.setattr(feature_cache.os, "fsync", no_space)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(UserError, match="no space"):
         cache.write_shard(entries("a1"))
     assert list(cache.folder.iterdir()) == []
     assert "a1" not in cache

@@ -41,7 +41,12 @@ DATA = {
     "missing held-out folder": Fault(["evaluation.heldout_path={here}/nowhere"], "There is no folder"),
     "missing voices": Fault(["evaluation.voices_path={here}/nowhere"], "evaluation.voices_path"),
     "base voice without voices": Fault(["evaluation.base_voice=adam"], "evaluation.voices_path"),
-    **{f"all clips {kind}": Fault([HERE], reason, made.two_clips_of(kind)) for kind, (_, reason) in KINDS.items()},
+    "audio without text": Fault([HERE], "holds 2 audio files but no text", made.two_clips_of("without_text")),
+    **{
+        f"all clips {kind}": Fault([HERE], reason, made.two_clips_of(kind))
+        for kind, (_, reason) in KINDS.items()
+        if kind != "without_text"
+    },
     "some clips broken": Fault([], "", made.one_clip_of_each_kind, left.each_bad_clip_named, code=0),
 }
 

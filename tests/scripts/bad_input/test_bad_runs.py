@@ -15,7 +15,7 @@ TO_FILE = ["--text", "Hello there.", "--output"]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is cut in half in the run, the arguments (with {run} and {here}), a part of what is said, room on the disk."""
+    """What is cut in half in the run, the arguments (with {run} and {here}), what is said, room on the disk."""
 
     damaged: str
     arguments: list[str]
