@@ -99,6 +99,22 @@ def say_components(console: Console, plans: Sequence[ComponentPlan]) -> None:
     console.print(table)
 
 
+def say_disk(console: Console, plans: Sequence[ComponentPlan], num_kept: int) -> None:
+    """What the checkpoints will take: weights, average and two moments, each in four bytes."""
+    megabytes = 16 * sum(plan.num_parameters for plan in plans if plan.lr is not None) / 1e6
+    say_plain(
+        console,
+        f"a checkpoint takes about {megabytes:.0f} MB; at most {num_kept + 1} are kept (checkpoint.keep={num_kept} "
+        f"and the best): {(num_kept + 1) * megabytes:.0f} MB",
+    )
+
+
+def say_steps(console: Console, num_steps: int, max_steps: int) -> None:
+    """Whether training ended before its last step."""
+    if num_steps < max_steps:
+        say_plain(console, f"stopped early, after {num_steps} of {max_steps} steps")
+
+
 def say_result(console: Console, output_dir: Path, training_sec: float, checkpoint: str, step: int) -> None:
     """Which weights they are, where things lie, how much disk they take, how to play them with the stock package."""
     shown = output_dir.relative_to(Path.cwd()) if output_dir.is_relative_to(Path.cwd()) else output_dir

@@ -151,6 +151,7 @@ def _identity(experiment: Experiment, base_fingerprint: str, batches: Recordings
     return {
         "model": base_fingerprint,
         "data": settings_fingerprint([_rows(source) for source in batches.sources]),
+        "features": batches.train_clips[0].cache.folder.name,
         "batch limits": settings_fingerprint(limits),
         "strategy": settings_fingerprint(config["strategy"]),
         "objective or adapter settings": settings_fingerprint(adapter),

@@ -95,6 +95,7 @@ class _Run:
         notices.say_data(console, prepared.batches, prepared.exclusions)
         notices.say_text(console, prepared.text_report)
         notices.say_components(console, prepared.plans)
+        notices.say_disk(console, prepared.plans, experiment.checkpoint.keep)
         facts = preparation.facts(experiment, prepared)
         self.record.start(experiment.config, prepared.exclusions, None if point is None else point.step, **facts)
         try:
@@ -178,6 +179,7 @@ class _Run:
             value=tuned["residual"],
             figures=figures,
         )
+        notices.say_steps(self.console, step, self.experiment.trainer_settings["max_steps"])
         notices.say_forgetting(self.console, judged.base_residuals, bool(prepared.batches.replay_clips))
         notices.say_result(self.console, output_dir, training_sec, chosen.name, int(checkpoint["global_step"]))
         return tuned["residual"]

@@ -61,7 +61,7 @@ class RunRecord:
         try:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             begun = self.previous.get("started", _now())
-            self.update(status="running", started=begun, resumed_at_steps=history, **facts)
+            self.update(status="running", started=begun, resumed_at_steps=history, trackers=self.tracker_ids, **facts)
             write_text(self.output_dir / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
             write_text(self.output_dir / "excluded.jsonl", "".join(row + "\n" for row in rows))
         except OSError as error:

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from calm_ft.config import CONF, build, compose_config, experiment_from, plain
+from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import TrainedComponent
 from calm_ft.training.trainer import build_trainer
 
@@ -43,6 +44,15 @@ def test_every_experiment_builds_its_model_and_selects_something(experiment: str
 def test_the_released_model_is_one_override_away() -> None:
     config = plain(compose_config(["adapter=pocket_tts"]))
     assert config["adapter"]["model"] == "english_2026-10"
+
+
+def test_base_and_replay_voices_are_the_embedded_models_own_and_nobodys_else() -> None:
+    own, other = (plain(compose_config(["data=replay", f"adapter={name}"])) for name in ("nano", "pocket_tts"))
+    assert Path(own["evaluation"]["base_voices_path"]).is_dir()
+    assert Path(own["data"]["sources"]["base_voices"]["path"]).is_dir()
+    assert other["evaluation"]["base_voices_path"] is None
+    with pytest.raises(UserError, match=r"data.sources.base_voices.path is not set"):
+        experiment_from(compose_config(["data=replay", "adapter=pocket_tts"]))
 
 
 def test_the_demo_writes_to_its_own_folder_and_others_to_a_dated_one() -> None:
