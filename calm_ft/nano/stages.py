@@ -5,7 +5,6 @@ corpus -> codec -> decoder -> tokenizer -> bundle (codec only) -> flow_lm (this 
 (final) -> assets
 """
 
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, replace
@@ -141,16 +140,13 @@ def build_codec_bundle(folder: BuildFolder, seed: int) -> Path:
 
 
 def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
-    """Train the FlowLM with scripts/train.py, whose first phase caches latents; a run that ended is not repeated.
+    """Train the FlowLM with scripts/train.py, whose first phase caches latents.
 
-    One that was killed starts again, with the latents that it cached.
+    A run that was killed goes on from its last checkpoint, one that ended is not repeated.
     """
     if (folder.flow_lm_run / "export" / "config.yaml").is_file():
         print(f"{folder.flow_lm_run} holds a finished run", flush=True)
         return
-    if folder.flow_lm_run.exists():
-        print(f"{folder.flow_lm_run} was not finished: it starts again", flush=True)
-        shutil.rmtree(folder.flow_lm_run)
     if not (folder.codec_bundle / "config.yaml").is_file():
         build_codec_bundle(folder, seed)
     command = [
@@ -160,6 +156,7 @@ def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
         f"adapter.model={folder.codec_bundle.absolute() / 'config.yaml'}",
         f"data.path={folder.flow_lm_manifest.absolute()}",
         f"output_dir={folder.flow_lm_run.absolute()}",
+        "resume=true",
         f"seed={seed}",
         *FLOW_LM_RECIPE,
         *overrides,
