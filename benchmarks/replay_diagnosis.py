@@ -114,7 +114,8 @@ def table(output_dir: Path) -> str:
     lines.append("|---" * 6 + "|")
     for place, (name, setting) in enumerate(SETTINGS.items()):
         found = sorted(output_dir.glob(f"{place}-*/run.json"))
-        figures = [json.loads(path.read_text(encoding="utf-8"))["figures"] for path in found]
+        runs = [json.loads(path.read_text(encoding="utf-8")) for path in found]
+        figures = [each["figures"] for each in runs if each["status"] == "finished"]
         if figures:
             voices = (setting.judged, setting.judged, setting.judged, "tuned voice")
             measures = ("voice_id", "mcd_db", "sentence_id", "voice_id")

@@ -123,6 +123,7 @@ class Restore(Callback):
         plugin = trainer.precision_plugin
         if type(plugin).__qualname__ in content:
             plugin.load_state_dict(content[type(plugin).__qualname__])
+        content.clear()  # as large as all that trains, four times
 
 
 def _moved(state: Any, old: str, new: str) -> Any:
