@@ -6,6 +6,7 @@ python benchmarks/strategies_study.py table study
 
 import argparse
 import json
+import math
 import shutil
 import subprocess
 import sys
@@ -78,6 +79,15 @@ def recordings(voice: str, directory: Path) -> tuple[Path, Path]:
     return directory, others
 
 
+# What has a standard error over sentences: column -> (whose speech, measure).
+JUDGED = {
+    "MCD": ("tuned voice", "mcd_db"),
+    "sentence": ("tuned voice", "sentence_id"),
+    "voice": ("tuned voice", "voice_id"),
+    "base MCD": (BASE_VOICE, "mcd_db"),
+    "base sentence": (BASE_VOICE, "sentence_id"),
+    "base voice": (BASE_VOICE, "voice_id"),
+}
 COLUMNS = ("residual", "base voices", "MCD", "sentence", "voice", "base MCD", "base sentence", "base voice")
 
 
@@ -119,7 +129,46 @@ def tables(output_dir: Path) -> str:
         lines.append(_row("base", base))
         order = sorted(by_setting, key=lambda each: (list(RATES).index(each[0]), each[2], each[1]))
         lines += [_row(f"{name}, {rate:g}, {replay}", by_setting[name, rate, replay]) for name, rate, replay in order]
+        lines += ["", *differences(output_dir / voice)]
     return "\n".join(lines)
+
+
+def differences(directory: Path) -> list[str]:
+    """By the protocol's reading: what each setting changed, and what replay changed of it; `=` where nothing counts."""
+    runs = defaultdict(list)
+    for setting, folder in finished_runs(directory):
+        runs[setting].append(folder)
+    lines = [f"| what counts | {' | '.join(JUDGED)} |", "|---" * (1 + len(JUDGED)) + "|"]
+    for (name, rate, replay), folders in sorted(runs.items(), key=lambda item: (item[0][2], str(item[0]))):
+        pairs = [(estimates(each, "base"), estimates(each, "tuned")) for each in folders]
+        lines.append(f"| {name}, {rate:g}, {replay}: against base | {' | '.join(_counts(pairs))} |")
+    for (name, rate, replay), folders in sorted(runs.items(), key=str):
+        without = runs.get((name, rate, "-"), [])
+        if replay == "replay" and len(without) == len(folders):
+            pairs = [(estimates(a, "tuned"), estimates(b, "tuned")) for a, b in zip(without, folders, strict=True)]
+            lines.append(f"| {name}, {rate:g}: replay against none | {' | '.join(_counts(pairs))} |")
+    return lines
+
+
+Estimates = dict[str, tuple[float, float]]
+
+
+def estimates(run_dir: Path, system: str) -> Estimates:
+    """(mean, standard error over sentences) of each judged column."""
+    scores = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))["figures"]["scores"]
+    found = {column: scores[f"{system}, {voice}"][measure] for column, (voice, measure) in JUDGED.items()}
+    return {column: (each["mean"], each["standard_error"]) for column, each in found.items()}
+
+
+def _counts(pairs: list[tuple[Estimates, Estimates]]) -> list[str]:
+    """The mean difference where it counts: one sign in all seeds, and more than two standard errors over sentences."""
+    cells = []
+    for column in JUDGED:
+        changes = [after[column][0] - before[column][0] for before, after in pairs]
+        error = mean(math.hypot(before[column][1], after[column][1]) for before, after in pairs)
+        one_sign = all(each > 0 for each in changes) or all(each < 0 for each in changes)
+        cells.append(f"{mean(changes):+.2f}" if one_sign and abs(mean(changes)) > 2 * error else "=")
+    return cells
 
 
 def _row(name: str, runs: list[dict[str, float]]) -> str:

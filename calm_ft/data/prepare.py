@@ -159,6 +159,8 @@ class _Encoding:
             raise UnusableClip(_too_long(clip.duration_sec, self.max_duration_sec))
         with torch.no_grad():
             (features,) = self.encoder.encode([clip])
+        if not all(bool(torch.isfinite(each).all()) for each in features.values()):
+            raise UnusableClip("the encoder makes no numbers of it")
         return CacheEntry(features, self.encoder.num_frames(features), clip.duration_sec)
 
 

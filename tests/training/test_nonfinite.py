@@ -63,6 +63,28 @@ def test_a_nan_loss_leaves_the_weights_and_names_step_and_clips(
     assert all(each in str(raised.value) for each in ids)
 
 
+class SpoilPrompts(Callback):
+    """The voice prompts become NaN, as broken features of another clip would make them."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.ids = batch.prompt_ids
+        batch.prompt_latents.fill_(torch.nan)
+
+
+def test_the_clips_that_prompt_a_bad_batch_are_named_too(
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
+) -> None:
+    spoil = SpoilPrompts()
+    with pytest.raises(UserError, match="voice prompts ") as raised:
+        fit(nano_adapter, clips, tmp_path, max_steps=2, callbacks=[spoil, StopAtNonFinite(tmp_path)])
+    named = str(raised.value).partition("voice prompts ")[2]
+    assert spoil.ids
+    assert all(each in named for each in spoil.ids)
+
+
 def test_a_gradient_that_is_not_finite_stops_too_and_is_named(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:

@@ -98,7 +98,7 @@ CHECKPOINT = {
     "resume with another rate": Fault([RESUME, "optimizer.lr=1"], "its optimizer differs", made.interrupted),
     "resume with another seed": Fault([RESUME, "seed=1"], "seed", made.interrupted),
     "resume with another model": Fault(
-        [RESUME, "adapter.model={here}/model"], "its model differs", made.other_model, left.run_unchanged
+        [RESUME, "adapter.model={here}/model"], "its model", made.other_model, left.run_unchanged
     ),
     "last checkpoint damaged": Fault(
         [RESUME],
