@@ -1,5 +1,6 @@
 """What runs beside the training steps of one run: its callbacks, in the order in which they are to act."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,12 @@ class Beside:
     stop: StopAtSignal
 
     def check_monitored(self, base_residuals: Mapping[str, float]) -> None:
-        """Raises UserError where `checkpoint.monitor` is a validation figure that this model has not."""
+        """Raises UserError where the model has no such validation figure, or the figures are no numbers."""
+        if not math.isfinite(base_residuals["residual"]):
+            raise UserError(
+                "The base model's residual on the validation clips is no number: its weights or the feature cache are "
+                "damaged; fetch the model again, or choose another data.cache_dir."
+            )
         monitor = self.experiment.checkpoint.monitor
         known = [f"val/{name}" for name in base_residuals]
         if monitor.startswith("val/") and monitor not in known:

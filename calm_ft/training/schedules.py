@@ -7,10 +7,7 @@ from calm_ft.training.settings import require_integer, require_number
 
 
 class Schedule(ABC):
-    """The fraction of the rate at an optimizer step; the warm-up's last step has the whole rate.
-
-    A run that is shorter than twice the warm-up spends half its steps on it: it would not reach its rate otherwise.
-    """
+    """The fraction of the rate at an optimizer step; the warm-up's last step has the whole rate."""
 
     def __init__(self, num_warmup_steps: int) -> None:
         """Raises UserError for a negative number of steps."""
@@ -19,10 +16,14 @@ class Schedule(ABC):
 
     def lr_fraction(self, step: int, num_steps: int) -> float:
         """Fraction at `step` (from 0) of `num_steps`: (step + 1) / warm-up, then as the schedule has it."""
-        num_warmup_steps = min(self.num_warmup_steps, num_steps // 2)
+        num_warmup_steps = self.warmup_within(num_steps)
         if step < num_warmup_steps:
             return (step + 1) / num_warmup_steps
-        return self.after_warmup(min(1.0, (step - num_warmup_steps) / (num_steps - num_warmup_steps)))
+        return self.after_warmup(min(1.0, (step - num_warmup_steps) / max(1, num_steps - num_warmup_steps)))
+
+    def warmup_within(self, num_steps: int) -> int:
+        """At most half of a run's steps: it would not reach its rate otherwise."""
+        return min(self.num_warmup_steps, num_steps // 2)
 
     @abstractmethod
     def after_warmup(self, progress: float) -> float:
@@ -44,6 +45,9 @@ class CosineSchedule(Schedule):
 
 class ConstantSchedule(Schedule):
     """The whole rate after the warm-up: a run may be made longer without changing what it did so far."""
+
+    def warmup_within(self, num_steps: int) -> int:
+        return self.num_warmup_steps
 
     def after_warmup(self, progress: float) -> float:
         return 1.0

@@ -12,6 +12,7 @@ from calm_ft.data import prepare
 from calm_ft.data.audio import load_clip
 from calm_ft.data.utterance import Utterance, WordTime
 from calm_ft.errors import UserError
+from tests.data.conftest import FrameEnergyEncoder
 
 
 @pytest.fixture
@@ -201,3 +202,21 @@ def test_progress_shows_clips_and_remaining_time(tmp_path, write_utterances, enc
     shown = capfd.readouterr().err
     assert "encoding: 100%" in shown
     assert "3/3" in shown
+
+
+def test_a_clip_of_which_the_encoder_makes_no_numbers_is_left_out_and_its_neighbours_are_kept(
+    write_utterances, tmp_path
+):
+    class Overflows(FrameEnergyEncoder):
+        def encode(self, clips):
+            features = super().encode(clips)
+            if self.num_clips == 2:
+                features[0]["latents"][0] = torch.inf
+            return features
+
+    utterances = write_utterances(4)
+    done = prepare.encode_recordings(utterances, Overflows(), tmp_path / "cache", 0.1, 20.0, progress=False)
+    assert [clip.utterance.id for clip in done.encoded] == ["clip00", "clip02", "clip03"]
+    assert [(row.path, row.reason) for row in done.exclusions] == [
+        (str(utterances[1].audio_path), "the encoder makes no numbers of it")
+    ]

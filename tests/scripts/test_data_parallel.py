@@ -33,6 +33,7 @@ def test_two_processes_reach_the_weights_of_one_with_the_double_batch_and_resume
         "experiment=full",
         "data=replay",
         "optimizer/schedule=constant",
+        "optimizer.schedule.num_warmup_steps=2",
         f"optimizer.lr={LR}",
         f"data.path={recordings}",
         f"data.cache_dir={tmp_path / 'cache'}",
