@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ class DataSettings:
     num_workers: int
     format: str | None = None
     speakers: str = "auto"
-    sources: Mapping[str, Any] = field(default_factory=dict)
+    sources: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("path", "cache_dir"):
@@ -116,7 +116,7 @@ class DataSettings:
         require_integer("data.max_frames_per_batch", self.max_frames_per_batch, at_least=1)
         require_integer("data.max_batch_size", self.max_batch_size, at_least=1)
         require_integer("data.num_workers", self.num_workers, at_least=0)
-        for name, settings in self.sources.items():
+        for name, settings in (self.sources or {}).items():
             known = {"path", "weight", "format", "speakers"}
             if not isinstance(settings, Mapping) or not {"path", "weight"} <= settings.keys() <= known:
                 raise UserError(
@@ -129,7 +129,7 @@ class DataSettings:
     def named_sources(self) -> dict[str, "DataSource"]:
         """The voice that is tuned first, under "voice", then the others by their names."""
         main = DataSource(self.path, 1.0, self.format, self.speakers)
-        return {"voice": main, **{name: DataSource(**settings) for name, settings in self.sources.items()}}
+        return {"voice": main, **{name: DataSource(**settings) for name, settings in (self.sources or {}).items()}}
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,19 @@ def test_base_and_replay_voices_are_the_embedded_models_own_and_nobodys_else() -
         experiment_from(compose_config(["data=replay", "adapter=pocket_tts"]))
 
 
+@pytest.mark.parametrize("plus", ["", "+"])
+def test_rates_by_component_and_further_sources_are_set_as_the_readme_says(plus: str) -> None:
+    overrides = [
+        f"{plus}strategy.lr_factors={{flow_head: 0.3}}",
+        f"{plus}data.sources={{old: {{path: here, weight: 2}}}}",
+    ]
+    parts = experiment_from(compose_config(overrides))
+    assert parts.strategy.lr_factors == {"flow_head": 0.3}
+    assert parts.data.named_sources()["old"].weight == 2
+    parts = experiment_from(compose_config(["+strategy.lr_factors.eos_head=2", "+data.sources.x={path:a,weight:1}"]))
+    assert (parts.strategy.lr_factors, list(parts.data.named_sources())) == ({"eos_head": 2}, ["voice", "x"])
+
+
 def test_the_demo_writes_to_its_own_folder_and_others_to_a_dated_one() -> None:
     assert plain(compose_config(["experiment=demo"]))["output_dir"] == "runs/demo"
     assert plain(compose_config([]))["output_dir"].startswith("runs/head_only-")
