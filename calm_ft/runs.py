@@ -28,9 +28,12 @@ def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | Non
         raise UserError(f"{prompt} is missing, so the export would have no voice: put a recording of the voice there.")
     adapter: TTSAdapter = build(config["adapter"])
     strategy: Strategy = build(config["strategy"])
+    strategy.apply(adapter, lr=0.0)
     strategy.load_state(adapter, trained_weights(checkpoint, averaged))
+    adapter.eval()
     directory = output_dir or run_dir / "export"
-    adapter.export(directory, prompt)
+    with strategy.merged(adapter):
+        adapter.export(directory, prompt)
     return directory
 
 

@@ -44,12 +44,17 @@ class LossOutput:
 
     def total_over(self, counts: Mapping[str, float]) -> Tensor:
         """The same with each term divided by another count, such as the mean count of all processes."""
-        return torch.stack([term.weight * term.sum / counts[name] for name, term in self.terms.items()]).sum()
+        # A term may have no rows, such as the text's where every text was dropped: its sum is 0 then.
+        means = [term.weight * term.sum / (counts[name] or 1) for name, term in self.terms.items()]
+        return torch.stack(means).sum()
 
 
 @dataclass
 class RowResiduals:
-    """values: named unweighted residuals, one mean per row [B]; num_frames: valid frames per row [B]."""
+    """values: named unweighted residuals, one mean per row [B]; num_frames: valid frames per row [B].
+
+    Among them is `residual`, the one that checkpoints are chosen by and runs compare by.
+    """
 
     values: dict[str, Tensor]
     num_frames: Tensor
@@ -78,10 +83,16 @@ class TTSAdapter(nn.Module, ABC):
     name: str
     sample_rate_hz: int
     frame_rate_hz: float
+    prompts_from_own_beginning: bool = True
+    """Whether a clip with word times may be prompted by its own beginning; else another clip prompts it."""
 
     @abstractmethod
     def components(self) -> Mapping[str, nn.Module]:
         """The named parts that a strategy selects, each parameter in exactly one of them."""
+
+    @abstractmethod
+    def frozen_components(self) -> set[str]:
+        """Those of them that no strategy trains: the codec, and what the loss does not reach."""
 
     @abstractmethod
     def feature_fingerprint(self) -> str:
@@ -95,9 +106,13 @@ class TTSAdapter(nn.Module, ABC):
     def num_frames(self, features: Features) -> int:
         """Length of a clip in the units that fill a batch."""
 
+    def why_unusable(self, num_frames: int) -> str | None:
+        """Why a clip of this length cannot train, in words for excluded.jsonl; None where it can."""
+        return None
+
     @abstractmethod
     def check_text(self, text: str) -> None:
-        """Raises UserError where nothing of a text reaches the model."""
+        """Raises UserError where nothing of a text reaches the model, or more than it can take."""
 
     def unspoken(self, text: str) -> UnspokenText:
         """What of a text does not reach the model as it is written: nothing, unless the system says otherwise."""
@@ -149,6 +164,10 @@ class TTSAdapter(nn.Module, ABC):
     @abstractmethod
     def export(self, directory: Path, voice_prompt: Path) -> None:
         """Write files that the unmodified upstream package loads; `voice_prompt` is the shipped voice."""
+
+    @abstractmethod
+    def how_to_play(self, directory: Path) -> str:
+        """The command by which the stock package plays an export."""
 
     @abstractmethod
     def describe(self) -> str:

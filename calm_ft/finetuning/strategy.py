@@ -6,7 +6,8 @@ A strategy selects by component name, so it works for every adapter; a name that
 import math
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -14,17 +15,22 @@ from torch import Tensor, nn
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.errors import UserError
 
-HEADS = ("flow_head", "eos_head", "objective")
-OUTPUT_NORM = "backbone.output"
+HEAD = re.compile(r"(.*[._])?head|objective")  # flow_head, eos_head, t3.speech_head
+LAYER = re.compile(r"(.*\.)?layers\.(\d+)")
+OUTPUT_NORM = re.compile(r"(.*\.)?backbone\.output")
 
 
 @dataclass(frozen=True)
 class ComponentPlan:
-    """One row of the table at the start of a run; lr is None where the component is frozen."""
+    """One row of the table at the start of a run; lr is None where the component is frozen.
+
+    num_parameters: the model's own; num_trained: how many train, of these or beside them.
+    """
 
     name: str
     num_parameters: int
     lr: float | None
+    num_trained: int
 
 
 @dataclass(frozen=True)
@@ -57,33 +63,57 @@ class Strategy(ABC):
         Raises UserError where the adapter has not what is asked for.
         """
 
+    def selected(self, adapter: TTSAdapter) -> set[str]:
+        """The components of an adapter that train.
+
+        Raises UserError where there are none.
+        """
+        frozen = adapter.frozen_components()
+        trainable = [name for name in adapter.components() if name not in frozen]
+        selected = self.select(trainable)
+        if not selected:
+            raise UserError(
+                f"The strategy {type(self).__name__} selects none of the components {', '.join(trainable)} that can "
+                "train here: choose another strategy, or an experiment made for this adapter."
+            )
+        return selected
+
     def apply(self, adapter: TTSAdapter, lr: float) -> list[ComponentPlan]:
         """Set requires_grad on every parameter; returns what trains at which rate.
 
         Raises UserError where nothing is selected, or a rate is set for what does not train.
         """
-        parts = adapter.components()
-        selected = self.select(list(parts))
-        if not selected:
-            raise UserError(
-                f"The strategy {type(self).__name__} selects none of the components "
-                f"{', '.join(parts)} of this adapter: choose another strategy."
-            )
+        parts, selected = adapter.components(), self.selected(adapter)
         self._check_factors(selected)
+        sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
         adapter.requires_grad_(False)
+        for name in selected:
+            self._enable(parts[name])
         plans = []
         for name, part in parts.items():
-            part.requires_grad_(name in selected)
-            num_parameters = sum(p.numel() for p in part.parameters())
-            plans.append(ComponentPlan(name, num_parameters, lr * self._factor(name) if name in selected else None))
+            num_trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
+            rate = lr * self._factor(name) if name in selected else None
+            plans.append(ComponentPlan(name, sizes[name], rate, num_trained))
         self.set_modes(adapter)
         return plans
 
+    def _enable(self, component: nn.Module) -> None:
+        """Let a component train."""
+        component.requires_grad_(True)
+
     def trained_components(self, adapter: TTSAdapter) -> list[TrainedComponent]:
         """What trains, for an optimizer."""
-        parts = adapter.components()
-        selected = self.select(list(parts))
+        parts, selected = adapter.components(), self.selected(adapter)
         return [TrainedComponent(name, part, self._factor(name)) for name, part in parts.items() if name in selected]
+
+    @contextmanager
+    def merged(self, adapter: TTSAdapter) -> Iterator[None]:
+        """Within the context the adapter is a plain upstream model that holds in its weights what was learned."""
+        yield
+
+    def figures(self, adapter: TTSAdapter) -> dict[str, Tensor]:
+        """Scalars about what was learned so far, to log while training."""
+        return {}
 
     def set_modes(self, adapter: TTSAdapter) -> None:
         """Train mode for what trains, eval mode for what is frozen."""
@@ -129,7 +159,7 @@ class HeadOnly(Strategy):
     """The flow head and the EOS head: what turns a backbone output into a frame, and what ends."""
 
     def select(self, components: Sequence[str]) -> set[str]:
-        return {name for name in components if name in HEADS}
+        return {name for name in components if HEAD.fullmatch(name)}
 
 
 class LastNLayers(Strategy):
@@ -143,20 +173,38 @@ class LastNLayers(Strategy):
         self.num_layers = num_layers
 
     def select(self, components: Sequence[str]) -> set[str]:
-        layers = sorted((name for name in components if re.search(r"\.layers\.\d+$", name)), key=_layer_number)
+        layers = sorted((name for name in components if LAYER.fullmatch(name)), key=_layer_number)
         if self.num_layers > len(layers):
             raise UserError(
                 f"strategy.num_layers={self.num_layers}, but the backbone of this model has {len(layers)} layers: "
                 "choose fewer."
             )
-        return {name for name in components if name in (*HEADS, OUTPUT_NORM)} | set(layers[-self.num_layers :])
+        behind = {name for name in components if HEAD.fullmatch(name) or OUTPUT_NORM.fullmatch(name)}
+        return behind | set(layers[-self.num_layers :])
 
 
 class Full(Strategy):
-    """Everything but the codec."""
+    """Everything that the loss reaches, but what is to be frozen."""
+
+    def __init__(
+        self, freeze_components: Sequence[str] | None = None, lr_factors: Mapping[str, float] | None = None
+    ) -> None:
+        """freeze_components: components, or the beginnings of several (`t3` names all of T3), that stay as they are."""
+        super().__init__(lr_factors)
+        self.freeze_components = list(freeze_components or ())
 
     def select(self, components: Sequence[str]) -> set[str]:
-        return {name for name in components if name != "codec"}
+        return {name for name in components if not any(_names(frozen, name) for frozen in self.freeze_components)}
+
+    def apply(self, adapter: TTSAdapter, lr: float) -> list[ComponentPlan]:
+        """As of every strategy; raises UserError also where `freeze_components` names nothing of the adapter."""
+        for frozen in self.freeze_components:
+            if not any(_names(frozen, name) for name in adapter.components()):
+                raise UserError(
+                    f"strategy.freeze_components names {frozen}, which the adapter has not; it has: "
+                    f"{', '.join(adapter.components())}."
+                )
+        return super().apply(adapter, lr)
 
 
 def _names(prefix: str, component: str) -> bool:

@@ -89,7 +89,7 @@ def prepare_base_voices(
     clips = list(replayed)
     if utterances:
         clips = encode(utterances, adapter, data)
-        pool = PromptPool(clips)
+        pool = PromptPool(clips, adapter.prompts_from_own_beginning)
     if not clips:
         return None
     names = tuple(dict.fromkeys(clip.utterance.speaker for clip in clips))

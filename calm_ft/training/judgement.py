@@ -152,7 +152,8 @@ class Judgement:
         if self.base_voice is not None:
             *judged, prompt = sources.voices[self.base_voice]
             clips = encode(sources.voices[self.base_voice], adapter, data)
-            others = validation_loader(clips, PromptPool(clips), adapter, data, seed)
+            pool = PromptPool(clips, adapter.prompts_from_own_beginning)
+            others = validation_loader(clips, pool, adapter, data, seed)
             sets.append(VoiceSet(self.base_voice, self._recordings(judged, rate), _samples(prompt, rate), others))
         voices = _voice_references(train, sources, rate) if self.num_sentences else None
         base = prepare_base_voices(sources.base, extra_base, batches.pool, adapter, data, seed)

@@ -120,8 +120,7 @@ class JudgedRun:
         """Row title -> column -> residual; what is measured on the base voices stands in the tuned voice's columns."""
         rows = {
             f"validation {name}": {each: values[name] for each, values in self.residuals.items() if name in values}
-            for name in ("residual", "flow", "lsd", "eos")
-            if any(name in values for values in self.residuals.values())
+            for name in dict.fromkeys(name for values in self.residuals.values() for name in values)
         }
         if self.base_residuals:
             rows[FORGETTING_ROW] = {

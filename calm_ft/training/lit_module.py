@@ -79,6 +79,9 @@ class FineTuning(LightningModule):
         self.ema.update()
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
+        interval = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if interval and (self.trainer.global_step + 1) % interval == 0:  # when Lightning passes values to the loggers
+            self.log_dict({f"train/{name}": value for name, value in self.strategy.figures(self.adapter).items()})
         self.log("train/lr", max(group["lr"] for group in optimizer.param_groups))
         rates = {f"train/lr/{group['component']}": group["lr"] for group in optimizer.param_groups}
         if len(set(rates.values())) > 1:

@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.text_report import TextReport
 from calm_ft.data.utterance import Exclusion, commonest_reason
 from calm_ft.finetuning.strategy import ComponentPlan
@@ -90,10 +91,11 @@ def say_components(console: Console, plans: Sequence[ComponentPlan]) -> None:
     for heading in ("component", "parameters", "trains", "learning rate"):
         table.add_column(heading, justify="left" if heading == "component" else "right")
     for plan in plans:
-        trains, rate, style = ("no", "-", "dim") if plan.lr is None else ("yes", f"{plan.lr:g}", "bold")
+        some = "yes" if plan.num_trained == plan.num_parameters else f"{plan.num_trained:,} beside"
+        trains, rate, style = ("no", "-", "dim") if plan.lr is None else (some, f"{plan.lr:g}", "bold")
         table.add_row(plan.name, f"{plan.num_parameters:,}", trains, rate, style=style)
     total = sum(plan.num_parameters for plan in plans)
-    trained = sum(plan.num_parameters for plan in plans if plan.lr is not None)
+    trained = sum(plan.num_trained for plan in plans)
     table.add_section()
     table.add_row("all", f"{total:,}", f"{trained:,}", f"{100 * trained / total:.1f} %")
     console.print(table)
@@ -101,7 +103,7 @@ def say_components(console: Console, plans: Sequence[ComponentPlan]) -> None:
 
 def say_disk(console: Console, plans: Sequence[ComponentPlan], num_kept: int) -> None:
     """What the checkpoints will take: weights, average and two moments, each in four bytes."""
-    megabytes = 16 * sum(plan.num_parameters for plan in plans if plan.lr is not None) / 1e6
+    megabytes = 16 * sum(plan.num_trained for plan in plans) / 1e6
     say_plain(
         console,
         f"a checkpoint takes about {megabytes:.0f} MB; at most {num_kept + 1} are kept (checkpoint.keep={num_kept} "
@@ -115,7 +117,9 @@ def say_steps(console: Console, num_steps: int, max_steps: int) -> None:
         say_plain(console, f"stopped early, after {num_steps} of {max_steps} steps")
 
 
-def say_result(console: Console, output_dir: Path, training_sec: float, checkpoint: str, step: int) -> None:
+def say_result(
+    console: Console, adapter: TTSAdapter, output_dir: Path, training_sec: float, checkpoint: str, step: int
+) -> None:
     """Which weights they are, where things lie, how much disk they take, how to play them with the stock package."""
     shown = output_dir.relative_to(Path.cwd()) if output_dir.is_relative_to(Path.cwd()) else output_dir
     saved_mb = disk_use(output_dir / "checkpoints") / 1e6
@@ -123,8 +127,7 @@ def say_result(console: Console, output_dir: Path, training_sec: float, checkpoi
         console,
         f"trained in {training_sec:.0f} s; export: {shown}/export ({checkpoint}, step {step}), "
         f"samples and pictures: {shown}/samples; checkpoints take {saved_mb:.0f} MB\n"
-        f"pocket-tts generate --config {shown}/export/config.yaml --voice {shown}/export/voice.safetensors "
-        '--text "Hello there." --output-path hello.wav',
+        f"{adapter.how_to_play(shown / 'export')}",
     )
 
 

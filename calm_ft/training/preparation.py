@@ -71,8 +71,8 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Sources, 
     seed, data = experiment.run.seed, experiment.data
     torch.manual_seed(seed)
     adapter = experiment.adapter_factory()
-    plans = experiment.strategy.apply(adapter, experiment.optimizer.lr)
     base_fingerprint = weights_fingerprint(adapter)
+    plans = experiment.strategy.apply(adapter, experiment.optimizer.lr)
     exclusions = [row for source in sources for row in source.recordings.exclusions]
     encoded = [_encode(adapter, source, data, seed, exclusions) for source in sources]
     limits = BatchLimits(data.max_frames_per_batch, data.max_batch_size)
@@ -105,7 +105,7 @@ def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
         "num_excluded": len(prepared.exclusions),
         "num_without_prompt": batches.pool.num_without_prompt,
         "padding_share": round(batches.plan.padding_share(), 4),
-        "num_trained_parameters": sum(plan.num_parameters for plan in prepared.plans if plan.lr is not None),
+        "num_trained_parameters": sum(plan.num_trained for plan in prepared.plans),
         "num_parameters": sum(plan.num_parameters for plan in prepared.plans),
         "unspoken_text": prepared.text_report.as_dict(),
     }

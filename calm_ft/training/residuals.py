@@ -1,7 +1,6 @@
 """Validation figures: means over all valid frames of unweighted residuals.
 
-`residual` is what checkpoints are chosen by and runs compare by: 0.75 flow + 0.25 LSD whatever the objective trained
-(flow alone for a head with one time condition).
+`residual` is what checkpoints are chosen by and runs compare by; what it is of, the adapter says.
 """
 
 from collections.abc import Iterable
@@ -10,8 +9,6 @@ from typing import Any
 import torch
 
 from calm_ft.adapters.base import RowResiduals, TTSAdapter
-
-FLOW_SHARE = 0.75
 
 
 class ResidualMean:
@@ -40,10 +37,8 @@ class ResidualMean:
         return whole
 
     def means(self) -> dict[str, float]:
-        """Every named residual, and the joint `residual`."""
-        means = {name: total / self._num_frames for name, total in self._sums.items()}
-        lsd = means.get("lsd", means["flow"])
-        return {**means, "residual": FLOW_SHARE * means["flow"] + (1 - FLOW_SHARE) * lsd}
+        """Every named residual."""
+        return {name: total / self._num_frames for name, total in self._sums.items()}
 
 
 def mean_residuals(adapter: TTSAdapter, batches: Iterable[Any], seed: int) -> dict[str, float]:

@@ -162,8 +162,9 @@ class _Run:
         checkpoint = read_checkpoint(chosen)
         prepared.module.load_weights(checkpoint, settings.ema)
         adapter.to("cpu").eval()
-        adapter.export(output_dir / "export", judged.voice_prompt)
-        tuned = judged.judge("tuned")
+        with prepared.module.strategy.merged(adapter):
+            adapter.export(output_dir / "export", judged.voice_prompt)
+            tuned = judged.judge("tuned")
         figures = judged.report(self.console)
         self._log(step, {"tuned": tuned, "val_base": judged.base_residuals.get("tuned", {})})
         loggers.log_media(self.trackers, step, judged.audio_files, judged.pictures)
@@ -181,7 +182,7 @@ class _Run:
         )
         notices.say_steps(self.console, step, self.experiment.trainer_settings["max_steps"])
         notices.say_forgetting(self.console, judged.base_residuals, bool(prepared.batches.replay_clips))
-        notices.say_result(self.console, output_dir, training_sec, chosen.name, int(checkpoint["global_step"]))
+        notices.say_result(self.console, adapter, output_dir, training_sec, chosen.name, int(checkpoint["global_step"]))
         return tuned["residual"]
 
     def _end(self, status: str, **facts: Any) -> None:

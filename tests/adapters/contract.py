@@ -110,7 +110,7 @@ def check_only_selected_components_move(case: AdapterCase, strategy: Strategy, f
     strategy.apply(adapter, lr=1e-2)
     before = snapshot(adapter)
     fit_batch(adapter, batch, num_steps=3, lr=1e-2)  # layers that start at zero hold back others' gradients
-    after, selected = snapshot(adapter), strategy.select(list(adapter.components()))
+    after, selected = snapshot(adapter), strategy.selected(adapter)
     for name, part in adapter.components().items():
         moved = [not torch.equal(before[key], after[key]) for key in names_of(adapter, part)]
         assert all(moved) if name in selected else not any(moved), name

@@ -65,6 +65,9 @@ class FrameEnergyEncoder:
     def num_frames(self, features: Features) -> int:
         return len(features["latents"])
 
+    def why_unusable(self, num_frames: int) -> str | None:
+        return None
+
 
 @pytest.fixture
 def encoder() -> FrameEnergyEncoder:

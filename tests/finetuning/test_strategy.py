@@ -91,7 +91,7 @@ def test_the_plan_counts_every_parameter_once(nano_adapter: PocketTTSAdapter) ->
 
 
 def test_a_strategy_that_selects_nothing_is_refused(nano_adapter: PocketTTSAdapter) -> None:
-    with pytest.raises(UserError, match="selects none of the components codec"):
+    with pytest.raises(UserError, match="selects none of the components text_embedding"):
         Nothing().apply(nano_adapter, 1e-3)
 
 

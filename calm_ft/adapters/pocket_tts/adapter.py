@@ -20,7 +20,7 @@ from calm_ft.adapters.base import LossOutput, LossTerm, RowResiduals, Synthesis,
 from calm_ft.adapters.pocket_tts import rows, voice
 from calm_ft.adapters.pocket_tts.batch import PocketTTSBatch, Row, collate_rows, drop_conditioning
 from calm_ft.adapters.pocket_tts.components import encoder_fingerprint, named_parts, trunk_trains
-from calm_ft.adapters.pocket_tts.export import write_bundle
+from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
 from calm_ft.adapters.pocket_tts.gradient_checkpointing import checkpoint_layers
 from calm_ft.adapters.pocket_tts.heads import Hidden, eos_losses, head_rows, row_residuals
@@ -106,6 +106,9 @@ class PocketTTSAdapter(TTSAdapter):
         if any(True for _ in self.objective.parameters()):
             parts["objective"] = self.objective
         return parts
+
+    def frozen_components(self) -> set[str]:
+        return {"codec"}
 
     def feature_fingerprint(self) -> str:
         return encoder_fingerprint(self.tts)
@@ -207,6 +210,12 @@ class PocketTTSAdapter(TTSAdapter):
 
     def export(self, directory: Path, voice_prompt: Path) -> None:
         write_bundle(self.tts, directory, self.load_voice(voice_prompt), self.model)
+
+    def how_to_play(self, directory: Path) -> str:
+        return (
+            f"pocket-tts generate --config {directory}/{CONFIG} --voice {directory}/{VOICE} "
+            '--text "Hello there." --output-path hello.wav'
+        )
 
 
 class FreshPocketTTSAdapter(PocketTTSAdapter):

@@ -13,6 +13,8 @@ from calm_ft.flow.objective import Draws, Objective
 from calm_ft.flow.validation import validation_residuals
 from calm_ft.randomness import derive_seed, make_rng
 
+FLOW_SHARE = 0.75  # of the joint residual; the rest is LSD's
+
 
 @dataclass
 class Hidden:
@@ -50,7 +52,10 @@ def head_rows(objective: Objective, hidden: Hidden, multiplier: int, seed: int) 
 
 @torch.no_grad()
 def row_residuals(flow_lm: FlowLMModel, hidden: Hidden, seed: int) -> RowResiduals:
-    """Unweighted residuals of each row, with noise and times from (seed, its utterance's id)."""
+    """Unweighted residuals of each row, with noise and times from (seed, its utterance's id).
+
+    The joint one is 0.75 flow + 0.25 LSD whatever the objective trained, flow alone for a head with one time condition.
+    """
     batch, eos = hidden.batch, eos_losses(flow_lm, hidden)
     collected: dict[str, list[Tensor]] = {}
     for index, utterance_id in enumerate(batch.utterance_ids):
@@ -60,4 +65,7 @@ def row_residuals(flow_lm: FlowLMModel, hidden: Hidden, seed: int) -> RowResidua
         for name, values in validation_residuals(flow_lm.flow_net, z, x1, rng).items():
             collected.setdefault(name, []).append(values.mean())
         collected.setdefault("eos", []).append(eos[index, batch.eos_mask[index]].mean())
-    return RowResiduals({name: torch.stack(values) for name, values in collected.items()}, batch.num_frames)
+    means = {name: torch.stack(values) for name, values in collected.items()}
+    lsd = means.get("lsd", means["flow"])
+    residual = FLOW_SHARE * means["flow"] + (1 - FLOW_SHARE) * lsd
+    return RowResiduals({"residual": residual, **means}, batch.num_frames)

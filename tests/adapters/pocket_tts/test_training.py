@@ -26,7 +26,7 @@ def test_a_head_with_one_time_condition_trains_by_flow_matching(flow_matching_ad
     batch = adapter.collate(three_examples(adapter))
     losses = fit_batch(adapter, batch, num_steps=60, lr=1e-2)
     assert losses[-1] < 0.9 * losses[0]
-    assert set(adapter.residuals(batch, 0).values) == {"flow", "eos"}
+    assert set(adapter.residuals(batch, 0).values) == {"residual", "flow", "eos"}
     assert "lsd" not in adapter.loss(batch, make_rng(0, "loss")).parts
 
 
