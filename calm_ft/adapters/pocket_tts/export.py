@@ -5,19 +5,19 @@ Upstream takes the paths in a yaml relative to the working directory, so an expo
 bit as they are.
 """
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
 
 import safetensors.torch
 import yaml
-from huggingface_hub import HfApi
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.modules.stateful_module import ModelState
 from pocket_tts.utils.config import Config
 
-from calm_ft.adapters.pocket_tts.hub import fetch, is_remote, one_line
+from calm_ft.adapters.export_folder import check_target, write_folder
+from calm_ft.adapters.hub import check_repo_name, is_remote, one_line, upload
+from calm_ft.adapters.pocket_tts.hub import fetch
 from calm_ft.adapters.pocket_tts.loading import TOKENIZER_NAMES
 from calm_ft.adapters.pocket_tts.voice import save_voice
 from calm_ft.atomic_file import write_text
@@ -36,44 +36,10 @@ def write_bundle(tts: TTSModel, directory: Path, voice: ModelState, base_model: 
     or cannot be written.
     """
     directory = directory.resolve()
-    _check_target(directory, tts.config)
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as scratch:
-            staging = Path(scratch) / "new"
-            staging.mkdir()
-            _write_files(tts, staging, directory, voice, base_model)
-            _swap(staging, directory, Path(scratch) / "old")
-    except (OSError, safetensors.SafetensorError) as error:
-        raise UserError(
-            f"The export cannot be written to {directory} ({one_line(error)}): make room or choose another folder."
-        ) from error
-
-
-def _check_target(directory: Path, config: Config) -> None:
-    if directory.exists() and not directory.is_dir():
-        raise UserError(f"{directory} is a file: choose an empty or new folder for the export.")
-    found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else []
-    others = [name for name in found if name not in EXPORTED]
-    if others or (found and CONFIG not in found):
-        raise UserError(
-            f"{directory} holds other files ({(others or found)[0]}): choose an empty or new folder for the export."
-        )
+    config = tts.config
     weights = (config.weights_path, config.flow_lm.weights_path, config.mimi.weights_path)
-    if any(path and not is_remote(path) and Path(path).resolve().parent == directory for path in weights):
-        raise UserError(f"{directory} holds the base model of this one: choose another folder for the export.")
-
-
-def _swap(staging: Path, directory: Path, old: Path) -> None:
-    """Put the new folder in the place of the old one, and the old one back if that fails."""
-    if directory.exists():
-        os.replace(directory, old)
-    try:
-        os.replace(staging, directory)
-    except BaseException:
-        if old.exists():
-            os.replace(old, directory)
-        raise
+    check_target(directory, EXPORTED, CONFIG, [Path(path) for path in weights if path and not is_remote(path)])
+    write_folder(directory, lambda staging: _write_files(tts, staging, directory, voice, base_model))
 
 
 def _write_files(tts: TTSModel, staging: Path, directory: Path, voice: ModelState, base_model: str) -> None:
@@ -116,17 +82,7 @@ def push_to_hub(directory: Path, repo: str) -> str:
     The local export keeps its own paths. Raises UserError without a login or a connection.
     """
     with tempfile.TemporaryDirectory() as scratch:
-        staging = stage_for_hub(directory, repo, Path(scratch) / "export")
-        try:
-            api = HfApi()
-            api.create_repo(repo, exist_ok=True, private=True)
-            api.upload_folder(repo_id=repo, folder_path=str(staging))
-        except Exception as error:  # the hub's HTTP client, and its errors, change between versions
-            raise UserError(
-                f"The export could not be pushed to {repo} ({one_line(error)}): log in with `hf auth "
-                "login`, check the "
-                "name user/repo and the connection; the local export is untouched."
-            ) from error
+        upload(stage_for_hub(directory, repo, Path(scratch) / "export"), repo)
     return f"hf://{repo}/{CONFIG}"
 
 
@@ -135,8 +91,7 @@ def stage_for_hub(directory: Path, repo: str, staging: Path) -> Path:
 
     Raises UserError for a name that is not user/repo and a folder that is not an export.
     """
-    if repo.count("/") != 1 or not all(repo.split("/")):
-        raise UserError(f"--hub takes user/repo, not {repo!r}.")
+    check_repo_name(repo)
     _read_export(directory)
     shutil.copytree(directory, staging)
     _point_to(staging, f"hf://{repo}")

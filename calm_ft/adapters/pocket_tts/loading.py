@@ -6,19 +6,19 @@ expect.
 """
 
 import contextlib
-import logging
 import os
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import torch
 import yaml
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.utils.config import CONFIGS_DIR, Config
 from pydantic import ValidationError
 
-from calm_ft.adapters.pocket_tts.hub import fetch, is_remote, one_line
+from calm_ft.adapters.hub import is_remote, one_line
+from calm_ft.adapters.pocket_tts.hub import fetch
+from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.errors import UserError
 
 TOKENIZER_NAMES = ("tokenizer.json", "tokenizer.model")
@@ -85,7 +85,7 @@ def load_tts(config: Config, origin: str | None = None) -> TTSModel:
         if path is not None:
             fetch(path)
     try:
-        with _as_yaml(config) as path, _quiet_and_unchanged():
+        with _as_yaml(config) as path, quiet_and_unchanged():
             tts = TTSModel.load_model(config=path)
     except UserError:
         raise
@@ -101,20 +101,6 @@ def load_tts(config: Config, origin: str | None = None) -> TTSModel:
         tts.origin = CONFIGS_DIR / f"{origin}.yaml"
     _check_voice_cloning(tts, str(config.weights_path))
     return tts
-
-
-@contextlib.contextmanager
-def _quiet_and_unchanged() -> Iterator[None]:
-    """Upstream logs by `logging.info`, which gives the root logger a handler: every library would be heard."""
-    threads, disabled = torch.get_num_threads(), logging.root.manager.disable
-    handlers = list(logging.root.handlers)
-    logging.disable(max(logging.INFO, disabled))
-    try:
-        yield
-    finally:
-        logging.disable(disabled)
-        logging.root.handlers[:] = handlers
-        torch.set_num_threads(threads)
 
 
 def _check_voice_cloning(tts: TTSModel, weights: str) -> None:

@@ -14,6 +14,8 @@ from pocket_tts.models.flow_lm import FlowLMModel
 from torch import Tensor
 from torch.nn import functional as F
 
+from calm_ft.adapters.packing import outputs_of_segment, pack_segments
+
 
 def assemble_rows(
     flow_lm: FlowLMModel,
@@ -41,12 +43,8 @@ def assemble_rows(
     if flow_lm.insert_bos_before_voice:
         segments.insert(0, flow_lm.bos_before_voice.expand(num_rows, 1, -1))
         masks.insert(0, text_mask.new_ones(num_rows, 1))
-    padded, mask = torch.cat(segments, dim=1), torch.cat(masks, dim=1)
-    # A stable sort by "is padding" closes the gaps between segments and keeps their order.
-    order = torch.argsort((~mask).to(torch.uint8), dim=1, stable=True)
-    rows = padded.gather(1, order[..., None].expand_as(padded))
-    prefix_lengths = mask.sum(dim=1) - num_frames
-    return rows[:, : int(mask.sum(dim=1).max())], prefix_lengths
+    packed = pack_segments(segments, masks)
+    return packed.embeddings, packed.starts[-1]
 
 
 def backbone_outputs(flow_lm: FlowLMModel, rows: Tensor, prefix_lengths: Tensor, num_frames: int) -> Tensor:
@@ -54,5 +52,4 @@ def backbone_outputs(flow_lm: FlowLMModel, rows: Tensor, prefix_lengths: Tensor,
     output = flow_lm.out_norm(flow_lm.transformer(rows, None))
     if flow_lm.z_proj is not None:
         output = flow_lm.z_proj(output)
-    positions = prefix_lengths[:, None] + torch.arange(num_frames, device=rows.device)
-    return output.gather(1, positions[..., None].expand(-1, -1, output.shape[-1]))
+    return outputs_of_segment(output, prefix_lengths, num_frames)

@@ -11,7 +11,8 @@ from pocket_tts.models.text_chunking import prepare_text_prompt, split_into_best
 from pocket_tts.models.tts_model import TTSModel
 
 from calm_ft.adapters.base import UnspokenText
-from calm_ft.adapters.pocket_tts.unspoken import UnknownCharacters, replaced_characters
+from calm_ft.adapters.pocket_tts.unspoken import UnknownCharacters
+from calm_ft.adapters.text_changes import replaced_characters
 from calm_ft.errors import UserError
 
 MAX_TOKENS_PER_CHUNK = 50
