@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from torch import Tensor, nn
 
@@ -85,7 +86,7 @@ class Strategy(ABC):
         """
         parts, selected = adapter.components(), self.selected(adapter)
         self._check_factors(selected)
-        sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in parts.items()}
+        sizes = {name: self._num_parameters(part) for name, part in parts.items()}
         adapter.requires_grad_(False)
         for name in selected:
             self._enable(parts[name])
@@ -96,6 +97,16 @@ class Strategy(ABC):
             plans.append(ComponentPlan(name, sizes[name], rate, num_trained))
         self.set_modes(adapter)
         return plans
+
+    def begin(self, adapter: TTSAdapter) -> None:  # noqa: B027 - most strategies begin with the model's own weights
+        """Put the weights into an adapter that training starts from, where those are not the model's own.
+
+        Raises UserError where they cannot be had or do not fit.
+        """
+
+    def _num_parameters(self, component: nn.Module) -> int:
+        """The model's own parameters in a component."""
+        return sum(p.numel() for p in component.parameters())
 
     def _enable(self, component: nn.Module) -> None:
         """Let a component train."""
@@ -115,6 +126,16 @@ class Strategy(ABC):
         """Scalars about what was learned so far, to log while training."""
         return {}
 
+    def warnings(self, adapter: TTSAdapter) -> list[str]:
+        """Sentences about what was learned, to be said at the end of training."""
+        return []
+
+    def save(self, adapter: TTSAdapter, directory: Path) -> None:  # noqa: B027 - most need no file beside the export
+        """Write what was learned as a file of its own into a run's folder, where there is such a file.
+
+        Raises OSError where it cannot be written.
+        """
+
     def set_modes(self, adapter: TTSAdapter) -> None:
         """Train mode for what trains, eval mode for what is frozen."""
         adapter.eval()
@@ -123,12 +144,12 @@ class Strategy(ABC):
 
     def _factor(self, component: str) -> float:
         """The factor of the longest name that fits."""
-        fitting = [name for name in self.lr_factors if _names(name, component)]
+        fitting = [name for name in self.lr_factors if names(name, component)]
         return float(self.lr_factors[max(fitting, key=len)]) if fitting else 1.0
 
     def _check_factors(self, selected: set[str]) -> None:
         for name in self.lr_factors:
-            if not any(_names(name, component) for component in selected):
+            if not any(names(name, component) for component in selected):
                 raise UserError(
                     f"strategy.lr_factors.{name} sets a rate for what does not train; what trains here: "
                     f"{', '.join(sorted(selected))}."
@@ -194,12 +215,12 @@ class Full(Strategy):
         self.freeze_components = list(freeze_components or ())
 
     def select(self, components: Sequence[str]) -> set[str]:
-        return {name for name in components if not any(_names(frozen, name) for frozen in self.freeze_components)}
+        return {name for name in components if not any(names(frozen, name) for frozen in self.freeze_components)}
 
     def apply(self, adapter: TTSAdapter, lr: float) -> list[ComponentPlan]:
         """As of every strategy; raises UserError also where `freeze_components` names nothing of the adapter."""
         for frozen in self.freeze_components:
-            if not any(_names(frozen, name) for name in adapter.components()):
+            if not any(names(frozen, name) for name in adapter.components()):
                 raise UserError(
                     f"strategy.freeze_components names {frozen}, which the adapter has not; it has: "
                     f"{', '.join(adapter.components())}."
@@ -207,7 +228,7 @@ class Full(Strategy):
         return super().apply(adapter, lr)
 
 
-def _names(prefix: str, component: str) -> bool:
+def names(prefix: str, component: str) -> bool:
     """Whether `prefix` is the component or one of the parts before its dots: backbone names backbone.layers.3."""
     return component == prefix or component.startswith(f"{prefix}.")
 

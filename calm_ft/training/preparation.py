@@ -73,6 +73,7 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Sources, 
     adapter = experiment.adapter_factory()
     base_fingerprint = weights_fingerprint(adapter)
     plans = experiment.strategy.apply(adapter, experiment.optimizer.lr)
+    experiment.strategy.begin(adapter)
     exclusions = [row for source in sources for row in source.recordings.exclusions]
     encoded = [_encode(adapter, source, data, seed, exclusions) for source in sources]
     limits = BatchLimits(data.max_frames_per_batch, data.max_batch_size)

@@ -162,7 +162,10 @@ class _Run:
         checkpoint = read_checkpoint(chosen)
         prepared.module.load_weights(checkpoint, settings.ema)
         adapter.to("cpu").eval()
-        with prepared.module.strategy.merged(adapter):
+        strategy = prepared.module.strategy
+        learned = {name: float(value) for name, value in strategy.figures(adapter).items()}
+        strategy.save(adapter, output_dir)
+        with strategy.merged(adapter):
             adapter.export(output_dir / "export", judged.voice_prompt)
             tuned = judged.judge("tuned")
         figures = judged.report(self.console)
@@ -178,8 +181,11 @@ class _Run:
             checkpoint=chosen.name,
             checkpoint_step=int(checkpoint["global_step"]),
             value=tuned["residual"],
+            learned=learned,
             figures=figures,
         )
+        for warning in strategy.warnings(adapter):
+            notices.say(self.console, warning)
         notices.say_steps(self.console, step, self.experiment.trainer_settings["max_steps"])
         notices.say_forgetting(self.console, judged.base_residuals, bool(prepared.batches.replay_clips))
         notices.say_result(self.console, adapter, output_dir, training_sec, chosen.name, int(checkpoint["global_step"]))

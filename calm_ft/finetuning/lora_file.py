@@ -1,0 +1,140 @@
+"""LoRA weights as a file of their own: a few megabytes that belong to one base model.
+
+A safetensors file with `LAYER.lora_A.weight` [rank, in] and `LAYER.lora_B.weight` [out, rank] for every layer, by
+upstream's names. Its metadata hold rank, alpha, targets, a fingerprint of the base weights that they were trained upon,
+and one of the LoRA weights themselves, for safetensors has no checksum.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from calm_ft.atomic_file import atomic_path
+from calm_ft.errors import UserError
+
+FORMAT = "calm_ft LoRA 1"
+A, B = ".lora_A.weight", ".lora_B.weight"
+Targets = dict[str, list[str] | str]
+
+
+@dataclass(frozen=True)
+class LoraWeights:
+    """What a file holds; `factors`: full layer name -> (A [rank, in], B [out, rank]).
+
+    base: the fingerprint of the weights below, as `fingerprint` makes it.
+    """
+
+    rank: int
+    alpha: float
+    targets: Targets
+    base: str
+    factors: dict[str, tuple[Tensor, Tensor]]
+
+    @property
+    def scale(self) -> float:
+        """By which B A enters the base weight."""
+        return self.alpha / self.rank
+
+
+def fingerprint(tensors: Mapping[str, Tensor]) -> str:
+    """A hash of tensors with their names, types and shapes."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(tensors.items()):
+        raw = tensor.detach().cpu().contiguous()
+        digest.update(f"{name}:{raw.dtype}:{tuple(raw.shape)}".encode())
+        digest.update(raw.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def folded(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """W + scale * B A, summed in float32, in W's own type and on its device."""
+    update = b.detach().float() @ a.detach().float()
+    return (weight.detach().float() + scale * update.to(weight.device)).to(weight.dtype)
+
+
+def save_lora(path: Path, lora: LoraWeights) -> None:
+    """Write the file, whole or not at all.
+
+    Raises OSError where it cannot be written.
+    """
+    tensors = _named(lora.factors)
+    metadata = {
+        "format": FORMAT,
+        "rank": str(lora.rank),
+        "alpha": repr(float(lora.alpha)),
+        "targets": json.dumps(lora.targets),
+        "base_fingerprint": lora.base,
+        "fingerprint": fingerprint(tensors),
+    }
+    content = safetensors.torch.save(tensors, metadata)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_lora(path: Path) -> LoraWeights:
+    """Read such a file.
+
+    Raises UserError where it is missing, damaged or another kind of file.
+    """
+    if not path.is_file():
+        raise UserError(f"There is no LoRA file {path}: pass the lora.safetensors of a run of strategy=lora.")
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+        return _parsed(metadata, tensors)
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(
+            f"{path} is damaged or no LoRA file of this project ({reason}): pass the lora.safetensors of a run of "
+            "strategy=lora."
+        ) from error
+
+
+def _parsed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> LoraWeights:
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"its metadata do not say {FORMAT!r}")
+    if metadata["fingerprint"] != fingerprint(tensors):
+        raise ValueError("its weights are not those that were written")
+    names = sorted(name.removesuffix(A) for name in tensors if name.endswith(A))
+    factors = {name: (tensors[name + A], tensors[name + B]) for name in names}
+    rank, alpha = int(metadata["rank"]), float(metadata["alpha"])
+    if not factors or any(a.shape[0] != rank or b.shape[1] != rank for a, b in factors.values()):
+        raise ValueError(f"its weights are not of rank {rank}")
+    return LoraWeights(rank, alpha, json.loads(metadata["targets"]), metadata["base_fingerprint"], factors)
+
+
+def check_base(path: Path, lora: LoraWeights, weights: Mapping[str, Tensor]) -> None:
+    """Raises UserError unless `weights` (full layer name -> W [out, in]) are those that a file was trained upon."""
+    if fingerprint(weights) != lora.base:
+        raise UserError(
+            f"The LoRA file {path} was made for another base model than this one: choose the model of the run that "
+            "made it (adapter.model in its config.yaml)."
+        )
+
+
+def merge_lora_file(adapter: nn.Module, path: Path) -> None:
+    """Fold a LoRA file into the weights of an adapter for good; to be done on a base without LoRA layers.
+
+    Raises UserError where the file is missing, damaged or made for another base model.
+    """
+    lora = read_lora(path)
+    modules = dict(adapter.named_modules())
+    layers = {name: modules[name] for name in lora.factors if type(modules.get(name)) is nn.Linear}
+    weights = {name: layer.weight for name, layer in layers.items() if isinstance(layer.weight, Tensor)}
+    check_base(path, lora, weights)
+    for name, (a, b) in lora.factors.items():
+        weight = weights[name]
+        weight.data.copy_(folded(weight, a, b, lora.scale))
+
+
+def _named(factors: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    own = {name: (a.detach().cpu().contiguous(), b.detach().cpu().contiguous()) for name, (a, b) in factors.items()}
+    return {name + A: a for name, (a, _) in own.items()} | {name + B: b for name, (_, b) in own.items()}
