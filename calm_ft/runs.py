@@ -6,6 +6,7 @@ from typing import Any
 import yaml
 
 from calm_ft.adapters.base import Synthesis, TTSAdapter
+from calm_ft.adapters.hub import check_repo_name, upload
 from calm_ft.adapters.pocket_tts.export import push_to_hub, relocate
 from calm_ft.config import build, compose_config, plain
 from calm_ft.errors import UserError
@@ -14,6 +15,10 @@ from calm_ft.finetuning.strategy import Strategy
 from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint, trained_weights
 
 VOICE_PROMPT = Path("samples") / "voice_prompt.wav"
+# The files by which an export's system is known, and the voice that comes with it.
+POCKET_TTS_SIGNS, CHATTERBOX_SIGNS = ("config.yaml", "model.safetensors"), ("t3_cfg.safetensors",)
+VOICES = ("voice.safetensors", "conds.pt")
+CHATTERBOX_NAMES = ("chatterbox", "ResembleAI/chatterbox")
 
 
 def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | None) -> Path:
@@ -43,23 +48,33 @@ def export_dir(path: Path) -> Path:
     Raises UserError where neither holds an export.
     """
     for candidate in (path, path / "export"):
-        if (candidate / "config.yaml").is_file() and (candidate / "model.safetensors").is_file():
+        if _holds(candidate, POCKET_TTS_SIGNS) or _holds(candidate, CHATTERBOX_SIGNS):
             return candidate
     raise UserError(
         f"{path} holds no export: pass a run or an export, or write one with `python scripts/export.py RUN`."
     )
 
 
+def _holds(folder: Path, names: tuple[str, ...]) -> bool:
+    return all((folder / name).is_file() for name in names)
+
+
 def relocate_export(path: Path) -> Path:
-    """Write an export's present place into its config, after a move; returns its folder."""
+    """Write an export's present place into its config, after a move (a Chatterbox names none); returns its folder."""
     directory = export_dir(path)
-    relocate(directory)
+    if not _holds(directory, CHATTERBOX_SIGNS):
+        relocate(directory)
     return directory
 
 
 def push_export(path: Path, repo: str) -> str:
-    """Upload an export with hf:// paths; returns the hf:// path of its config."""
-    return push_to_hub(export_dir(path), repo)
+    """Upload an export; returns what `adapter.model=` takes of it: hf:// path of its config, or the repository."""
+    directory = export_dir(path)
+    if not _holds(directory, CHATTERBOX_SIGNS):
+        return push_to_hub(directory, repo)
+    check_repo_name(repo)
+    upload(directory, repo)
+    return repo
 
 
 def run_config(run_dir: Path) -> dict[str, Any]:
@@ -80,9 +95,23 @@ def run_config(run_dir: Path) -> dict[str, Any]:
 
 def adapter_for(model: str) -> TTSAdapter:
     """The adapter of an export, a run's export, or whatever `adapter.model=` takes."""
-    settings = plain(compose_config(["adapter=pocket_tts"]))["adapter"]
-    settings["model"] = str(export_dir(Path(model))) if Path(model).is_dir() else model
+    directory = export_dir(Path(model)) if Path(model).is_dir() else None
+    if model in CHATTERBOX_NAMES or (directory is not None and _holds(directory, CHATTERBOX_SIGNS)):
+        settings = plain(compose_config(["experiment=chatterbox_t3"]))["adapter"]
+        settings["local_dir"] = None if directory is None else str(directory)
+    else:
+        settings = plain(compose_config(["adapter=pocket_tts"]))["adapter"]
+        settings["model"] = model if directory is None else str(directory)
     return build(settings)
+
+
+def _own_voice(model: str) -> str:
+    """The voice that an export comes with. Raises UserError where there is none."""
+    folder = export_dir(Path(model)) if Path(model).is_dir() else None
+    own = [] if folder is None else [folder / name for name in VOICES if (folder / name).is_file()]
+    if own:
+        return str(own[0])
+    raise UserError(f"{model} comes without a voice: pass --voice with a recording, or an upstream voice's name.")
 
 
 def synthesize_to_file(
@@ -99,18 +128,12 @@ def synthesize_to_file(
     Raises UserError for an empty text, a model or voice that is not there, and settings out of range.
     """
     if temperature is not None and temperature < 0:
-        raise UserError(f"--temperature {temperature} is a variance and cannot be negative.")
+        raise UserError(f"--temperature {temperature} cannot be negative.")
     if num_steps is not None and num_steps < 1:
         raise UserError(f"--num-steps {num_steps} must be at least 1.")
     adapter = adapter_for(model)
     adapter.check_text(text)
-    if voice is None:
-        own = export_dir(Path(model)) / "voice.safetensors" if Path(model).is_dir() else Path()
-        if not own.is_file():
-            raise UserError(
-                f"{model} comes without a voice: pass --voice with a recording, or an upstream voice's name."
-            )
-        voice = str(own)
+    voice = voice or _own_voice(model)
     spoken = adapter.synthesize([text], adapter.load_voice(voice), seed, temperature, num_steps)[0]
     try:
         write_wav(output, spoken.audio, spoken.sample_rate_hz)

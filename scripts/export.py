@@ -1,4 +1,4 @@
-"""Write a run's model as files that the stock pocket-tts package plays; or move, or publish, an export."""
+"""Write a run's model as files that the stock package plays; or move, or publish, an export."""
 
 import argparse
 from pathlib import Path

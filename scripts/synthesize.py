@@ -9,13 +9,23 @@ from calm_ft.runs import synthesize_to_file
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", help="an export's or run's folder, a yaml, an hf:// yaml, or a released config name")
+    parser.add_argument(
+        "model", help="an export's or run's folder, a yaml, an hf:// yaml, a released config name, or chatterbox"
+    )
     parser.add_argument("--text", required=True)
-    parser.add_argument("--voice", help="audio file, voice.safetensors or upstream voice (default: the export's voice)")
+    parser.add_argument(
+        "--voice", help="audio file, voice.safetensors, conds.pt or upstream voice (default: the export's)"
+    )
     parser.add_argument("--output", type=Path, required=True, help="the wav file to write")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--temperature", type=float, help="variance of the noise (default: the model's own)")
-    parser.add_argument("--num-steps", type=int, help="flow steps a frame (default: 1)")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        help="Pocket TTS: variance of the noise; Chatterbox: of T3's softmax (default: the model's)",
+    )
+    parser.add_argument(
+        "--num-steps", type=int, help="flow steps (default: Pocket TTS 1 a frame, Chatterbox 10 a text)"
+    )
     arguments = parser.parse_args()
     spoken = synthesize_to_file(**vars(arguments))
     ending = "" if spoken.ended else " (cut at the length limit: the model did not end by itself)"

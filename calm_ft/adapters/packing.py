@@ -1,6 +1,6 @@
 """Rows made of segments without gaps, so that padding lies behind all that is valid, where causality keeps it out.
 
-    row i:  [segment 0 of i] [segment 1 of i] ... [padding]
+row i:  [segment 0 of i] [segment 1 of i] ... [padding]
 """
 
 from collections.abc import Sequence

@@ -22,7 +22,13 @@ ASSETS = Path(__file__).parents[1] / "assets"
 def miniature_notice(config: dict[str, Any]) -> str | None:
     """The warning for people's own recordings on the embedded miniature, with the command for the released model."""
     data_path = Path(config["data"]["path"]).absolute()
-    on_nano = Path(str(config["adapter"].get("model"))).absolute() == ASSETS / "nano"
+    model = str(config["adapter"].get("model"))
+    if model == "tiny":
+        return (
+            "WARNING: this is chatterbox_tiny, a rehearsal with random weights that speaks noise. For the released "
+            f"model: python scripts/train.py experiment={config['experiment_name']} data.path={config['data']['path']}"
+        )
+    on_nano = Path(model).absolute() == ASSETS / "nano"
     if not on_nano or data_path.is_relative_to(ASSETS):
         return None
     return (

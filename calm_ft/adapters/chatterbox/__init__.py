@@ -1,0 +1,5 @@
+"""Chatterbox (English): T3 writes speech tokens from text, S3Gen sound from these. Its package is imported here alone.
+
+text ──> T3 (Llama) ──> speech tokens, 25 a second ──> S3Gen flow (CFM) ──> mel ──> vocoder ──> 24 kHz
+         ^ speaker embedding (voice encoder), prompt tokens      ^ prompt tokens and mel, x-vector (CAMPPlus)
+"""

@@ -1,0 +1,181 @@
+"""Chatterbox as a `TTSAdapter`: packed rows, losses, synthesis and export around the stock modules.
+
+The module's parameters are named `t3.*`, `s3gen.*` and `voice_encoder.*`; behind these prefixes the names are
+upstream's own, as in the files of an export.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from chatterbox.tts import Conditionals
+from torch import nn
+
+from calm_ft.adapters.base import LossOutput, RowResiduals, Synthesis, TTSAdapter, UnspokenText
+from calm_ft.adapters.chatterbox import features as chatterbox_features
+from calm_ft.adapters.chatterbox.batch import ChatterboxBatch, collate
+from calm_ft.adapters.chatterbox.components import NEVER_TRAINED, named_parts
+from calm_ft.adapters.chatterbox.export import how_to_play, write_export
+from calm_ft.adapters.chatterbox.loading import load_models
+from calm_ft.adapters.chatterbox.models import S3GEN_WEIGHTS, T3_WEIGHTS
+from calm_ft.adapters.chatterbox.objective import ChatterboxObjective
+from calm_ft.adapters.chatterbox.synthesis import SamplingSettings, speak
+from calm_ft.adapters.chatterbox.text import TextFrontend
+from calm_ft.adapters.chatterbox.voice import MIN_PROMPT_TOKENS, load_voice
+from calm_ft.data.audio import Clip
+from calm_ft.data.dataset import Example
+from calm_ft.data.feature_cache import Features
+from calm_ft.errors import UserError
+from calm_ft.randomness import derive_seed
+
+TEMPERATURE, FLOW_STEPS = 0.8, 10  # upstream's
+
+
+class ChatterboxAdapter(TTSAdapter):
+    """The English Chatterbox, of which the objective says what trains."""
+
+    prompts_from_own_beginning = False  # a prompt of the clip itself would be told what to say
+
+    def __init__(
+        self,
+        model: str,
+        objective: ChatterboxObjective,
+        local_dir: str | None = None,
+        max_text_tokens: int = 256,
+        max_speech_tokens: int = 1000,
+        prompt_sec: float = 6.0,
+        exaggeration: float = 0.5,
+        cfg_weight: float = 0.5,
+        gradient_checkpointing: bool = False,
+        seed: int = 0,
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: the hub's repository, or "tiny" for random weights at small size; local_dir: a folder with its files.
+            max_text_tokens, max_speech_tokens: longer clips are left out; the latter bounds generation too.
+            prompt_sec: how much of another clip prompts T3 at most; exaggeration: the emotion, from 0 to about 1.
+            cfg_weight: guidance when speaking; upstream's code needs more than 0.
+            gradient_checkpointing: the backbone's activations are computed twice instead of kept.
+            seed: of the tiny model's weights.
+
+        Raises UserError for every way in which the model cannot be had or trained.
+        """
+        super().__init__()
+        if not isinstance(objective, ChatterboxObjective):
+            raise UserError(
+                f"Chatterbox does not train by {type(objective).__name__}: choose experiment=chatterbox_t3, "
+                "chatterbox_s3gen, chatterbox_full or chatterbox_lora."
+            )
+        if not cfg_weight > 0:
+            raise UserError(
+                f"adapter.cfg_weight={cfg_weight} must be more than 0: upstream's generation needs guidance."
+            )
+        if not prompt_sec > 0:
+            raise UserError(f"adapter.prompt_sec={prompt_sec} must be more than 0.")
+        self.model = model
+        self.objective = objective
+        self.models = load_models(model, local_dir, seed)
+        self.t3, self.s3gen, self.voice_encoder = self.models.t3, self.models.s3gen, self.models.voice_encoder
+        self.max_speech_tokens = self._checked("max_speech_tokens", max_speech_tokens)
+        self.text = TextFrontend(self.models.tokenizer, self.t3.hp, self._checked("max_text_tokens", max_text_tokens))
+        self.prompt_sec = prompt_sec
+        self.exaggeration = exaggeration
+        self.cfg_weight = cfg_weight
+        self.name = "chatterbox"
+        self.sample_rate_hz = chatterbox_features.SAMPLE_RATE_HZ
+        self.frame_rate_hz = float(chatterbox_features.TOKENS_PER_SEC)
+        if gradient_checkpointing:
+            self.t3.tfmr.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        self.eval()
+
+    def _checked(self, name: str, limit: int) -> int:
+        """A limit that the model's table of positions holds."""
+        most = int(getattr(self.t3.hp, name))
+        if not isinstance(limit, int) or isinstance(limit, bool) or not 1 <= limit <= most:
+            raise UserError(f"adapter.{name}={limit} must be an integer from 1 to {most}, the model's own limit.")
+        return limit
+
+    def describe(self) -> str:
+        sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+        shown = ", ".join(f"{name} {size / 1e6:.1f}M" for name, size in sizes.items())
+        return f"Chatterbox {self.model} ({shown})"
+
+    def components(self) -> Mapping[str, nn.Module]:
+        return named_parts(self.models)
+
+    def frozen_components(self) -> set[str]:
+        return NEVER_TRAINED | {name for name in self.components() if not self.objective.reaches(name)}
+
+    def feature_fingerprint(self) -> str:
+        return chatterbox_features.fingerprint(self.models, self.prompt_sec)
+
+    def encode(self, clips: Sequence[Clip]) -> list[Features]:
+        """speech_tokens [N], mel [2N, 80], speaker_embedding [256], x_vector [192], prompt_tokens [P]."""
+        return [chatterbox_features.encode_clip(self.models, clip.samples, self.prompt_sec) for clip in clips]
+
+    def num_frames(self, features: Features) -> int:
+        return len(features["speech_tokens"])
+
+    def why_unusable(self, num_frames: int) -> str | None:
+        seconds = num_frames / self.frame_rate_hz
+        if num_frames > self.max_speech_tokens:
+            return (
+                f"the clip lasts {seconds:.1f} s, {num_frames} speech tokens, more than "
+                f"adapter.max_speech_tokens={self.max_speech_tokens}"
+            )
+        if num_frames < MIN_PROMPT_TOKENS:
+            return f"the clip lasts {seconds:.2f} s, too short for a voice prompt"
+        return None
+
+    def check_text(self, text: str) -> None:
+        self.text.tokens(text)
+
+    def unspoken(self, text: str) -> UnspokenText:
+        return self.text.unspoken(text)
+
+    def collate(self, examples: Sequence[Example]) -> ChatterboxBatch:
+        texts = [self.text.tokens(example.target.utterance.text) for example in examples]
+        return collate(examples, texts, self.exaggeration)
+
+    def loss(self, batch: ChatterboxBatch, rng: torch.Generator) -> LossOutput:
+        seed = int(torch.randint(2**62, (), generator=rng))
+        output = self.objective.terms(self.models, batch, seed)
+        return LossOutput(output.terms, output.parts, int(batch.num_frames.sum()))
+
+    @torch.no_grad()
+    def residuals(self, batch: ChatterboxBatch, seed: int) -> RowResiduals:
+        return RowResiduals(self.objective.residuals(self.models, batch, seed), batch.num_frames)
+
+    def load_voice(self, source: str | Path) -> Conditionals:
+        return load_voice(self.models, source, self.prompt_sec, self.exaggeration)
+
+    def synthesize(
+        self,
+        texts: Sequence[str],
+        voice: Conditionals,
+        seed: int,
+        temperature: float | None = None,
+        num_steps: int | None = None,
+    ) -> list[Synthesis]:
+        """One utterance a text; temperature is that of T3's softmax, num_steps those of S3Gen's flow."""
+        if temperature is not None and not temperature > 0:
+            raise UserError(f"A temperature of {temperature} leaves Chatterbox nothing to draw: give more than 0.")
+        settings = SamplingSettings(
+            TEMPERATURE if temperature is None else temperature,
+            FLOW_STEPS if num_steps is None else num_steps,
+            self.cfg_weight,
+            self.max_speech_tokens,
+        )
+        return [
+            speak(self.models, voice, self.text.tokens(text), derive_seed(seed, "synthesis", index), settings)
+            for index, text in enumerate(texts)
+        ]
+
+    def export(self, directory: Path, voice_prompt: Path) -> None:
+        reached = {name.partition(".")[0] for name in self.components() if name not in self.frozen_components()}
+        changed = [name for network, name in (("t3", T3_WEIGHTS), ("s3gen", S3GEN_WEIGHTS)) if network in reached]
+        write_export(self.models, directory, self.load_voice(voice_prompt), changed, self.model)
+
+    def how_to_play(self, directory: Path) -> str:
+        return how_to_play(self.models, directory)

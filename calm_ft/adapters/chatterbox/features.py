@@ -1,0 +1,97 @@
+"""What the frozen networks make of a clip, cached: tokens, mel, speaker embeddings, prompt tokens.
+
+Audio is padded to whole tokens (40 ms), so that mel frames are exactly two a token: 24 kHz at hop 480, tokens at
+25 a second. Sources: chatterbox/tts.py (`prepare_conditionals`), chatterbox/models/s3gen/s3gen.py (`embed_ref`).
+"""
+
+import hashlib
+
+import librosa
+import numpy as np
+import torch
+from chatterbox.models.s3gen.s3gen import get_resampler
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.data.feature_cache import Features
+
+FEATURES_VERSION = "chatterbox-1"  # to be raised with each change here that changes features
+SAMPLE_RATE_HZ, TOKENIZER_RATE_HZ = 24_000, 16_000
+TOKENS_PER_SEC, FRAMES_PER_TOKEN = 25, 2
+SAMPLES_PER_TOKEN = SAMPLE_RATE_HZ // TOKENS_PER_SEC
+MAX_REFERENCE_SEC = 10  # what S3Gen hears of a reference at most
+
+
+@torch.no_grad()
+def encode_clip(models: Models, samples: Tensor, prompt_sec: float) -> Features:
+    """Features of a clip [T] at 24 kHz.
+
+    speech_tokens [N] int64; mel [2N, 80] log-mel; speaker_embedding [256] (T3's); x_vector [192] (S3Gen's);
+    prompt_tokens [P] int64, those of the first `prompt_sec` alone, as T3 is prompted by.
+    """
+    padded = pad_to_tokens(samples)
+    device = next(models.s3gen.parameters()).device
+    low_rate = resampled(padded)
+    tokens = tokenize(models, low_rate)
+    mel = models.s3gen.mel_extractor(padded[None].to(device))[0].transpose(0, 1)
+    assert len(mel) == FRAMES_PER_TOKEN * len(tokens)
+    return {
+        "speech_tokens": tokens.cpu(),
+        "mel": mel.float().cpu(),
+        "speaker_embedding": speaker_embedding(models, low_rate),
+        "x_vector": x_vector(models, padded).cpu(),
+        "prompt_tokens": prompt_tokens(models, low_rate, prompt_sec).cpu(),
+    }
+
+
+def pad_to_tokens(samples: Tensor) -> Tensor:
+    """The same [T] with silence up to the next whole token."""
+    return F.pad(samples, (0, -len(samples) % SAMPLES_PER_TOKEN))
+
+
+def resampled(samples: Tensor) -> NDArray[np.float32]:
+    """[T] at 24 kHz to 16 kHz by librosa, as upstream resamples what T3 is conditioned on."""
+    return librosa.resample(samples.numpy(), orig_sr=SAMPLE_RATE_HZ, target_sr=TOKENIZER_RATE_HZ)
+
+
+def tokenize(models: Models, low_rate: NDArray[np.float32], max_tokens: int | None = None) -> Tensor:
+    """Speech tokens [N] of audio at 16 kHz; copied, since those of more than 30 s are inference tensors."""
+    tokens, lengths = models.s3gen.tokenizer.forward([low_rate], max_len=max_tokens)
+    return tokens[0, : int(lengths[0])].clone()
+
+
+def prompt_tokens(models: Models, low_rate: NDArray[np.float32], prompt_sec: float) -> Tensor:
+    """What T3 is prompted by [P]: the tokens of the first seconds, at most as many as the model was made for."""
+    beginning = low_rate[: round(prompt_sec * TOKENIZER_RATE_HZ)]
+    return tokenize(models, beginning, models.t3.hp.speech_cond_prompt_len)
+
+
+def speaker_embedding(models: Models, low_rate: NDArray[np.float32]) -> Tensor:
+    """T3's speaker embedding [256], of norm 1."""
+    return torch.from_numpy(models.voice_encoder.embeds_from_wavs([low_rate], sample_rate=TOKENIZER_RATE_HZ)[0]).clone()
+
+
+@torch.no_grad()
+def x_vector(models: Models, samples: Tensor) -> Tensor:
+    """S3Gen's speaker embedding [192] of the first ten seconds, resampled as `embed_ref` does."""
+    device = next(models.s3gen.parameters()).device
+    reference = samples[: MAX_REFERENCE_SEC * SAMPLE_RATE_HZ].to(device)
+    low_rate = get_resampler(SAMPLE_RATE_HZ, TOKENIZER_RATE_HZ, device)(reference[None])
+    return models.s3gen.speaker_encoder.inference(low_rate)[0]
+
+
+def fingerprint(models: Models, prompt_sec: float) -> str:
+    """A hash of the networks and settings that shape features."""
+    digest = hashlib.blake2b(f"{FEATURES_VERSION}:{prompt_sec}:{models.t3.hp.speech_cond_prompt_len}".encode())
+    for part in (models.voice_encoder, models.s3gen.tokenizer, models.s3gen.speaker_encoder):
+        _add(digest, part)
+    return digest.hexdigest()[:16]
+
+
+def _add(digest: "hashlib.blake2b", module: nn.Module) -> None:
+    for name, tensor in sorted(module.state_dict().items()):
+        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+        digest.update(name.encode())
+        digest.update(raw.numpy())

@@ -1,0 +1,60 @@
+"""Text as stock generation consumes it: upstream's punctuation, its tokenizer, start and stop tokens around it.
+
+Source: chatterbox/tts.py (`punc_norm`, `generate`).
+"""
+
+from collections import Counter
+
+import torch
+from chatterbox.models.t3.modules.t3_config import T3Config
+from chatterbox.models.tokenizers import EnTokenizer
+from chatterbox.tts import punc_norm
+from torch import Tensor
+
+from calm_ft.adapters.base import UnspokenText
+from calm_ft.adapters.text_changes import replaced_characters
+from calm_ft.errors import UserError
+
+UNKNOWN = "[UNK]"
+
+
+class TextFrontend:
+    """Prepares and tokenizes text as the given model's stock generation does."""
+
+    def __init__(self, tokenizer: EnTokenizer, config: T3Config, max_text_tokens: int) -> None:
+        self._tokenizer = tokenizer
+        self._config = config
+        self._max_text_tokens = max_text_tokens
+        self._unknown_id = tokenizer.tokenizer.token_to_id(UNKNOWN)
+        self._is_known: dict[str, bool] = {}
+
+    def tokens(self, text: str) -> Tensor:
+        """Token ids [S] int64, start and stop token included.
+
+        Raises UserError where nothing of the text is left, or more than max_text_tokens.
+        """
+        if not text.strip():
+            raise UserError(f"The text {text!r} is empty: write some words.")
+        ids = self._tokenizer.encode(punc_norm(text))
+        if all(id == self._unknown_id for id in ids):
+            raise UserError(f"Nothing of the text {text!r} is known to the model's tokenizer: write some words.")
+        if len(ids) > self._max_text_tokens:
+            raise UserError(
+                f"The text {text[:60]!r}... has {len(ids)} tokens, more than adapter.max_text_tokens="
+                f"{self._max_text_tokens}: split the recording, or raise the limit."
+            )
+        return torch.tensor([self._config.start_text_token, *ids, self._config.stop_text_token])
+
+    def unspoken(self, text: str) -> UnspokenText:
+        """What upstream's punctuation takes out or replaces, and what of the rest the tokenizer lacks."""
+        if not text.strip():
+            return UnspokenText()
+        prepared = punc_norm(text)
+        unknown = Counter(each for each in prepared if not each.isspace() and not self._knows(each))
+        return UnspokenText(replaced_characters(text, prepared), unknown)
+
+    def _knows(self, character: str) -> bool:
+        if character not in self._is_known:
+            ids = self._tokenizer.encode(character)
+            self._is_known[character] = bool(ids) and self._unknown_id not in ids
+        return self._is_known[character]
