@@ -1,11 +1,15 @@
 """The contract of `contract.py` on every adapter there is."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from calm_ft.adapters.base import TTSAdapter
 from calm_ft.adapters.pocket_tts.adapter import FreshPocketTTSAdapter, PocketTTSAdapter
-from calm_ft.finetuning.strategy import Full, HeadOnly
+from calm_ft.config import build, compose_config, plain
+from calm_ft.finetuning.lora import Lora
+from calm_ft.finetuning.strategy import Full, HeadOnly, LastNLayers, Strategy
 from tests.adapters import contract
 from tests.adapters.contract import AdapterCase
 from tests.conftest import NANO, default_objective
@@ -19,9 +23,26 @@ def fresh_pocket_tts() -> FreshPocketTTSAdapter:
     return FreshPocketTTSAdapter(0, model=str(NANO), objective=default_objective(), head_batch_multiplier=2)
 
 
+def chatterbox(objective: str, folder: Path | None = None) -> TTSAdapter:
+    overrides = [f"experiment={objective}", "adapter=chatterbox_tiny"]
+    settings = plain(compose_config(overrides))["adapter"]
+    return build({**settings, "local_dir": None if folder is None else str(folder)})
+
+
+def chatterbox_case(name: str, strategies: list[Strategy]) -> AdapterCase:
+    return AdapterCase(name, partial(chatterbox, name), partial(chatterbox, name), strategies)
+
+
+def lora(**targets: list[str]) -> Lora:
+    return Lora(rank=4, alpha=8, targets=targets)
+
+
 CASES = [
-    AdapterCase("pocket_tts", pocket_tts, pocket_tts, [HeadOnly(), Full()]),
+    AdapterCase("pocket_tts", pocket_tts, pocket_tts, [HeadOnly(), Full(), lora(backbone=["in_proj", "linear2"])]),
     AdapterCase("pocket_tts_fresh", fresh_pocket_tts, pocket_tts, [Full()]),
+    chatterbox_case("chatterbox_t3", [LastNLayers(1), Full(), lora(t3=["q_proj", "down_proj"])]),
+    chatterbox_case("chatterbox_s3gen", [Full()]),
+    chatterbox_case("chatterbox_full", [Full(["s3gen"]), Full()]),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_strategy = pytest.mark.parametrize(
@@ -58,3 +79,13 @@ def test_features_change_only_with_the_fingerprint(case, tmp_path):
 @every_strategy
 def test_an_export_reloads_with_the_same_residuals(case, strategy, tmp_path):
     contract.check_an_export_reloads_with_the_same_residuals(case, strategy, tmp_path)
+
+
+@every_strategy
+def test_a_resumed_run_is_the_run_that_was_not_cut(case, strategy, tmp_path):
+    contract.check_a_resumed_run_is_the_run_that_was_not_cut(case, strategy, tmp_path)
+
+
+@every_case
+def test_a_second_run_encodes_nothing_unless_a_weight_changed(case, tmp_path):
+    contract.check_a_second_run_encodes_nothing_unless_a_weight_changed(case, tmp_path)

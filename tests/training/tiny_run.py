@@ -11,7 +11,7 @@ import soundfile
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.split import Split
@@ -41,7 +41,7 @@ def copy_short_clips(folder: Path, num_clips: int = NUM_CLIPS) -> Path:
     return folder
 
 
-def encode(adapter: PocketTTSAdapter, folder: Path, cache_dir: Path) -> list[EncodedUtterance]:
+def encode(adapter: TTSAdapter, folder: Path, cache_dir: Path) -> list[EncodedUtterance]:
     utterances = read_recordings(folder).utterances
     return encode_recordings(utterances, adapter, cache_dir, TAIL_SEC, MAX_DURATION_SEC, progress=False).encoded
 
@@ -54,7 +54,7 @@ def adamw(lr: float = 1e-3) -> AdamWFactory:
 
 
 def fit(
-    adapter: PocketTTSAdapter,
+    adapter: TTSAdapter,
     clips: Sequence[EncodedUtterance],
     output_dir: Path,
     *,
@@ -63,13 +63,14 @@ def fit(
     optimizer: OptimizerFactory | None = None,
     callbacks: Sequence[Callback] = (),
     point: ResumePoint | None = None,
+    num_validation: int = 2,
     **trainer_settings: Any,
 ) -> tuple[FineTuning, Trainer]:
-    """Train on all clips but two, which validate; no loggers, no judging. `point`: where to resume."""
+    """Train on all clips but the first, which validate; no loggers, no judging. `point`: where to resume."""
     chosen, factory = strategy or HeadOnly(), optimizer or adamw()
     chosen.apply(adapter, factory.lr)
     module = FineTuning(adapter, chosen, factory, ema_decay=0.9, seed=seed)
-    source = EncodedSource("voice", Split(list(clips[2:]), list(clips[:2])), 1.0)
+    source = EncodedSource("voice", Split(list(clips[num_validation:]), list(clips[:num_validation])), 1.0)
     batches = Recordings(adapter, [source], BatchLimits(200, 2), 0, seed)
     settings = {"accelerator": "cpu", "enable_progress_bar": False, **trainer_settings}
     restoring = [] if point is None else [Restore(point)]

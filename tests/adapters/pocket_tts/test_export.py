@@ -13,8 +13,8 @@ import torch
 import yaml
 from pocket_tts.models.tts_model import TTSModel
 
-from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.adapters.export_folder import _swap
+from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.adapters.pocket_tts.export import push_to_hub, relocate, stage_for_hub
 from calm_ft.errors import UserError
 from tests.adapters.recordings import write_speechlike
