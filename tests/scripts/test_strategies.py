@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import safetensors.torch
 import torch
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.errors import UserError
+from calm_ft.finetuning.lora import LORA_FILE
+from calm_ft.finetuning.lora_file import merge_lora_file
 from calm_ft.training.checkpoints import read_checkpoint
 from scripts import export
 from tests.conftest import NANO, default_objective
@@ -95,3 +99,122 @@ def test_an_export_holds_the_average_or_on_demand_the_weights_themselves(
         assert run(monkeypatch, export, finished_run, "--which", "last", "--ema", averaged, "--output-dir", folder) == 0
         exported = safetensors.torch.load_file(folder / "model.safetensors")
         assert all(torch.equal(exported[name], tensor) for name, tensor in expected.items())
+
+
+@pytest.fixture(scope="module")
+def lora_run(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Path, tiny: list[str]) -> Path:
+    """The folder of a finished run of LoRA; not to be changed."""
+    folder = tmp_path_factory.mktemp("lora") / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        overrides = ["experiment=lora", f"data.path={recordings_dir}", f"output_dir={folder}"]
+        assert run_train(monkeypatch, *tiny, *overrides) == 0
+    return folder
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "model.safetensors")
+
+
+def test_lora_exports_the_stock_model_with_only_its_targets_changed(lora_run: Path) -> None:
+    base = PocketTTSAdapter(str(NANO), default_objective()).tts.state_dict()
+    tuned = weights_of(lora_run / "export")
+    assert tuned.keys() == base.keys()
+    moved = {name for name, tensor in tuned.items() if not torch.equal(tensor, base[name])}
+    leaves = ("self_attn.in_proj", "self_attn.out_proj", "linear1", "linear2")
+    assert moved == {f"flow_lm.transformer.layers.{index}.{leaf}.weight" for index in range(6) for leaf in leaves}
+    assert all(".lora_" in name for name in read_checkpoint(lora_run / "checkpoints" / "last.ckpt")["state_dict"])
+
+
+def test_lora_weights_lie_in_the_run_and_fold_into_the_exports_bits(lora_run: Path) -> None:
+    adapter = PocketTTSAdapter(str(NANO), default_objective())
+    merge_lora_file(adapter, lora_run / LORA_FILE)
+    exported = weights_of(lora_run / "export")
+    assert all(torch.equal(tensor, exported[name]) for name, tensor in adapter.tts.state_dict().items())
+    with pytest.raises(UserError, match="made for another base model"):
+        merge_lora_file(adapter, lora_run / LORA_FILE)
+
+
+def test_the_update_ratio_is_kept_and_logged_and_a_faint_one_is_said(
+    recordings_dir: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    folder = tmp_path / "run"
+    overrides = ["experiment=lora", f"data.path={recordings_dir}", f"output_dir={folder}", "optimizer.lr=1e-6"]
+    assert run_train(monkeypatch, *tiny, *overrides) == 0
+    assert "too little to be heard" in capsys.readouterr().out
+    assert 0 < json.loads((folder / "run.json").read_text())["learned"]["lora_update_ratio"] < 1e-3
+    with (folder / "metrics.csv").open() as file:
+        ratios = [row["train/lora_update_ratio"] for row in csv.DictReader(file)]
+    assert [float(ratio) == 0 for ratio in ratios if ratio] == [True, False]
+
+
+def test_an_export_written_again_is_the_same(lora_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run(monkeypatch, export, lora_run, "--output-dir", tmp_path / "again") == 0
+    first, second = weights_of(lora_run / "export"), weights_of(tmp_path / "again")
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_starts_from_the_weights_of_another_and_can_be_exported_without_them(
+    lora_run: Path, recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights, folder = tmp_path / "weights.safetensors", tmp_path / "run"
+    shutil.copy(lora_run / LORA_FILE, weights)
+    overrides = [
+        "experiment=lora",
+        f"data.path={recordings_dir}",
+        f"output_dir={folder}",
+        f"strategy.weights={weights}",
+    ]
+    assert run_train(monkeypatch, *tiny, *overrides) == 0
+    first, second = (json.loads((path / "run.json").read_text()) for path in (lora_run, folder))
+    residual = [content["figures"]["extra"]["validation residual"] for content in (first, second)]
+    assert residual[1]["base, tuned voice"] == pytest.approx(residual[0]["tuned, tuned voice"], rel=1e-4)
+    weights.unlink()
+    assert run(monkeypatch, export, folder, "--output-dir", tmp_path / "again") == 0
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["strategy.weights=nowhere.safetensors"], "There is no LoRA file nowhere.safetensors"),
+        (["strategy.weights={file}", "strategy.rank=8"], "set strategy.rank=32"),
+        (["+strategy.targets.t3=all"], "strategy.targets.t3 names no component"),
+        (["strategy.targets.backbone=[q_proj]"], "the linear layers there are: in_proj, linear1, linear2, out_proj"),
+        (["strategy.rank=0"], "strategy.rank=0 must be an integer"),
+    ],
+)
+def test_what_lora_cannot_use_is_one_sentence_and_no_folder(
+    overrides: list[str],
+    said: str,
+    lora_run: Path,
+    recordings_dir: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [each.format(file=lora_run / LORA_FILE) for each in overrides]
+    common = ["experiment=lora", f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}"]
+    assert run_train(monkeypatch, *tiny, *common, *given) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert error.count("error:") == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_lora_goes_on_after_an_interruption_and_ends_in_the_same_bits(
+    lora_run: Path, recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, whole = tmp_path / "run", tmp_path / "whole"
+    common = [*tiny, "experiment=lora", f"data.path={recordings_dir}", "optimizer/schedule=constant"]
+    assert run_train(monkeypatch, *common, f"output_dir={folder}") == 0
+    for path in (folder, whole):
+        assert run_train(monkeypatch, *common, f"output_dir={path}", "trainer.max_steps=4", "resume=true") == 0
+    first, second = weights_of(folder / "export"), weights_of(whole / "export")
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    files = [safetensors.torch.load_file(path / LORA_FILE) for path in (folder, whole)]
+    assert all(torch.equal(files[0][name], files[1][name]) for name in files[0].keys() | files[1].keys())
