@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -30,7 +31,7 @@ class Lora(Strategy):
         self,
         rank: int,
         alpha: float,
-        targets: Mapping[str, Sequence[str] | str | None],
+        targets: Mapping[str, Any],
         dropout: float = 0.0,
         weights: str | None = None,
         lr_factors: Mapping[str, float] | None = None,
@@ -41,7 +42,8 @@ class Lora(Strategy):
             rank: columns of B and rows of A.
             alpha: the update is alpha / rank * B A.
             targets: component, or the beginning of several (`backbone`), -> the last parts of the names of linear
-                layers in them (`in_proj`), or "all"; None takes an entry out that a default has set.
+                layers in them (`in_proj`), or "all"; None takes an entry out that a default has set. `t3.backbone` may
+                be a key or a mapping in a mapping, as a command line writes it.
             dropout: share of a LoRA layer's inputs that a step leaves out. It is drawn by process, not by row.
             weights: a LoRA file to start from, of the same rank, alpha and layers.
 
@@ -170,11 +172,11 @@ class Lora(Strategy):
         return found
 
 
-def _checked_targets(targets: Mapping[str, Sequence[str] | str | None]) -> Targets:
+def _checked_targets(targets: Mapping[str, Any]) -> Targets:
     if not isinstance(targets, Mapping):
         raise UserError(f"strategy.targets={targets} must name layers by component, as {{backbone: [in_proj]}}.")
     checked: Targets = {}
-    for name, leaves in targets.items():
+    for name, leaves in _flat(targets):
         is_list = isinstance(leaves, list | tuple) and bool(leaves) and all(isinstance(leaf, str) for leaf in leaves)
         if leaves is not None and leaves != ALL and not is_list:
             raise UserError(f"strategy.targets.{name}={leaves} must be a list of layers' names, or {ALL}.")
@@ -183,6 +185,14 @@ def _checked_targets(targets: Mapping[str, Sequence[str] | str | None]) -> Targe
     if not checked:
         raise UserError("strategy.targets is empty: name layers by component, as {backbone: [in_proj, out_proj]}.")
     return checked
+
+
+def _flat(targets: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    for name, leaves in targets.items():
+        if isinstance(leaves, Mapping):
+            yield from ((f"{name}.{inner}", each) for inner, each in _flat(leaves))
+        else:
+            yield str(name), leaves
 
 
 def _check_target(

@@ -173,6 +173,7 @@ def test_a_faint_update_is_said_with_what_to_do_and_a_clear_one_is_not(nano_adap
             {"backbone.layers.5": ["linear1"], "backbone.layers": ["linear2"]},
             {LAYER.format(5, "linear1"), *(LAYER.format(index, "linear2") for index in range(6))},
         ),
+        ({"backbone": {"layers": {"0": ["linear1"]}}}, {LAYER.format(0, "linear1")}),
         ({"backbone": None, "backbone.layers.0": "all"}, {LAYER.format(0, leaf) for leaf in LEAVES}),
     ],
 )

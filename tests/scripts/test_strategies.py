@@ -10,9 +10,11 @@ import safetensors.torch
 import torch
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.config import build
 from calm_ft.errors import UserError
 from calm_ft.finetuning.lora import LORA_FILE
 from calm_ft.finetuning.lora_file import merge_lora_file
+from calm_ft.runs import run_config
 from calm_ft.training.checkpoints import read_checkpoint
 from scripts import export
 from tests.conftest import NANO, default_objective
@@ -218,3 +220,27 @@ def test_lora_goes_on_after_an_interruption_and_ends_in_the_same_bits(
     assert all(torch.equal(first[name], second[name]) for name in first)
     files = [safetensors.torch.load_file(path / LORA_FILE) for path in (folder, whole)]
     assert all(torch.equal(files[0][name], files[1][name]) for name in files[0].keys() | files[1].keys())
+
+
+def test_lora_tunes_another_system_by_the_names_of_its_layers(
+    recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "run"
+    system = ["experiment=chatterbox_t3", "adapter=chatterbox_tiny", "strategy=lora", "strategy.targets.backbone=null"]
+    targets = "+strategy.targets.t3.backbone=[q_proj,k_proj,v_proj,o_proj,gate_proj,up_proj,down_proj]"
+    overrides = [targets, "optimizer.lr=1e-2", "export.which=last", f"data.path={recordings_dir}"]
+    assert run_train(monkeypatch, *tiny, *system, *overrides, f"output_dir={folder}", "evaluation.num_sentences=0") == 0
+    with (folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    base, adapted = (float(row["val/residual"]) for row in rows if row["val/residual"])
+    (merged,) = (float(row["tuned/residual"]) for row in rows if row["tuned/residual"])
+    assert merged == pytest.approx(adapted, rel=1e-5)
+    assert merged != pytest.approx(base, rel=1e-3)
+    names = safetensors.torch.load_file(folder / "export" / "t3_cfg.safetensors").keys()
+    assert not [name for name in names if "lora" in name or "base_layer" in name]
+    adapter = build(run_config(folder)["adapter"])
+    before = {name: tensor.clone() for name, tensor in adapter.state_dict().items()}
+    merge_lora_file(adapter, folder / LORA_FILE)
+    moved = {name for name, tensor in adapter.state_dict().items() if not torch.equal(tensor, before[name])}
+    assert {name.split(".")[-2] for name in moved} == set(targets.partition("[")[2].strip("]").split(","))
+    assert all(name.startswith("t3.") for name in moved)
