@@ -22,6 +22,7 @@ from calm_ft.adapters.chatterbox.objective import ChatterboxObjective
 from calm_ft.adapters.chatterbox.synthesis import SamplingSettings, speak
 from calm_ft.adapters.chatterbox.text import TextFrontend
 from calm_ft.adapters.chatterbox.voice import MIN_PROMPT_TOKENS, load_voice
+from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
@@ -86,7 +87,8 @@ class ChatterboxAdapter(TTSAdapter):
         self.sample_rate_hz = chatterbox_features.SAMPLE_RATE_HZ
         self.frame_rate_hz = float(chatterbox_features.TOKENS_PER_SEC)
         if gradient_checkpointing:
-            self.t3.tfmr.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            with quiet_and_unchanged():
+                self.t3.tfmr.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.eval()
 
     def _checked(self, name: str, limit: int) -> int:

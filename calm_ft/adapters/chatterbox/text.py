@@ -35,8 +35,9 @@ class TextFrontend:
         """
         if not text.strip():
             raise UserError(f"The text {text!r} is empty: write some words.")
-        ids = self._tokenizer.encode(punc_norm(text))
-        if all(id == self._unknown_id for id in ids):
+        prepared = punc_norm(text)
+        ids = self._tokenizer.encode(prepared)
+        if not any(each.isalnum() and self._knows(each) for each in prepared):  # upstream adds a full stop
             raise UserError(f"Nothing of the text {text!r} is known to the model's tokenizer: write some words.")
         if len(ids) > self._max_text_tokens:
             raise UserError(
