@@ -29,7 +29,7 @@ from calm_ft.errors import UserError, run_script
 from calm_ft.nano.released_shape import RELEASED, write_released_shape
 
 ROOT = Path(__file__).parents[1]
-STRATEGIES = ("head_only", "last_n_layers", "full")
+STRATEGIES = ("head_only", "last_n_layers", "full", "lora")
 NUM_CLIPS = 8
 NUM_RESUMED_STEPS = 1
 LOGGED = ("train/step_sec", "train/frames_per_sec", "train/x_real_time", "train/padding_share", "memory/")

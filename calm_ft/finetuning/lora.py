@@ -131,7 +131,7 @@ class Lora(Strategy):
             return []
         return [
             f"the LoRA update is {100 * ratio:.2g} % of the weights' norm, too little to be heard (below "
-            f"{100 * FAINT_UPDATE:g} %): raise optimizer.lr or trainer.max_steps, or train more by strategy.rank"
+            f"{100 * FAINT_UPDATE:g} %): raise optimizer.lr, trainer.max_steps or strategy.rank"
         ]
 
     def save(self, adapter: TTSAdapter, directory: Path) -> None:
@@ -142,9 +142,8 @@ class Lora(Strategy):
         save_lora(directory / LORA_FILE, LoraWeights(self.rank, self.alpha, self.targets, base, factors))
 
     def _num_parameters(self, component: nn.Module) -> int:
-        own = {id(p) for p in component.parameters()}
         added = [p for layer in lora_layers.lora_layers(component).values() for p in lora_layers.factors(layer)]
-        return super()._num_parameters(component) - sum(p.numel() for p in added if id(p) in own)
+        return super()._num_parameters(component) - sum(p.numel() for p in added)
 
     def _enable(self, component: nn.Module) -> None:
         for layer in lora_layers.lora_layers(component).values():
