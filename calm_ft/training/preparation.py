@@ -14,7 +14,7 @@ from calm_ft.data.sources import read_recordings
 from calm_ft.data.sources.recordings import Recordings as ReadRecordings
 from calm_ft.data.split import Split, split_validation
 from calm_ft.data.text_report import TextReport, summarize
-from calm_ft.data.utterance import Exclusion, Utterance
+from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import ComponentPlan
 from calm_ft.training.experiment import Experiment
@@ -123,6 +123,10 @@ def _encode(
             usable.append(utterance)
         except UserError as error:
             exclusions.append(Exclusion(str(utterance.audio_path), str(error)))
+    if not usable and exclusions:
+        raise UserError(
+            f"No clip can be used: {len(exclusions)} left out, most often because: {commonest_reason(exclusions)}"
+        )
     encoded = encode_recordings(
         usable,
         adapter,

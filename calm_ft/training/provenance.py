@@ -10,7 +10,7 @@ from pathlib import Path
 from calm_ft.data.prepare import EncodedUtterance
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("torch", "pocket-tts", "lightning", "numpy")
+PACKAGES = ("torch", "pocket-tts", "chatterbox-tts", "transformers", "peft", "lightning", "numpy")
 
 
 def code_version() -> str:

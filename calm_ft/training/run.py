@@ -232,3 +232,4 @@ def _quiet_libraries() -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="lightning")
     warnings.filterwarnings("ignore", message="Grad strides do not match")
+    warnings.filterwarnings("ignore", message=".*sdp_kernel.. is deprecated")  # called by upstream's perceiver

@@ -71,6 +71,11 @@ class PocketTTSAdapter(TTSAdapter):
         Raises UserError for every way in which the model cannot be had or trained.
         """
         super().__init__()
+        if not isinstance(objective, Objective):
+            raise UserError(
+                f"Pocket TTS does not train by {type(objective).__name__}: choose objective=lsd or flow_matching, or an "
+                "experiment with adapter=chatterbox."
+            )
         _check_settings(head_batch_multiplier, eos_loss_weight, conditioning_dropout)
         self.model = model
         config = load_config(model, local_dir)

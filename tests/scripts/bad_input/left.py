@@ -9,7 +9,7 @@ import torch
 from calm_ft.training.checkpoints import read_checkpoint
 from tests.scripts.bad_input.bad_audio import KINDS
 from tests.scripts.bad_input.place import NUM_STEPS, Place, Tree
-from tests.scripts.bad_input.preparations import training_clip
+from tests.scripts.bad_input.preparations import BEYOND_CHATTERBOX, training_clip
 from tests.training.tiny_run import NUM_CLIPS, assert_same
 
 Left = Callable[[Place, Tree], None]
@@ -113,3 +113,15 @@ def no_run(place: Place, before: Tree) -> None:
         **{path: content for path, content in before.items() if place.cache not in path.parents},
         place.cache: None,
     }
+
+
+def each_beyond_chatterbox_named(place: Place, before: Tree) -> None:
+    """The run is finished with all good clips, and names the three others with their reasons."""
+    nothing_half_written(place, before)
+    facts = place.facts()
+    assert facts["status"] == "finished"
+    assert facts["num_train_clips"] + facts["num_validation_clips"] == NUM_CLIPS
+    rows = [json.loads(line) for line in (place.run / "excluded.jsonl").read_text().splitlines()]
+    reasons = {Path(row["path"]).name: row["reason"] for row in rows}
+    assert reasons.keys() == BEYOND_CHATTERBOX.keys()
+    assert all(reason in reasons[name] for name, (_, _, reason) in BEYOND_CHATTERBOX.items())

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import soundfile
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -161,3 +163,31 @@ def not_a_number_in_the_cache(place: Place) -> None:
     FeatureCache(place.cache, folder.name).write_shard({key: CacheEntry(spoiled, entry.num_frames, entry.duration_sec)})
     for path, behind in others.items():  # of two shards that hold a clip the first counts
         path.rename(behind)
+
+
+def chatterbox_cut_short(name: str) -> Prepare:
+    """The tiny Chatterbox in `here/model`, of one file only the first half."""
+
+    def prepare(place: Place) -> None:
+        from tests.adapters.chatterbox.conftest import make_adapter  # imports the package, which takes seconds
+
+        voice = sorted(place.good.glob("*.ogg"))[0]
+        make_adapter("chatterbox_full").export(place.here / "model", voice)
+        cut_in_half(place.here / "model" / name)
+
+    return prepare
+
+
+BEYOND_CHATTERBOX = {
+    "long.wav": (10.5, "Some words.", "adapter.max_speech_tokens=250"),
+    "short.wav": (0.3, "Yes.", "too short for a voice prompt"),
+    "wordy.wav": (1.5, "too many words " * 40, "more than adapter.max_text_tokens=256"),
+}
+
+
+def clips_beyond_chatterbox(place: Place) -> None:
+    """Good sound that is too long, too short, or has too long a text."""
+    for name, (duration_sec, text, _) in BEYOND_CHATTERBOX.items():
+        time_sec = np.arange(round(24_000 * duration_sec)) / 24_000
+        soundfile.write(place.good / name, 0.3 * np.sin(2 * np.pi * 220 * time_sec), 24_000)
+        (place.good / name).with_suffix(".txt").write_text(text)

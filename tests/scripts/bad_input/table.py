@@ -1,22 +1,10 @@
 """The faults, one row each: what is given, what the sentence says of it, what it leaves, and the exit code."""
 
-from dataclasses import dataclass
-
 from tests.scripts.bad_input import left
 from tests.scripts.bad_input import preparations as made
 from tests.scripts.bad_input.bad_audio import KINDS
-
-
-@dataclass(frozen=True)
-class Fault:
-    """Overrides (with {good}, {here} and {run}), a part of what is said, how it comes about, what it leaves."""
-
-    overrides: list[str]
-    said: str
-    prepare: made.Prepare = made.nothing
-    leaves: left.Left = left.unchanged
-    code: int = 2
-
+from tests.scripts.bad_input.fault import Fault
+from tests.scripts.bad_input.table_chatterbox import CHATTERBOX
 
 RESUME = "resume=true"
 MORE_STEPS = "trainer.max_steps=12"
@@ -52,8 +40,8 @@ DATA = {
 
 CONFIG = {
     "unknown released model": Fault(["adapter.model=nope"], "nope"),
-    "unknown adapter": Fault(["adapter=nope"], "choose one of: nano, pocket_tts"),
-    "unknown experiment": Fault(["experiment=nope"], "full, head_only, last_n_layers, scratch"),
+    "unknown adapter": Fault(["adapter=nope"], "choose one of: chatterbox, chatterbox_tiny, nano, pocket_tts"),
+    "unknown experiment": Fault(["experiment=nope"], "full, head_only, last_n_layers, lora, scratch"),
     "unknown objective": Fault(["objective=nope"], "there is no objective=nope"),
     "unknown strategy": Fault(["strategy=nope"], "full, head_only"),
     "unknown setting": Fault(["optimizer.rate=1"], "optimizer has: _target_, beta1"),
@@ -163,6 +151,7 @@ FAULTS = {
         "cache": CACHE,
         "disk": DISK,
         "output_dir": OUTPUT_DIR,
+        "chatterbox": CHATTERBOX,
     }.items()
     for name, fault in faults.items()
 }

@@ -1,0 +1,34 @@
+"""Chatterbox's faults, as `table.py` has them; the tiny model stands for the released one."""
+
+from tests.scripts.bad_input import left
+from tests.scripts.bad_input import preparations as made
+from tests.scripts.bad_input.fault import Fault
+
+TINY = ["adapter=chatterbox_tiny", "adapter.model=tiny"]
+T3 = ["experiment=chatterbox_t3", *TINY]
+LORA = ["experiment=chatterbox_lora", *TINY]
+
+CHATTERBOX = {
+    "objective of Pocket TTS": Fault(TINY, "choose experiment=chatterbox_t3"),
+    "its objective on Pocket TTS": Fault(["objective=chatterbox_t3"], "Pocket TTS does not train by T3CrossEntropy"),
+    "missing local_dir": Fault([*T3, "adapter.local_dir={here}/nowhere"], "is not a folder"),
+    "empty local_dir": Fault([*T3, "adapter.local_dir={here}"], "lacks ve.safetensors, t3_cfg.safetensors"),
+    "weights cut short": Fault(
+        [*T3, "adapter.local_dir={here}/model"],
+        "t3_cfg.safetensors is damaged or cut short",
+        made.chatterbox_cut_short("t3_cfg.safetensors"),
+    ),
+    "LoRA upon no component": Fault([*LORA, "+strategy.targets.s4=[q_proj]"], "strategy.targets.s4 names no component"),
+    "LoRA upon no layer": Fault([*LORA, "strategy.targets.t3=[in_proj]"], "the linear layers there are: "),
+    "more layers than T3 has": Fault([*T3, "strategy=last_n_layers", "strategy.num_layers=4"], "has 3 layers"),
+    "frozen part that is none": Fault([*T3, "strategy.freeze_components=[t4]"], "names t4, which the adapter has not"),
+    "everything frozen": Fault([*T3, "strategy.freeze_components=[t3]"], "selects none of the components"),
+    "exaggerated text dropout": Fault([*T3, "objective.text_dropout=1"], "objective.text_dropout"),
+    "all texts too long": Fault([*T3, "adapter.max_text_tokens=3"], "more than adapter.max_text_tokens=3"),
+    "all clips too long": Fault(
+        [*T3, "adapter.max_speech_tokens=13"], "speech tokens, more than", leaves=left.run_unchanged
+    ),
+    "clips too long, too short and of too long texts among good ones": Fault(
+        T3, "", made.clips_beyond_chatterbox, left.each_beyond_chatterbox_named, code=0
+    ),
+}

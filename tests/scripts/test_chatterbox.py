@@ -1,0 +1,159 @@
+"""Chatterbox by the whole command: what moves, what is exported, resumed, spoken, and what is not done twice."""
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+import torch
+from safetensors.torch import load_file
+
+from calm_ft.adapters.chatterbox.loading import load_models
+from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.data import prepare
+from calm_ft.data.audio import Clip
+from calm_ft.runs import adapter_for
+from calm_ft.training.checkpoints import read_checkpoint
+from scripts import export, synthesize
+from tests.adapters.chatterbox.conftest import make_adapter
+from tests.scripts.run_script import run
+from tests.training.tiny_run import run_train
+
+FILES = ["README.md", "conds.pt", "s3gen.safetensors", "t3_cfg.safetensors", "tokenizer.json", "ve.safetensors"]
+MOVED = {
+    "chatterbox_t3": {"t3_cfg.safetensors"},
+    "chatterbox_t3 strategy=last_n_layers strategy.num_layers=1": {"t3_cfg.safetensors"},
+    "chatterbox_lora": {"t3_cfg.safetensors"},
+    "chatterbox_s3gen": {"s3gen.safetensors"},
+    "chatterbox_full": {"s3gen.safetensors", "t3_cfg.safetensors"},
+}
+
+
+@pytest.fixture(scope="module")
+def overrides(recordings_dir: Path, tiny: list[str]) -> list[str]:
+    return [
+        *tiny,
+        "adapter=chatterbox_tiny",
+        "adapter.max_speech_tokens=60",
+        f"data.path={recordings_dir}",
+        "optimizer.lr=1e-3",
+        "trainer.accumulate_grad_batches=1",
+    ]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, overrides: list[str]) -> Path:
+    """A run of LoRA; not to be changed."""
+    folder = tmp_path_factory.mktemp("lora") / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert run_train(monkeypatch, "experiment=chatterbox_lora", *overrides, f"output_dir={folder}") == 0
+    return folder
+
+
+@pytest.mark.parametrize("experiment", MOVED)
+def test_each_experiment_moves_its_networks_and_exports_the_others_as_they_were(
+    experiment: str, overrides: list[str], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    folder = tmp_path / "run"
+    name, *others = experiment.split()
+    assert run_train(monkeypatch, f"experiment={name}", *others, *overrides, f"output_dir={folder}") == 0
+    printed = capsys.readouterr().out
+    assert "chatterbox_tiny, a rehearsal with random weights" in printed
+    assert f"python scripts/synthesize.py {folder}/export" in printed
+    assert sorted(path.name for path in (folder / "export").iterdir()) == FILES
+    base = make_adapter()
+    networks = {"t3_cfg.safetensors": base.t3, "s3gen.safetensors": base.s3gen, "ve.safetensors": base.voice_encoder}
+    changed = {
+        file
+        for file, network in networks.items()
+        for key, tensor in load_file(folder / "export" / file).items()
+        if not torch.equal(tensor, network.state_dict()[key])
+    }
+    assert changed == MOVED[experiment]
+    facts = json.loads((folder / "run.json").read_text())
+    assert facts["status"] == "finished"
+    assert facts["packages"]["chatterbox-tts"] == "0.1.7"
+    trained = read_checkpoint(folder / "checkpoints" / "last.ckpt")["state_dict"]
+    assert sum(tensor.numel() for tensor in trained.values()) == facts["num_trained_parameters"]
+    for system in ("reference", "base", "tuned"):
+        samples, rate = soundfile.read(folder / "samples" / f"{system}_00.wav")
+        assert rate == 24_000
+        assert len(samples) > 2400
+        assert 1e-4 < abs(samples).max() <= 1
+
+
+def test_a_checkpoint_of_lora_is_small_and_holds_nothing_else(finished: Path) -> None:
+    names = read_checkpoint(finished / "checkpoints" / "last.ckpt")["state_dict"].keys()
+    assert names
+    assert all(".lora_A." in name or ".lora_B." in name for name in names)
+    assert all(name.startswith("t3.tfmr.layers.") for name in names)
+
+
+def test_the_same_export_can_be_written_again_and_speaks(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    again = tmp_path / "again"
+    assert run(monkeypatch, export, finished, "--output-dir", again) == 0
+    one, other = (load_file(folder / "t3_cfg.safetensors") for folder in (finished / "export", again))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert run(monkeypatch, export, again, "--relocate") == 0
+    adapter = adapter_for(str(again))
+    assert adapter.describe().startswith("Chatterbox")
+    out = tmp_path / "hello.wav"
+    with monkeypatch.context() as shorter:
+        shorter.setattr("calm_ft.runs.adapter_for", lambda _: make_adapter(local_dir=str(again), max_speech_tokens=20))
+        assert run(shorter, synthesize, again, "--text", 'Well, "hello"!', "--output", out) == 0
+    samples, rate = soundfile.read(out)
+    assert (len(samples), rate) == (20 * 960, 24_000)
+    assert "did not end by itself" in capsys.readouterr().out
+
+
+def test_an_export_into_a_folder_of_other_files_is_refused(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
+    (tmp_path / "thesis.txt").write_text("Chapter one.")
+    assert run(monkeypatch, export, finished, "--output-dir", tmp_path) == 2
+    assert "holds other files (thesis.txt)" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_second_run_and_every_epoch_read_no_recording_and_run_no_frozen_network(
+    overrides: list[str], recordings_dir: Path, tmp_path: Path, monkeypatch
+) -> None:
+    """Counted from the second run on: the cache holds what the frozen networks made of the clips."""
+    counts: Counter[str] = Counter()
+    load_clip = prepare.load_clip
+
+    def counted(*arguments: Any) -> Clip:
+        counts["wav files"] += 1
+        return load_clip(*arguments)
+
+    def count(name: str) -> Callable[..., None]:
+        return lambda *_: counts.update([name])
+
+    def hooked(*arguments: Any) -> Models:
+        models = load_models(*arguments)
+        for name, network in (
+            ("speech tokenizer", models.s3gen.tokenizer.encoder),
+            ("voice encoder", models.voice_encoder.lstm),
+            ("speaker encoder", models.s3gen.speaker_encoder.xvector),
+        ):
+            network.register_forward_hook(count(name))
+        return models
+
+    folder = tmp_path / "recordings"
+    shutil.copytree(recordings_dir, folder)
+    monkeypatch.setattr(prepare, "load_clip", counted)
+    monkeypatch.setattr("calm_ft.adapters.chatterbox.adapter.load_models", hooked)
+    cache = [f"data.cache_dir={tmp_path / 'cache'}", f"data.path={folder}", "evaluation.num_sentences=0"]
+    common = ["experiment=chatterbox_t3", *overrides, *cache]
+    assert run_train(monkeypatch, *common, f"output_dir={tmp_path / 'first'}") == 0
+    num_clips = len(list(folder.glob("*.ogg")))
+    assert counts["wav files"] == num_clips
+    assert counts["speech tokenizer"] >= 2 * num_clips  # the clip and its beginning
+    voice_only = Counter({"speech tokenizer": 2, "voice encoder": 1, "speaker encoder": 1})  # of the export
+    counts.clear()
+    assert run_train(monkeypatch, *common, "trainer.max_steps=12", f"output_dir={tmp_path / 'second'}") == 0
+    assert counts == voice_only  # 12 steps are more than four epochs of six clips
+    facts = json.loads((tmp_path / "second" / "run.json").read_text())
+    assert facts["num_steps"] * 2 > 4 * facts["num_train_clips"]
