@@ -11,6 +11,7 @@ from calm_ft.adapters.pocket_tts.export import push_to_hub, relocate
 from calm_ft.config import build, compose_config, plain
 from calm_ft.errors import UserError
 from calm_ft.evaluation.audio_io import write_wav
+from calm_ft.finetuning.lora_file import merge_lora_file
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint, trained_weights
 
@@ -122,8 +123,9 @@ def synthesize_to_file(
     seed: int,
     temperature: float | None,
     num_steps: int | None,
+    lora: Path | None = None,
 ) -> Synthesis:
-    """Speak a text into a wav file.
+    """Speak a text into a wav file, with a LoRA file folded into the model where one is given.
 
     Raises UserError for an empty text, a model or voice that is not there, and settings out of range.
     """
@@ -133,6 +135,8 @@ def synthesize_to_file(
         raise UserError(f"--num-steps {num_steps} must be at least 1.")
     adapter = adapter_for(model)
     adapter.check_text(text)
+    if lora is not None:
+        merge_lora_file(adapter, lora)
     voice = voice or _own_voice(model)
     spoken = adapter.synthesize([text], adapter.load_voice(voice), seed, temperature, num_steps)[0]
     try:

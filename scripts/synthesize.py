@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument(
         "--num-steps", type=int, help="flow steps (default: Pocket TTS 1 a frame, Chatterbox 10 a text)"
     )
+    parser.add_argument("--lora", type=Path, help="a run's lora.safetensors, to be folded into the base model")
     arguments = parser.parse_args()
     spoken = synthesize_to_file(**vars(arguments))
     ending = "" if spoken.ended else " (cut at the length limit: the model did not end by itself)"

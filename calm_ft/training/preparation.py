@@ -97,6 +97,7 @@ def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
         "base_fingerprint": prepared.base_fingerprint,
         "feature_fingerprint": adapter.feature_fingerprint(),
         "data_fingerprint": data_fingerprint([*batches.train_clips, *batches.validation_clips]),
+        "validation_fingerprint": data_fingerprint(batches.validation_clips),
         "num_train_clips": len(batches.train_clips),
         "num_validation_clips": len(batches.validation_clips),
         "train_sec": _total_sec(batches.train_clips),

@@ -73,8 +73,8 @@ class PocketTTSAdapter(TTSAdapter):
         super().__init__()
         if not isinstance(objective, Objective):
             raise UserError(
-                f"Pocket TTS does not train by {type(objective).__name__}: choose objective=lsd or flow_matching, or an "
-                "experiment with adapter=chatterbox."
+                f"Pocket TTS does not train by {type(objective).__name__}: choose objective=lsd or flow_matching, or "
+                "adapter=chatterbox with an experiment made for it."
             )
         _check_settings(head_batch_multiplier, eos_loss_weight, conditioning_dropout)
         self.model = model

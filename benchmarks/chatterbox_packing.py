@@ -1,0 +1,71 @@
+"""How much padding packed rows save against the layout of upstream's `T3.forward`.
+
+Upstream's rows are as long as the condition, the batch's longest text and its longest speech together; packed ones as
+the longest row. Both over the batches that training makes of the same recordings.
+
+    python -m benchmarks.chatterbox_packing --output packing.json
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
+from calm_ft.adapters.chatterbox.batch import ChatterboxBatch
+from calm_ft.atomic_file import write_text
+from calm_ft.config import ASSETS, compose_config, experiment_from
+from calm_ft.data.batch_plan import BatchPlan
+from calm_ft.data.dataset import TrainingBatches
+from calm_ft.data.prepare import encode_recordings
+from calm_ft.data.prompts import PromptPool
+from calm_ft.data.sources import read_recordings
+from calm_ft.errors import run_script
+
+NUM_CONDITION = 34  # of the released model: speaker, 32 perceiver tokens, emotion
+NUM_STARTS = 1
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-path", type=Path, default=ASSETS / "demo_voice" / "train")
+    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
+    arguments = parser.parse_args()
+    experiment = experiment_from(compose_config(["experiment=chatterbox_t3", "adapter=chatterbox_tiny"]))
+    adapter: ChatterboxAdapter = experiment.adapter_factory()
+    utterances = read_recordings(arguments.data_path).utterances
+    cache = Path(experiment.data.cache_dir).expanduser()
+    limits = (experiment.data.tail_sec, experiment.data.max_duration_sec)
+    clips = encode_recordings(utterances, adapter, cache, *limits).encoded
+    results = []
+    for size in arguments.batch_sizes:
+        plan = BatchPlan([clip.num_frames for clip in clips], 10**9, size, seed=0)
+        batches: TrainingBatches[ChatterboxBatch] = TrainingBatches(
+            clips, PromptPool(clips, own_beginnings=False), plan, adapter.collate, plan.num_batches_first_epoch, seed=0
+        )
+        totals = torch.stack([row_lengths(batches[index]) for index in range(len(batches))]).sum(dim=0).tolist()
+        valid, packed, upstream = (round(total) for total in totals)
+        figures = {
+            "batch_size": size,
+            "padding_upstream": round(1 - valid / upstream, 4),
+            "padding_packed": round(1 - valid / packed, 4),
+            "positions_saved": round(1 - packed / upstream, 4),
+        }
+        print(json.dumps(figures))
+        results.append(figures)
+    if arguments.output:
+        write_text(arguments.output, json.dumps({"clips": len(clips), "batches": results}, indent=2) + "\n")
+
+
+def row_lengths(batch: ChatterboxBatch) -> torch.Tensor:
+    """(valid, packed, upstream's) positions of a batch [3]."""
+    text, speech = batch.num_text, batch.num_frames + NUM_STARTS
+    rows = NUM_CONDITION + text + speech
+    upstream = NUM_CONDITION + text.max() + speech.max()
+    return torch.stack([rows.sum(), rows.max() * len(rows), upstream * len(rows)]).double()
+
+
+if __name__ == "__main__":
+    run_script(main)
