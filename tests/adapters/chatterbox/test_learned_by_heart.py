@@ -45,7 +45,7 @@ def test_t3_says_the_tokens_of_its_clips_and_stops_where_they_end(examples: list
 
 @torch.no_grad()
 def mel_errors(adapter: ChatterboxAdapter, batch: ChatterboxBatch) -> list[float]:
-    """For each row the squared error of the mel that upstream's own inference makes of its tokens, over its variance."""
+    """For each row the squared error of the mel that upstream's inference makes of its tokens, over its variance."""
     errors = []
     for row, num in enumerate(batch.num_frames.tolist()):
         mel = batch.mel[row, : 2 * num]
