@@ -138,6 +138,11 @@ def synthesize_to_file(
     if lora is not None:
         merge_lora_file(adapter, lora)
     voice = voice or _own_voice(model)
+    if lora is not None and (not Path(voice).is_file() or Path(voice).suffix == ".safetensors"):
+        raise UserError(
+            f"The voice {voice} is a state of the base model's weights and does not fit them with --lora: pass --voice "
+            "with a recording."
+        )
     spoken = adapter.synthesize([text], adapter.load_voice(voice), seed, temperature, num_steps)[0]
     try:
         write_wav(output, spoken.audio, spoken.sample_rate_hz)

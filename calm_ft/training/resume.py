@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from torch import nn
 
 from calm_ft.errors import UserError
+from calm_ft.tensor_hash import add_tensors
 from calm_ft.training.checkpoints import read_checkpoint
 from calm_ft.training.lit_module import FineTuning
 from calm_ft.training.saving import LAST, step_checkpoints
@@ -78,10 +78,7 @@ def settings_fingerprint(settings: Any) -> str:
 def weights_fingerprint(module: nn.Module) -> str:
     """A hash of a module's parameters and buffers with their names."""
     digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(module.state_dict().items()):
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(name.encode())
-        digest.update(raw.numpy())
+    add_tensors(digest, module.state_dict().items())
     return digest.hexdigest()
 
 

@@ -35,6 +35,20 @@ def test_a_lora_file_upon_its_base_speaks_as_the_export_does(
     assert not np.array_equal(exported, base)
 
 
+def test_a_voice_that_the_base_made_is_refused_with_a_lora_file(
+    lora_run: Path,
+    finished_run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    voice = finished_run / "export" / "voice.safetensors"
+    arguments = ["--lora", lora_run / "lora.safetensors", "--text", "Hello.", "--output", tmp_path / "out.wav"]
+    assert run(monkeypatch, synthesize, NANO, *arguments, "--voice", voice) == 2
+    assert "pass --voice with a recording" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
 def test_a_lora_file_upon_another_base_is_refused_and_nothing_is_written(
     lora_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from chatterbox.models.s3gen.s3gen import get_resampler
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from calm_ft.adapters.chatterbox.models import Models
 from calm_ft.data.feature_cache import Features
+from calm_ft.tensor_hash import add_tensors
 
 FEATURES_VERSION = "chatterbox-1"  # to be raised with each change here that changes features
 SAMPLE_RATE_HZ, TOKENIZER_RATE_HZ = 24_000, 16_000
@@ -86,12 +87,5 @@ def fingerprint(models: Models, prompt_sec: float) -> str:
     """A hash of the networks and settings that shape features."""
     digest = hashlib.blake2b(f"{FEATURES_VERSION}:{prompt_sec}:{models.t3.hp.speech_cond_prompt_len}".encode())
     for part in (models.voice_encoder, models.s3gen.tokenizer, models.s3gen.speaker_encoder):
-        _add(digest, part)
+        add_tensors(digest, part.state_dict().items())
     return digest.hexdigest()[:16]
-
-
-def _add(digest: "hashlib.blake2b", module: nn.Module) -> None:
-    for name, tensor in sorted(module.state_dict().items()):
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-        digest.update(name.encode())
-        digest.update(raw.numpy())

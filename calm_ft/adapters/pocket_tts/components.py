@@ -6,10 +6,11 @@ upstream keeps a bare one), so that setting requires_grad on a part sets it on t
 
 import hashlib
 
-import torch
 from pocket_tts.models.flow_lm import FlowLMModel
 from pocket_tts.models.tts_model import TTSModel
 from torch import nn
+
+from calm_ft.tensor_hash import add_tensors
 
 FEATURES_VERSION = "pocket_tts-1"  # to be raised with each change of `encode` that changes features
 HEADS = ("flow_net.", "out_eos.")
@@ -43,8 +44,6 @@ def encoder_fingerprint(tts: TTSModel) -> str:
     mimi = tts.config.mimi
     digest = hashlib.sha256(f"{FEATURES_VERSION}:{mimi.sample_rate}:{mimi.frame_rate}".encode())
     digest.update(f"{mimi.seanet}{mimi.transformer}{mimi.inner_dim}".encode())
-    for name, tensor in sorted(tts.mimi.state_dict().items()):
-        if name.startswith(("encoder", "downsample")):
-            raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
-            digest.update(name.encode() + raw.numpy().tobytes())
+    state = tts.mimi.state_dict().items()
+    add_tensors(digest, [(name, tensor) for name, tensor in state if name.startswith(("encoder", "downsample"))])
     return digest.hexdigest()[:16]

@@ -43,7 +43,7 @@ CONFIG = {
     "unknown adapter": Fault(["adapter=nope"], "choose one of: chatterbox, chatterbox_tiny, nano, pocket_tts"),
     "unknown experiment": Fault(["experiment=nope"], "full, head_only, last_n_layers, lora, scratch"),
     "unknown objective": Fault(["objective=nope"], "there is no objective=nope"),
-    "unknown strategy": Fault(["strategy=nope"], "full, head_only"),
+    "unknown strategy": Fault(["strategy=nope"], "full, head_only, last_n_layers, lora, lora_t3"),
     "unknown setting": Fault(["optimizer.rate=1"], "optimizer has: _target_, beta1"),
     "unknown top setting": Fault(["rate=1"], "there is no setting rate"),
     "unknown added setting": Fault(["+data.rate=1"], "rate"),
