@@ -22,8 +22,8 @@ demo: $(READY)  ## tune the embedded model to the demo voice, judge it, export i
 	$(BIN)/python scripts/train.py experiment=demo
 	$(BIN)/python scripts/train.py experiment=demo data=replay output_dir=runs/demo_replay
 
-test: $(READY)  ## the tests for every change
-	$(BIN)/python -m pytest -q
+test: $(READY)  ## the tests for every change, in two processes
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(READY)  ## the long ones
 	$(BIN)/python -m pytest -q -m 'slow and not gpu'

@@ -31,6 +31,7 @@ MOVED = {
     "chatterbox_s3gen": {"s3gen.safetensors"},
     "chatterbox_full": {"s3gen.safetensors", "t3_cfg.safetensors"},
 }
+IN_EVERY_CHANGE = ("chatterbox_lora", "chatterbox_full")  # the contract tests have the others, without the command
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +55,10 @@ def finished(tmp_path_factory: pytest.TempPathFactory, overrides: list[str]) -> 
     return folder
 
 
-@pytest.mark.parametrize("experiment", MOVED)
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(name, marks=[] if name in IN_EVERY_CHANGE else [pytest.mark.slow]) for name in MOVED],
+)
 def test_each_experiment_moves_its_networks_and_exports_the_others_as_they_were(
     experiment: str, overrides: list[str], tmp_path: Path, monkeypatch, capsys
 ) -> None:
