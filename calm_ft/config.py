@@ -62,6 +62,12 @@ def build(section: Any, **extra: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
+        missing = re.search(r"No module named '([\w.]+)'", str(error))
+        if missing:
+            raise UserError(
+                f"{section.get('_target_', 'The configuration')} needs the package {missing.group(1)}, which is not "
+                "installed: run `make setup`, or install the extra of its name."
+            ) from error
         if isinstance(cause, TypeError) or cause is None or isinstance(cause, ImportError):
             reason = str(error if cause is None else cause).splitlines()[0]
             raise UserError(

@@ -1,6 +1,9 @@
 """Every way in which a Chatterbox cannot be had: one sentence that names the file and the way out."""
 
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -115,3 +118,17 @@ def test_an_objective_of_pocket_tts_is_refused_with_the_experiments_that_fit() -
 def test_settings_out_of_range_are_refused(setting: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=f"adapter.{next(iter(setting))}"):
         make_adapter(**setting)
+
+
+def test_without_the_package_one_sentence_says_how_to_get_it(tmp_path: Path) -> None:
+    (tmp_path / "chatterbox").mkdir()
+    (tmp_path / "chatterbox" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'chatterbox'\")")
+    root = Path(__file__).parents[3]
+    command = [sys.executable, str(root / "scripts" / "train.py"), "experiment=chatterbox_t3", "logger=csv"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    overrides = ["adapter=chatterbox_tiny", f"output_dir={tmp_path / 'run'}"]
+    ended = subprocess.run([*command, *overrides], capture_output=True, text=True, env=environment, check=False)
+    assert ended.returncode == 2
+    assert "needs the package chatterbox, which is not installed: run `make setup`" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert not (tmp_path / "run").exists()
