@@ -62,7 +62,7 @@ def build(section: Any, **extra: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from None
-        missing = re.search(r"No module named '([\w.]+)'", str(error))
+        missing = re.search(r"No module named '([\w.]+)'", f"{error} {cause}")
         if missing:
             raise UserError(
                 f"{section.get('_target_', 'The configuration')} needs the package {missing.group(1)}, which is not "
