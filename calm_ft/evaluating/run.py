@@ -20,7 +20,7 @@ from calm_ft.errors import UserError
 from calm_ft.evaluating.heldout import HeldOut, heldout_folder, load_recording, read_heldout
 from calm_ft.evaluating.subject import Models, Subject, find_subject
 from calm_ft.evaluation.audio_io import wav_bytes
-from calm_ft.evaluation.metrics.available import available_metrics
+from calm_ft.evaluation.metrics.available import DEFAULT_ASR, available_metrics
 from calm_ft.evaluation.protocol import BASE, CODEC, REFERENCE, Spoken, recorded, score
 from calm_ft.evaluation.records import write_records
 from calm_ft.evaluation.score_cache import CACHE_FILE, ScoreCache
@@ -34,7 +34,7 @@ class EvaluationSettings:
 
     num_sentences: int = 50
     num_seeds: int = 1
-    asr: str = "none"
+    asr: str = DEFAULT_ASR
     of: str | None = None
     output_dir: Path | None = None
     heldout_path: Path | None = None

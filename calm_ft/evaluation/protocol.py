@@ -17,6 +17,7 @@ from tqdm import tqdm
 from calm_ft.data.utterance import Utterance
 from calm_ft.evaluation.audio_io import AudioLike, read_wav_bytes, wav_bytes
 from calm_ft.evaluation.metrics.base import Clip, Figure, Measurement, Metric, NotMeasured
+from calm_ft.evaluation.metrics.resampling import resampled
 from calm_ft.evaluation.score_cache import ScoreCache
 
 REFERENCE, CODEC, BASE, TUNED = "reference", "codec", "base", "tuned"
@@ -99,7 +100,9 @@ def score(
 
 
 def _measurable(spoken: Spoken, reference: Spoken) -> Clip:
-    clip = Clip(read_wav_bytes(spoken.wav), spoken.sample_rate_hz, spoken.text, read_wav_bytes(reference.wav))
+    rate = spoken.sample_rate_hz
+    truth = resampled(read_wav_bytes(reference.wav), reference.sample_rate_hz, rate)
+    clip = Clip(read_wav_bytes(spoken.wav), rate, spoken.text, truth)
     digest = hashlib.sha256(spoken.wav + b"\0" + spoken.text.encode() + b"\0" + reference.wav)
     return replace(clip, key=digest.hexdigest())
 

@@ -20,6 +20,7 @@ from calm_ft.evaluation.metrics.transcribers import HubTranscriber
 from calm_ft.evaluation.metrics.words import WORD_FIGURES, Transcriber, WordErrors
 
 NO_ASR = "none"
+DEFAULT_ASR = "openai/whisper-base.en"
 
 
 @dataclass(frozen=True)

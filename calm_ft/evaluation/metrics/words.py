@@ -3,7 +3,8 @@
 Text and transcript pass the English normaliser that Whisper was evaluated with (numbers, contractions, British and
 American spellings, punctuation), then `WER = (S + D + I) / N` by jiwer over words, CER over characters. Both may
 exceed 1: a runaway clip inserts words without end, hence medians beside means wherever they are averaged. The
-recogniser's own errors are in both; those on the true recordings show how many.
+recogniser's own errors are in both; those on the true recordings show how many. The normaliser is for English: other
+languages keep its lower case and lose their accents.
 Source of the normaliser: Radford et al., "Robust Speech Recognition via Large-Scale Weak Supervision" (2022), app. C.
 """
 
