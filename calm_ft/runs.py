@@ -1,9 +1,11 @@
 """What can be done with a finished run or an export: write it out again, move it, publish it, let it speak."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import Tensor
 
 from calm_ft.adapters.base import Synthesis, TTSAdapter
 from calm_ft.adapters.hub import check_repo_name, upload
@@ -28,19 +30,28 @@ def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | Non
     Raises UserError where the folder is not a run, its checkpoint is damaged or its voice prompt is gone.
     """
     config = run_config(run_dir)
-    checkpoint = read_checkpoint(checkpoint_path(run_dir, which))
+    checkpoint = read_checkpoint(checkpoint_path(run_dir, which))  # before the model, which takes longer to load
     prompt = run_dir / VOICE_PROMPT
     if not prompt.is_file():
         raise UserError(f"{prompt} is missing, so the export would have no voice: put a recording of the voice there.")
     adapter: TTSAdapter = build(config["adapter"])
-    strategy: Strategy = build(config["strategy"])
-    strategy.apply(adapter, lr=0.0)
-    strategy.load_state(adapter, trained_weights(checkpoint, averaged))
-    adapter.eval()
+    strategy = load_tuned(adapter, config, trained_weights(checkpoint, averaged))
     directory = output_dir or run_dir / "export"
     with strategy.merged(adapter):
         adapter.export(directory, prompt)
     return directory
+
+
+def load_tuned(adapter: TTSAdapter, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> Strategy:
+    """Load what a run trained into its base model; returns the strategy, in whose `merged` it is as exported.
+
+    Raises UserError where the weights do not fit.
+    """
+    strategy: Strategy = build(config["strategy"])
+    strategy.apply(adapter, lr=0.0)
+    strategy.load_state(adapter, weights)
+    adapter.eval()
+    return strategy
 
 
 def export_dir(path: Path) -> Path:
@@ -106,7 +117,7 @@ def adapter_for(model: str) -> TTSAdapter:
     return build(settings)
 
 
-def _own_voice(model: str) -> str:
+def own_voice(model: str) -> str:
     """The voice that an export comes with. Raises UserError where there is none."""
     folder = export_dir(Path(model)) if Path(model).is_dir() else None
     own = [] if folder is None else [folder / name for name in VOICES if (folder / name).is_file()]
@@ -137,7 +148,7 @@ def synthesize_to_file(
     adapter.check_text(text)
     if lora is not None:
         merge_lora_file(adapter, lora)
-    voice = voice or _own_voice(model)
+    voice = voice or own_voice(model)
     if lora is not None and (not Path(voice).is_file() or Path(voice).suffix == ".safetensors"):
         raise UserError(
             f"The voice {voice} is a state of the base model's weights and does not fit them with --lora: pass --voice "

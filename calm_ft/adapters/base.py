@@ -154,6 +154,10 @@ class TTSAdapter(nn.Module, ABC):
     ) -> list[Synthesis]:
         """One utterance a text, each with noise of its own from (seed, index)."""
 
+    def reconstruct(self, audio: Tensor) -> Tensor | None:
+        """A recording's [T] round trip through the codec that the system speaks by; None where it has none."""
+        return None
+
     @abstractmethod
     def load_voice(self, source: str | Path) -> Any:
         """A voice for `synthesize` from an audio file, a saved voice state or an upstream voice's name.

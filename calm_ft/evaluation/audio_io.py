@@ -65,10 +65,21 @@ def trim_silence(audio: AudioLike, sample_rate_hz: int) -> np.ndarray:
 
 def write_wav(path: str | Path, audio: AudioLike, sample_rate_hz: int) -> None:
     """Write audio [T] as a 16-bit WAV file, clipped to [-1, 1], atomically; folders are made as needed."""
+    content = wav_bytes(audio, sample_rate_hz)
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def wav_bytes(audio: AudioLike, sample_rate_hz: int) -> bytes:
+    """The content of a 16-bit WAV file of audio [T], clipped to [-1, 1]."""
     content = io.BytesIO()  # on a full disk libsndfile raises errors of its own, or none
     soundfile.write(content, np.clip(as_mono(audio), -1.0, 1.0), sample_rate_hz, "PCM_16", format="WAV")
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(content.getvalue())
+    return content.getvalue()
+
+
+def read_wav_bytes(content: bytes) -> np.ndarray:
+    """The audio [T] of a mono WAV file's content."""
+    return np.asarray(soundfile.read(io.BytesIO(content))[0])
 
 
 def _power_envelope(mono: np.ndarray, sample_rate_hz: int) -> np.ndarray:

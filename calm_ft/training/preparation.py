@@ -75,7 +75,7 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Sources, 
     plans = experiment.strategy.apply(adapter, experiment.optimizer.lr)
     experiment.strategy.begin(adapter)
     exclusions = [row for source in sources for row in source.recordings.exclusions]
-    encoded = [_encode(adapter, source, data, seed, exclusions) for source in sources]
+    encoded = [encode_source(adapter, source, data, seed, exclusions) for source in sources]
     limits = BatchLimits(data.max_frames_per_batch, data.max_batch_size)
     batches = Recordings(adapter, encoded, limits, data.num_workers, seed, num_ranks)
     adapter.fit_statistics(clip.features() for clip in (*batches.train_clips, *batches.replay_clips))
@@ -113,10 +113,13 @@ def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def _encode(
+def encode_source(
     adapter: TTSAdapter, source: ReadSource, data: DataSettings, seed: int, exclusions: list[Exclusion]
 ) -> EncodedSource:
-    """Encode and split one source; what cannot be used is added to `exclusions`."""
+    """Encode and split one source; what cannot be used is added to `exclusions`.
+
+    Raises UserError where nothing of it can be used.
+    """
     usable: list[Utterance] = []
     for utterance in source.recordings.utterances:
         try:

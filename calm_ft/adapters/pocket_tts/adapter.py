@@ -26,7 +26,7 @@ from calm_ft.adapters.pocket_tts.gradient_checkpointing import checkpoint_layers
 from calm_ft.adapters.pocket_tts.heads import Hidden, eos_losses, head_rows, row_residuals
 from calm_ft.adapters.pocket_tts.loading import is_released, load_config, load_tts
 from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause
-from calm_ft.adapters.pocket_tts.synthesis import GenerationSettings, speak
+from calm_ft.adapters.pocket_tts.synthesis import GenerationSettings, round_trip, speak
 from calm_ft.adapters.pocket_tts.text import TextFrontend
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
@@ -212,6 +212,9 @@ class PocketTTSAdapter(TTSAdapter):
             speak(self.tts, voice, self.text.chunks(text), make_rng(seed, "synthesis", index), settings)
             for index, text in enumerate(texts)
         ]
+
+    def reconstruct(self, audio: Tensor) -> Tensor:
+        return round_trip(self.tts, audio)
 
     def export(self, directory: Path, voice_prompt: Path) -> None:
         write_bundle(self.tts, directory, self.load_voice(voice_prompt), self.model)

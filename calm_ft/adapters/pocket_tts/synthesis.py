@@ -141,3 +141,10 @@ def decode_audio(tts: TTSModel, latents: Tensor) -> Tensor:
     fade = torch.linspace(0, 1, int(FADE_IN_SEC * tts.sample_rate), device=audio.device)
     audio[: len(fade)] *= fade
     return audio.cpu()
+
+
+@torch.no_grad()
+def round_trip(tts: TTSModel, audio: Tensor) -> Tensor:
+    """A recording [T] encoded and decoded again, [T]: the best that any FlowLM over this codec could say."""
+    latents = tts.mimi.encode_to_latent(audio[None, None].to(tts.flow_lm.bos_emb.device))[0]
+    return decode_audio(tts, (latents - tts.flow_lm.emb_mean) / tts.flow_lm.emb_std)[: len(audio)]

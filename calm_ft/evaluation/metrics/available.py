@@ -1,0 +1,81 @@
+"""The metrics that this machine can measure, and why it cannot measure the others."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from calm_ft.evaluation.metrics.alignment import PITCH_FIGURES, Distortion, Pitch
+from calm_ft.evaluation.metrics.base import Figure, Metric, ModelMissing
+from calm_ft.evaluation.metrics.naturalness import DNSMOS, DNSMOS_FIGURES, UTMOS, UTMOS_FIGURE
+from calm_ft.evaluation.metrics.sentences import SentenceIdentified
+from calm_ft.evaluation.metrics.sound import Sound
+from calm_ft.evaluation.metrics.speaker import (
+    RESEMBLYZER_FIGURE,
+    WAVLM_FIGURE,
+    ResemblyzerSimilarity,
+    WavLMSimilarity,
+)
+from calm_ft.evaluation.metrics.transcribers import HubTranscriber
+from calm_ft.evaluation.metrics.words import WORD_FIGURES, Transcriber, WordErrors
+
+NO_ASR = "none"
+DEFAULT_ASR = "openai/whisper-base.en"
+
+
+@dataclass(frozen=True)
+class Available:
+    """metrics: those that can be measured; missing: figure name -> why not, in one sentence."""
+
+    metrics: list[Metric]
+    missing: dict[str, str]
+
+    @property
+    def figures(self) -> list[Figure]:
+        """What the metrics give, in a fixed order."""
+        return [figure for metric in self.metrics for figure in metric.figures]
+
+
+def available_metrics(
+    recordings: Mapping[str, np.ndarray], prompt: np.ndarray | None, sample_rate_hz: int, asr: str | Transcriber
+) -> Available:
+    """Load all metrics.
+
+    Args:
+        recordings: text -> true recording [T] of every held-out sentence.
+        prompt: a recording [T] of the voice, for speaker similarity; None where the voice is a saved state.
+        asr: "none", a repository or folder with a speech recogniser, or a recogniser.
+    """
+    builders: list[tuple[Iterable[Figure], Callable[[], Metric]]] = [
+        (WORD_FIGURES, lambda: WordErrors(_transcriber(asr))),
+        ((WAVLM_FIGURE,), lambda: WavLMSimilarity(_present(prompt), sample_rate_hz)),
+        ((RESEMBLYZER_FIGURE,), lambda: ResemblyzerSimilarity(_present(prompt), sample_rate_hz)),
+        ((UTMOS_FIGURE,), UTMOS),
+        (DNSMOS_FIGURES, DNSMOS),
+        ((), Distortion),
+        (PITCH_FIGURES, Pitch),
+        ((), lambda: SentenceIdentified(recordings, sample_rate_hz)),
+        ((), Sound),
+    ]
+    metrics: list[Metric] = []
+    missing: dict[str, str] = {}
+    for figures, builder in builders:
+        try:
+            metrics.append(builder())
+        except ModelMissing as reason:
+            missing |= {figure.name: str(reason) for figure in figures}
+    return Available(metrics, missing)
+
+
+def _transcriber(asr: str | Transcriber) -> Transcriber:
+    if not isinstance(asr, str):
+        return asr
+    if asr == NO_ASR:
+        raise ModelMissing("no speech recogniser was asked for: pass --asr with a hub model or a folder.")
+    return HubTranscriber(asr)
+
+
+def _present(prompt: np.ndarray | None) -> np.ndarray:
+    if prompt is None:
+        raise ModelMissing("the voice is a saved state, and no recording of it is at hand: pass one as --voice.")
+    return prompt

@@ -1,0 +1,38 @@
+"""Evaluate a run, an export, or a run's base: what held-out sentences sound like, in numbers with their uncertainty."""
+
+import argparse
+from pathlib import Path
+
+from rich.console import Console
+
+from calm_ft.errors import run_script
+from calm_ft.evaluating.run import EvaluationSettings, evaluate
+from calm_ft.evaluation.metrics.available import DEFAULT_ASR
+from calm_ft.evaluation.summary_table import EXPLANATION, missing_lines, summary_table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", metavar="RUN", help="a run's or an export's folder, or base with --of RUN")
+    parser.add_argument("--of", metavar="RUN", help="the run that an export, or base, belongs to")
+    parser.add_argument("--output-dir", type=Path, help="default: RUN/evaluation")
+    parser.add_argument("--num-sentences", type=int, default=50, help="at most so many held-out sentences (50)")
+    parser.add_argument("--num-seeds", type=int, default=1, help="clips of each sentence, with other noise (1)")
+    parser.add_argument("--asr", default=DEFAULT_ASR, help="the recogniser for WER: a hub model, a folder, or none")
+    parser.add_argument(
+        "--heldout-path", type=Path, help="recordings with texts (default: those the run was judged by)"
+    )
+    parser.add_argument("--voice", type=Path, help="a recording of the voice (default: the run's own prompt)")
+    arguments = vars(parser.parse_args())
+    evaluation = evaluate(arguments.pop("model"), EvaluationSettings(**arguments))
+    console = Console(width=140, highlight=False)
+    console.print(summary_table(evaluation.summary))
+    for line in (*missing_lines(evaluation.summary), EXPLANATION):
+        console.print(line, style="dim", markup=False)
+    console.print(
+        f"{evaluation.num_clips} clips in {evaluation.wall_sec:.0f} s; files: {evaluation.folder}", markup=False
+    )
+
+
+if __name__ == "__main__":
+    run_script(main)

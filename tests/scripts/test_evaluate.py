@@ -1,0 +1,177 @@
+"""scripts/evaluate.py from end to end: a run, its base, its export, and input that cannot be evaluated."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import soundfile
+
+from scripts import evaluate
+from tests.scripts.run_script import run
+
+
+@pytest.fixture(autouse=True)
+def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("calm_ft.evaluation.metrics.hub._hub_answers", lambda: False)
+
+
+@pytest.fixture(scope="module")
+def evaluated(
+    finished_run: Path, recordings_dir: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, dict[str, Any]]:
+    """A run evaluated on four of its recordings, with two clips of each."""
+    folder = tmp_path_factory.mktemp("evaluated") / "evaluation"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("calm_ft.evaluation.metrics.hub._hub_answers", lambda: False)
+        arguments = ["--heldout-path", recordings_dir, "--num-sentences", 4, "--num-seeds", 2, "--output-dir", folder]
+        assert run(monkeypatch, evaluate, finished_run, *arguments) == 0
+    return folder, json.loads((folder / "summary.json").read_text())
+
+
+def rows(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "utterances.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def test_all_systems_say_the_same_sentences_and_every_clip_has_its_file(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    folder, summary = evaluated
+    by_system: dict[str, list[tuple[int, int, str]]] = {}
+    for row in rows(folder):
+        by_system.setdefault(row["system"], []).append((row["index"], row["seed"], row["text"]))
+        assert soundfile.info(folder / row["audio"]).samplerate == summary["protocol"]["sample_rate_hz"]
+    assert {name: len(each) for name, each in by_system.items()} == {"reference": 4, "codec": 4, "base": 8, "tuned": 8}
+    assert sorted(by_system["base"]) == sorted(by_system["tuned"])
+    assert {text for _, _, text in by_system["reference"]} == {text for _, _, text in by_system["tuned"]}
+
+
+def test_the_summary_has_floor_ceiling_differences_and_reasons(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    _, summary = evaluated
+    mcd = {name: system["metrics"]["mcd_db"]["mean"] for name, system in summary["systems"].items()}
+    assert mcd["reference"] == 0.0 < mcd["codec"] < mcd["base"]
+    figure = summary["systems"]["tuned"]["metrics"]["mcd_db"]
+    assert figure["low"] <= figure["mean"] <= figure["high"]
+    assert figure["n"] == 4
+    difference = summary["against_base"]["tuned"]["mcd_db"]
+    assert difference["mean"] == pytest.approx(mcd["tuned"] - mcd["base"])
+    assert difference["better"] is None  # four sentences are no verdict
+    assert "out of reach" in summary["missing"]["wer"]
+    assert summary["systems"]["tuned"]["rtf"] > 0
+
+
+def test_a_second_call_measures_nothing_again_and_finds_the_same(
+    evaluated: tuple[Path, dict[str, Any]],
+    finished_run: Path,
+    recordings_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, summary = evaluated
+    monkeypatch.setattr("calm_ft.evaluation.metrics.naturalness.DNSMOS._measure", None)
+    arguments = ["--heldout-path", recordings_dir, "--num-sentences", 4, "--num-seeds", 2, "--output-dir", folder]
+    assert run(monkeypatch, evaluate, finished_run, *arguments) == 0
+    again = json.loads((folder / "summary.json").read_text())
+    for name, system in summary["systems"].items():
+        for metric, figure in system["metrics"].items():
+            assert metric == "rtf" or again["systems"][name]["metrics"][metric] == figure
+
+
+def test_by_default_the_runs_validation_clips_are_said_and_one_sentence_has_no_interval(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, evaluate, finished_run, "--asr", "none", "--output-dir", tmp_path) == 0
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["protocol"]["sentences"] == "the run's validation clips"
+    assert summary["systems"]["tuned"]["metrics"]["mcd_db"]["low"] is None
+    said = capsys.readouterr().out
+    assert "pass --asr with" in said
+    assert str(tmp_path) in said.replace("\n", "")
+
+
+def test_an_export_in_its_run_and_the_base_alone_are_what_the_run_compares(
+    evaluated: tuple[Path, dict[str, Any]],
+    finished_run: Path,
+    recordings_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    whole = {row["audio"]: row["metrics"]["mcd_db"] for row in rows(evaluated[0])}
+    common = ["--heldout-path", recordings_dir, "--num-sentences", 4, "--asr", "none", "--output-dir"]
+    for name in ("export", "base"):  # what was measured before is not measured again: it takes seconds
+        (tmp_path / name).mkdir()
+        shutil.copy(evaluated[0] / "scores.json", tmp_path / name)
+    assert run(monkeypatch, evaluate, finished_run / "export", *common, tmp_path / "export") == 0
+    assert run(monkeypatch, evaluate, "base", "--of", finished_run, *common, tmp_path / "base") == 0
+    for name, systems in (
+        ("export", {"reference", "codec", "base", "tuned"}),
+        ("base", {"reference", "codec", "base"}),
+    ):
+        found = rows(tmp_path / name)
+        assert {row["system"] for row in found} == systems
+        assert all(row["metrics"]["mcd_db"] == pytest.approx(whole[row["audio"]], abs=0.05) for row in found)
+
+
+def test_an_export_elsewhere_speaks_in_its_own_voice_and_says_what_cannot_be_compared(
+    finished_run: Path, recordings_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(finished_run / "export", tmp_path / "export")
+    arguments = ["--heldout-path", recordings_dir, "--num-sentences", 2, "--asr", "none"]
+    assert run(monkeypatch, evaluate, tmp_path / "export", *arguments) == 0
+    summary = json.loads((tmp_path / "export" / "evaluation" / "summary.json").read_text())
+    assert summary["systems"].keys() == {"reference", "codec", "tuned"}
+    assert "--of" in summary["missing"]["against_base"]
+    assert "--voice" in summary["missing"]["speaker_similarity_resemblyzer"]
+
+
+FAULTS = {
+    "no folder": (["{here}/nowhere"], "There is no folder"),
+    "an empty folder": (["{here}"], "holds no export"),
+    "base without its run": (["base"], "--of RUN"),
+    "base of nothing": (["base", "--of", "{here}"], "not a run's folder"),
+    "a run of a run": (["{run}", "--of", "{run}"], "leave --of out"),
+    "no sentences": (["{run}", "--num-sentences", "0"], "--num-sentences 0 must be at least 1"),
+    "no seeds": (["{run}", "--num-seeds", "-1"], "--num-seeds -1 must be at least 1"),
+    "no recogniser's name": (["{run}", "--asr", ""], "--asr is empty"),
+    "no held-out folder": (["{run}", "--heldout-path", "{here}/nowhere"], "There is no folder"),
+    "an empty held-out folder": (["{run}", "--heldout-path", "{here}"], "{here}"),
+    "no voice": (["{run}", "--voice", "{here}/nowhere.wav"], "There is no recording"),
+    "a voice that is none": (["{run}", "--voice", "{here}/file"], "cannot be used"),
+    "an output that is a file": (["{run}", "--output-dir", "{here}/file"], "is a file"),
+    "an export without its run": (["{export}"], "--heldout-path"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    fault: str, finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments, said = FAULTS[fault]
+    here, export = tmp_path / "here", tmp_path / "export"
+    here.mkdir()
+    (here / "file").write_text("no audio")
+    shutil.copytree(finished_run / "export", export)
+    places = {"run": finished_run, "here": here, "export": export}
+    code = run(monkeypatch, evaluate, *(argument.format(**places) for argument in arguments))
+    error = capsys.readouterr().err
+    assert code == 2
+    assert said.format(**places) in error
+    assert error.count("\n") == 1
+    assert not (finished_run / "evaluation").exists()
+    assert not (export / "evaluation").exists()
+    assert [path.name for path in here.iterdir()] == ["file"]
+
+
+def test_recordings_that_changed_since_the_run_are_refused(
+    finished_run: Path,
+    recordings_dir: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    shutil.copytree(finished_run, tmp_path / "run")
+    moved = shutil.copytree(recordings_dir, tmp_path / "recordings")
+    for text in moved.glob("*.txt"):
+        text.write_text("Something else.")
+    config = (tmp_path / "run" / "config.yaml").read_text().replace(str(recordings_dir), str(moved))
+    (tmp_path / "run" / "config.yaml").write_text(config)
+    assert run(monkeypatch, evaluate, tmp_path / "run") == 2
+    assert "have changed since" in capsys.readouterr().err
