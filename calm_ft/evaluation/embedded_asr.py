@@ -12,11 +12,11 @@ import torch
 import torchaudio
 
 from calm_ft.errors import UserError
+from calm_ft.evaluation.audio_io import AudioLike, as_mono, is_silent
 from calm_ft.evaluation.ctc_network import SAMPLE_RATE_HZ, CTCNetwork, LogMel
 from calm_ft.evaluation.ctc_text import decode_greedily
 
 ASSET = Path(__file__).parents[1] / "assets" / "nano_asr"
-_SILENCE_LEVEL = 1e-4
 
 
 class EmbeddedASR:
@@ -45,15 +45,15 @@ class EmbeddedASR:
             )
 
     @torch.inference_mode()
-    def transcribe(self, audio: torch.Tensor, sample_rate_hz: int) -> str:
+    def transcribe(self, audio: AudioLike, sample_rate_hz: int) -> str:
         """What mono audio `[T]` at any rate says: lower-case letters, apostrophes and single spaces.
 
-        Audio that is empty, silent or not finite says nothing: "". Raises ValueError for another shape.
+        Audio that is empty or silent says nothing: "". Samples that are no finite number count as 0.
+        Raises ValueError for audio with more than one channel.
         """
-        if audio.dim() != 1:
-            raise ValueError(f"audio must be [T], got {list(audio.shape)}")
-        samples = audio.detach().float().cpu()
-        if not len(samples) or not torch.isfinite(samples).all() or samples.abs().max() < _SILENCE_LEVEL:
+        mono = as_mono(audio)
+        if is_silent(mono, sample_rate_hz):
             return ""
+        samples = torch.from_numpy(mono).float()
         samples = torchaudio.functional.resample(samples, sample_rate_hz, SAMPLE_RATE_HZ)
         return decode_greedily(self._network(self._features(samples.unsqueeze(0)))[0])
