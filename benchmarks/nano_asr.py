@@ -1,7 +1,8 @@
 """How well the embedded world's recogniser hears: character and word error rates, set by set.
 
-No sentence of any set is in the training; their words are, but for the set "free". Speech by the embedded model is
-zero-shot: its rates hold the model's own slips too, and say how the recogniser serves, not how well it hears.
+No sentence of any set is in the training. Half of the words of "everyday" are in 240 of its clips or more, half of those
+of "templates" in 11 or more, and 33 of the 78 words of "free" in none. Speech by the embedded model is zero-shot: its
+rates hold the model's own slips too, and say how the recogniser serves, not how well it hears.
 
     python benchmarks/nano_asr.py --output benchmarks/results/nano_asr.json
 """
@@ -76,21 +77,17 @@ Clip = tuple[str, np.ndarray]
 def espeak_figures(recogniser: EmbeddedASR) -> dict[str, dict[str, float]]:
     """Rates on espeak-ng's speech, as it is, in noise, and through the embedded codec."""
     codec = read_codec(ASSETS / "nano")
-    held_out = held_out_sentences(SEED)
-    sentences = [*held_out["everyday"], *held_out["templates"]]
+    texts = {**held_out_sentences(SEED), "free": list(FREE_SENTENCES)}
     rows: dict[str, dict[str, float]] = {}
     for group, voices, stride in (("known voices", FLOW_LM_VOICES, 4), ("unheard voices", UNHEARD_VOICES, 1)):
-        clips = [clip for voice in voices for clip in _spoken(sentences, voice)]
-        few = clips[::stride]
-        sets: dict[str, Iterable[Clip]] = {
-            group: clips,
-            f"{group}, noise": _noisy(few),
-            f"{group}, codec": ((text, render(codec, samples)) for text, samples in few),
-            f"{group}, free": [clip for voice in voices for clip in _spoken(FREE_SENTENCES, voice)],
-        }
-        rows |= {name: _rates(name, _hear(recogniser, each)) for name, each in sets.items()}
-    by_voice = {voice.name: _spoken(sentences, voice) for voice in UNHEARD_VOICES}
-    return rows | {name: _rates(name, _hear(recogniser, clips)) for name, clips in by_voice.items()}
+        clips = {name: _spoken_by(voices, sentences) for name, sentences in texts.items()}
+        few = clips["everyday"][::stride]
+        clips |= {"everyday, noise": _noisy(few), "everyday, codec": [(t, render(codec, each)) for t, each in few]}
+        for name, spoken in clips.items():
+            rows[f"{group}, {name}"] = _rates(f"{group}, {name}", _hear(recogniser, spoken))
+    for voice in UNHEARD_VOICES:
+        rows[voice.name] = _rates(voice.name, _hear(recogniser, _spoken_by([voice], texts["everyday"])))
+    return rows
 
 
 def nano_figures(recogniser: EmbeddedASR) -> dict[str, dict[str, float]]:
@@ -127,15 +124,17 @@ def _prompt(voice: EspeakVoice) -> Path:
     return sorted((ASSETS / folder / voice.name).glob("*.ogg"))[-1]
 
 
-def _spoken(sentences: Iterable[str], voice: EspeakVoice) -> Iterator[Clip]:
-    return ((text, synthesize(text, voice)) for text in sentences)
+def _spoken_by(voices: Iterable[EspeakVoice], sentences: Sequence[str]) -> list[Clip]:
+    return [(text, synthesize(text, voice)) for voice in voices for text in sentences]
 
 
-def _noisy(clips: Sequence[Clip]) -> Iterator[Clip]:
+def _noisy(clips: Iterable[Clip]) -> list[Clip]:
     rng = np.random.default_rng(SEED)
+    noisy = []
     for text, samples in clips:
         level = np.sqrt(np.mean(samples**2)) * 10 ** (-NOISE_DB / 20)
-        yield text, samples + level * rng.standard_normal(len(samples)).astype(np.float32)
+        noisy.append((text, samples + level * rng.standard_normal(len(samples)).astype(np.float32)))
+    return noisy
 
 
 def _by_nano(adapter: PocketTTSAdapter, sentences: Sequence[str], prompt: Path) -> Iterator[Clip]:
