@@ -1,8 +1,8 @@
 """How well the embedded world's recogniser hears: character and word error rates, set by set.
 
-No sentence of any set is in the training. Half of the words of "everyday" are in 240 of its clips or more, half of those
-of "templates" in 11 or more, and 33 of the 78 words of "free" in none. Speech by the embedded model is zero-shot: its
-rates hold the model's own slips too, and say how the recogniser serves, not how well it hears.
+No sentence of any set is in the training. Half of the words of "everyday" are in 240 of its clips or more, half of
+those of "templates" in 11 or more, and 33 of the 78 words of "free" in none. Speech by the embedded model is zero-shot:
+its rates hold the model's own slips too, and say how the recogniser serves, not how well it hears.
 
     python benchmarks/nano_asr.py --output benchmarks/results/nano_asr.json
 """
