@@ -2,7 +2,7 @@
 it needs.
 
 corpus -> codec -> decoder -> tokenizer -> bundle (codec only) -> flow_lm (this project's own trainer) -> bundle
-(final) -> assets
+(final) -> assets -> asr (a recogniser of this speech, from a corpus of its own)
 """
 
 import subprocess
@@ -15,6 +15,9 @@ from pocket_tts.models.mimi import MimiModel
 
 from calm_ft.atomic_file import write_text
 from calm_ft.errors import UserError
+from calm_ft.nano.asr_corpus import asr_lines, read_codec, write_coded_corpus
+from calm_ft.nano.asr_data import AsrCorpus
+from calm_ft.nano.asr_training import AsrRecipe, AsrTrainer, write_asr_asset
 from calm_ft.nano.bundle import codec_only_state, read_state, write_bundle
 from calm_ft.nano.codec_data import load_codec_corpus
 from calm_ft.nano.codec_evaluation import codec_mcd
@@ -26,6 +29,7 @@ from calm_ft.nano.tokenizer import train_tokenizer
 from calm_ft.nano.voices import DEMO_VOICE, ZERO_SHOT_VOICES
 
 _NUM_CODEC_TEST_SENTENCES = 8
+_SHIPPED_BUNDLE = Path(__file__).parents[1] / "assets" / "nano"
 _TRAIN_SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 
 # The FlowLM's recipe: 24 short clips a batch, one draw of noise and time a frame, Muon.
@@ -81,20 +85,36 @@ class BuildFolder:
     def bundle(self) -> Path:
         return self.root / "bundle"
 
+    @property
+    def asr_clips(self) -> Path:
+        return self.root / "corpus" / "asr"
+
+    @property
+    def asr_coded_clips(self) -> Path:
+        return self.root / "corpus" / "asr_coded"
+
+    @property
+    def asr_checkpoint(self) -> Path:
+        return self.root / "asr.pt"
+
 
 def build_corpus(folder: BuildFolder, seed: int) -> None:
     """Record both corpora.
 
     Raises UserError where the folder was begun with another seed, as its recordings say other sentences.
     """
+    _claim_seed(folder, seed)
+    write_corpus(folder.codec_manifest.parent, codec_lines(seed))
+    write_corpus(folder.flow_lm_manifest.parent, flow_lm_lines(seed))
+
+
+def _claim_seed(folder: BuildFolder, seed: int) -> None:
     seed_file = folder.root / "seed.txt"
     if seed_file.is_file() and seed_file.read_text(encoding="utf-8") != str(seed):
         raise UserError(
             f"{folder.root} was begun with another seed: choose another --output-dir, or the seed in {seed_file}."
         )
     write_text(seed_file, str(seed))
-    write_corpus(folder.codec_manifest.parent, codec_lines(seed))
-    write_corpus(folder.flow_lm_manifest.parent, flow_lm_lines(seed))
 
 
 def build_codec(folder: BuildFolder, recipe: CodecRecipe) -> None:
@@ -181,6 +201,23 @@ def build_bundle(folder: BuildFolder, seed: int) -> Path:
         refined = load_averaged_codec(folder.decoder_checkpoint).state_dict()
         state |= {f"mimi.{name}": tensor for name, tensor in refined.items()}
     return write_bundle(folder.bundle, state, folder.tokenizer)
+
+
+def build_asr(folder: BuildFolder, recipe: AsrRecipe, directory: Path) -> None:
+    """Record the recogniser's clips, train it, or go on from its checkpoint, and write it to `directory`.
+
+    The codec is that of the folder's bundle, or of the shipped one where the folder has none.
+    """
+    _claim_seed(folder, recipe.seed)
+    torch.set_num_threads(1)
+    lines = asr_lines(recipe.seed)
+    print(f"recording what is missing of {len(lines)} clips", flush=True)
+    clean = write_corpus(folder.asr_clips, lines)
+    codec = read_codec(folder.bundle if folder.bundle.is_dir() else _SHIPPED_BUNDLE)
+    coded = write_coded_corpus(folder.asr_coded_clips, folder.asr_clips, lines, codec, recipe.seed)
+    trainer = AsrTrainer(AsrCorpus([clean, coded]), recipe, folder.asr_checkpoint)
+    trainer.run()
+    write_asr_asset(directory, trainer)
 
 
 def _require(path: Path, stage: str) -> None:
