@@ -52,11 +52,7 @@ def notices(runs: Sequence[Run]) -> list[str]:
     if found:
         found.append("Therefore no difference is marked as better or worse.")
     found += filter(None, [facts.protocols_differ(runs)])
-    for run in runs:
-        if not run.evaluation.was_evaluated:
-            found.append(
-                f"{run.name} was not evaluated: what is shown of it is what its training wrote down. {_how(run)}"
-            )
+    found += [_not_evaluated(run) for run in runs if not run.evaluation.was_evaluated]
     return found
 
 
@@ -64,7 +60,7 @@ def render(runs: Sequence[Run], num_sentences: int) -> str:
     """The page as text. Everything that comes from a run is escaped."""
     scrub = Scrubber(run.config for run in runs)
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("calm_ft.evaluation.page", "."),
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
@@ -88,8 +84,12 @@ def _protocols(runs: Sequence[Run]) -> Mapping[str, Mapping[str, object]]:
     return {run.name: run.evaluation.protocol for run in runs if run.evaluation.protocol}
 
 
-def _how(run: Run) -> str:
-    return f"Evaluate it with: python scripts/evaluate.py {run.name}"
+def _not_evaluated(run: Run) -> str:
+    status = "" if run.record.get("status") == "finished" else f" (status: {run.record.get('status')})"
+    return (
+        f"{run.name} was not evaluated{status}: what is shown of it is what its training wrote down, with intervals of "
+        f"1.96 standard errors and without paired differences. Evaluate it with: python scripts/evaluate.py {run.name}"
+    )
 
 
 def _not_writable(output: Path, reason: str | None) -> UserError:

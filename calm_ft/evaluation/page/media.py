@@ -77,7 +77,19 @@ def read_clip(path: Path) -> Clip | None:
     except (OSError, soundfile.LibsndfileError):
         return None
     mono = np.nan_to_num(audio.mean(axis=1), nan=0.0, posinf=0.0, neginf=0.0)
-    return Clip(mono, sample_rate_hz, hashlib.sha256(content).hexdigest()) if mono.size else None
+    return Clip(mono, sample_rate_hz, _digest(content)) if mono.size else None
+
+
+def digest_of(path: Path) -> str:
+    """The digest that the file's clip has; empty where it cannot be read."""
+    try:
+        return _digest(path.read_bytes())
+    except OSError:
+        return ""
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def _data_uri(kind: str, content: bytes) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from calm_ft.evaluation.page.figures import TUNED, Run, Utterance, ordered_systems
-from calm_ft.evaluation.page.media import Clip, read_clip
+from calm_ft.evaluation.page.media import Clip, digest_of, read_clip
 from calm_ft.evaluation.page.metric_table import whose
 from calm_ft.evaluation.page.wording import NOT_AVAILABLE, number
 
@@ -89,8 +89,7 @@ def _sentences_of(run: Run) -> list[list[Utterance]]:
 
 
 def _reference_digest(utterances: Sequence[Utterance]) -> str:
-    clips = (read_clip(each.audio) for each in utterances if each.system == "reference")
-    return next((clip.digest for clip in clips if clip is not None), "")
+    return next((digest_of(each.audio) for each in utterances if each.system == "reference"), "")
 
 
 def _sentence(rows: Sequence[tuple[Run, Utterance]], num_runs: int, scrub: Callable[[object], str]) -> Sentence:
