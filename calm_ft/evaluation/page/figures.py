@@ -9,8 +9,8 @@ Direction = Literal["lower", "higher", "none"]
 Curve = tuple[tuple[float, float], ...]
 """(step, value) by rising step."""
 
-BASE, TUNED = "base", "tuned"
-SYSTEMS = ("reference", "codec", BASE, TUNED)
+REFERENCE, BASE, TUNED = "reference", "base", "tuned"
+SYSTEMS = (REFERENCE, "codec", BASE, TUNED)
 """The order in which systems are shown; others come after."""
 
 

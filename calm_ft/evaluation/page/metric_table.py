@@ -4,7 +4,16 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from calm_ft.evaluation.page.figures import TUNED, Difference, Direction, Metric, Run, System, ordered_systems
+from calm_ft.evaluation.page.figures import (
+    REFERENCE,
+    TUNED,
+    Difference,
+    Direction,
+    Metric,
+    Run,
+    System,
+    ordered_systems,
+)
 from calm_ft.evaluation.page.wording import NOT_AVAILABLE, interval, number
 
 COUNTS = ("runaway", "silent", "truncated")
@@ -62,7 +71,7 @@ class SystemOfRuns:
 
 
 def systems_of(runs: Sequence[Run]) -> list[SystemOfRuns]:
-    """All systems in the order of the table; systems other than the tuned one that agree in all figures are one."""
+    """All systems in the order of the table, those that are one and the same in several runs put together."""
     found: list[SystemOfRuns] = []
     for name in ordered_systems({name for run in runs for name in run.evaluation.systems}):
         groups: list[SystemOfRuns] = []
@@ -70,12 +79,13 @@ def systems_of(runs: Sequence[Run]) -> list[SystemOfRuns]:
             figures = run.evaluation.systems.get(name)
             if figures is None:
                 continue
-            same = [number for number, group in enumerate(groups) if name != TUNED and _agree(group.figures, figures)]
+            own = SystemOfRuns(name, (run,), figures)
+            same = [number for number, group in enumerate(groups) if _are_one(group, own)]
             if same:
                 group = groups[same[0]]
                 groups[same[0]] = dataclasses.replace(group, runs=(*group.runs, run))
             else:
-                groups.append(SystemOfRuns(name, (run,), figures))
+                groups.append(own)
         found += groups
     return found
 
@@ -161,8 +171,15 @@ def _rtf(system: SystemOfRuns) -> str:
     return " to ".join(dict.fromkeys(ends))
 
 
-def _agree(one: System, other: System) -> bool:
-    return (one.metrics, one.counts) == (other.metrics, other.counts)
+def _are_one(group: SystemOfRuns, own: SystemOfRuns) -> bool:
+    """Whether figures agree and come from the same weights; a tuned model is its own, recordings are no model's."""
+    if group.name == TUNED or (group.figures.metrics, group.figures.counts) != (
+        own.figures.metrics,
+        own.figures.counts,
+    ):
+        return False
+    models = {system.runs[0].record.get("base_fingerprint") for system in (group, own)}
+    return group.name == REFERENCE or len(models) == 1
 
 
 def missing_metrics(runs: Sequence[Run]) -> Mapping[str, Mapping[str, str]]:

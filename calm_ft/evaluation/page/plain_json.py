@@ -55,7 +55,10 @@ class Source:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise self.damaged(f"{key} is not a number")
-        return float(value) if math.isfinite(value) else None
+        try:
+            return float(value) if math.isfinite(value) else None
+        except OverflowError as error:
+            raise self.damaged(f"{key} is too large") from error
 
     def count(self, content: Mapping[str, Any], key: str) -> int | None:
         value = self.number(content, key)

@@ -5,9 +5,9 @@ sentence spoken with several seeds the first is shown, so that systems are compa
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from calm_ft.evaluation.page.figures import TUNED, Run, Utterance, ordered_systems
+from calm_ft.evaluation.page.figures import REFERENCE, TUNED, Run, Utterance, ordered_systems
 from calm_ft.evaluation.page.media import Clip, digest_of, read_clip
 from calm_ft.evaluation.page.metric_table import whose
 from calm_ft.evaluation.page.wording import NOT_AVAILABLE, number
@@ -53,13 +53,6 @@ class _Spoken:
     runs: list[str]
 
 
-@dataclass
-class _Group:
-    text: str | None
-    references: set[str] = field(default_factory=set)
-    spoken: list[_Spoken] = field(default_factory=list)
-
-
 def sentences(runs: Sequence[Run], num_shown: int, scrub: Callable[[object], str]) -> Sentences:
     """The first `num_shown` sentences; those that most runs speak come first."""
     keys: dict[str, str] = {}
@@ -89,7 +82,7 @@ def _sentences_of(run: Run) -> list[list[Utterance]]:
 
 
 def _reference_digest(utterances: Sequence[Utterance]) -> str:
-    return next((digest_of(each.audio) for each in utterances if each.system == "reference"), "")
+    return next((digest_of(each.audio) for each in utterances if each.system == REFERENCE), "")
 
 
 def _sentence(rows: Sequence[tuple[Run, Utterance]], num_runs: int, scrub: Callable[[object], str]) -> Sentence:
@@ -119,7 +112,7 @@ def _picture_sec(spoken: Sequence[_Spoken]) -> float:
     """How much time all pictures of a sentence show."""
     durations_sec = [each.clip.duration_sec for each in spoken if each.clip is not None]
     references_sec = [
-        each.clip.duration_sec for each in spoken if each.clip is not None and each.utterance.system == "reference"
+        each.clip.duration_sec for each in spoken if each.clip is not None and each.utterance.system == REFERENCE
     ]
     limit_sec = _LONGEST_PICTURE * max(references_sec or durations_sec or [0.0])
     return min(limit_sec, max(durations_sec, default=0.0))

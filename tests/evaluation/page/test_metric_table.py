@@ -61,6 +61,11 @@ def test_a_base_that_only_some_share_names_them() -> None:
     assert [row.runs for row in rows if row.system == "base"] == ["a, b", "c"]
 
 
+def test_bases_of_other_weights_are_not_one_even_if_their_figures_are() -> None:
+    rows = metric_table([_run("a", base_fingerprint="1"), _run("b", base_fingerprint="2")], may_mark=True).rows
+    assert [row.runs for row in rows if row.system == "base"] == ["a", "b"]
+
+
 def test_what_is_missing_is_named_and_never_a_number() -> None:
     table = metric_table([_run("a")], may_mark=True)
     assert [column.name for column in table.columns] == ["mcd", "utmos"]

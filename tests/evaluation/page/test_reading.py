@@ -37,6 +37,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no utterances": (lambda run: (run / UTTERANCES).unlink(), "utterances.jsonl cannot be read"),
     "half a line": (_cut(UTTERANCES), "is not JSON"),
     "a figure in words": (lambda run: _change(run, SUMMARY, '"n": 2', '"n": "two"'), "n is not a number"),
+    "a figure beyond measure": (lambda run: _change(run, SUMMARY, '"n": 2', f'"n": 1{"0" * 400}'), "n is too large"),
     "a direction in no words": (lambda run: _change(run, SUMMARY, '"lower"', '"left"'), "lower, higher, none"),
     "a verdict in words": (lambda run: _change(run, SUMMARY, '"better": true', '"better": "yes"'), "true, false, null"),
     "a list for an object": (lambda run: _change(run, UTTERANCES, '"flags": {', '"flags": [], "_": {'), "flags"),
