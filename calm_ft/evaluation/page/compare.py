@@ -51,14 +51,14 @@ def notices(runs: Sequence[Run]) -> list[str]:
     found = facts.why_not_comparable(runs)
     if found:
         found.append("Therefore no difference is marked as better or worse.")
-    found += filter(None, [facts.protocols_differ(runs)])
+    found += filter(None, [facts.protocols_differ(runs, _scrubber(runs))])
     found += [_not_evaluated(run) for run in runs if not run.evaluation.was_evaluated]
     return found
 
 
 def render(runs: Sequence[Run], num_sentences: int) -> str:
     """The page as text. Everything that comes from a run is escaped."""
-    scrub = Scrubber(run.config for run in runs)
+    scrub = _scrubber(runs)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -82,6 +82,10 @@ def render(runs: Sequence[Run], num_sentences: int) -> str:
 
 def _protocols(runs: Sequence[Run]) -> Mapping[str, Mapping[str, object]]:
     return {run.name: run.evaluation.protocol for run in runs if run.evaluation.protocol}
+
+
+def _scrubber(runs: Sequence[Run]) -> Scrubber:
+    return Scrubber((run.config for run in runs), [run.folder for run in runs])
 
 
 def _not_evaluated(run: Run) -> str:

@@ -1,6 +1,5 @@
 """What each run was: its settings, data, cost and size, and whether runs can be compared at all."""
 
-import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -61,17 +60,17 @@ def why_not_comparable(runs: Sequence[Run]) -> list[str]:
     return sentences
 
 
-def protocols_differ(runs: Sequence[Run]) -> str | None:
-    """A sentence where runs were evaluated in different ways."""
-    protocols: dict[str, list[str]] = {}
-    for run in runs:
-        if run.evaluation.was_evaluated:
-            protocol = json.dumps(dict(run.evaluation.protocol), sort_keys=True, default=str)
-            protocols.setdefault(protocol, []).append(run.name)
-    if len(protocols) < 2:
-        return None
-    groups = " / ".join(", ".join(names) for names in protocols.values())
-    return f"The runs were not all evaluated in the same way: {groups}; see each one's protocol below."
+def protocols_differ(runs: Sequence[Run], scrub: Callable[[object], str]) -> str | None:
+    """A sentence where runs were evaluated in different ways; the model is what is compared, so it may differ."""
+    evaluated = [run for run in runs if run.evaluation.was_evaluated]
+    differing = []
+    for key in dict.fromkeys(key for run in evaluated for key in run.evaluation.protocol if key != "model"):
+        groups: dict[str, list[str]] = {}
+        for run in evaluated:
+            groups.setdefault(scrub(run.evaluation.protocol.get(key, NOT_AVAILABLE)), []).append(run.name)
+        if len(groups) > 1:
+            differing.append(f"{key}: " + "; ".join(f"{', '.join(names)}: {value}" for value, names in groups.items()))
+    return f"The runs were not all evaluated in the same way ({' / '.join(differing)})." if differing else None
 
 
 def _strategy(run: Run) -> str | None:

@@ -16,6 +16,7 @@ from calm_ft.evaluation.page.figures import (
 )
 from calm_ft.evaluation.page.wording import NOT_AVAILABLE, interval, number
 
+_NUM_CLIPS = "utterances"
 COUNTS = ("runaway", "silent", "truncated")
 _ARROWS = {"lower": "↓ lower is better", "higher": "↑ higher is better", "none": ""}
 _MARKS = {"better": "▲ better than base", "worse": "▼ worse than base"}
@@ -101,7 +102,7 @@ def metric_table(runs: Sequence[Run], may_mark: bool) -> MetricTable:
     columns = metric_columns(systems)
     for name in missing_metrics(runs):
         columns.setdefault(name, Metric(None))
-    counted = {name for system in systems for name in system.figures.counts}
+    counted = {name for system in systems for name in system.figures.counts} - {_NUM_CLIPS}
     count_names = (*COUNTS, *sorted(counted - set(COUNTS)))
     rows = tuple(
         Row(
@@ -109,7 +110,7 @@ def metric_table(runs: Sequence[Run], may_mark: bool) -> MetricTable:
             runs=whose(system.name, [run.name for run in system.runs], len(runs)),
             is_tuned=system.name == TUNED,
             cells=tuple(_cell(system, name, may_mark) for name in columns),
-            counts=tuple(str(system.figures.counts.get(name, NOT_AVAILABLE)) for name in count_names),
+            counts=tuple(_count(system.figures, name) for name in count_names),
             rtf=_rtf(system),
         )
         for system in systems
@@ -161,6 +162,13 @@ def _difference(difference: Difference | None) -> str:
         return ""
     sign = "+" if difference.mean > 0 else ""
     return f"{sign}{number(difference.mean)} {interval(difference.low, difference.high)}"
+
+
+def _count(figures: System, name: str) -> str:
+    count, num_clips = figures.counts.get(name), figures.counts.get(_NUM_CLIPS)
+    if count is None:
+        return NOT_AVAILABLE
+    return str(count) if num_clips is None else f"{count} of {num_clips}"
 
 
 def _rtf(system: SystemOfRuns) -> str:

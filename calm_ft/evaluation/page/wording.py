@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Any
 
 NOT_AVAILABLE = "n/a"
@@ -45,14 +45,20 @@ def without_paths(text: str) -> str:
 
 
 class Scrubber:
-    """Takes paths out of texts, those with spaces too where a run's configuration names them."""
+    """Takes paths out of texts, those with spaces too where a run's configuration names them.
 
-    def __init__(self, configs: Iterable[Mapping[str, Any]]) -> None:
+    What lies in one of `folders` keeps its place within it, so that files of several runs are called the same.
+    """
+
+    def __init__(self, configs: Iterable[Mapping[str, Any]], folders: Iterable[Path] = ()) -> None:
+        self._prefixes = sorted({f"{path}/" for folder in folders for path in (folder, folder.resolve())}, reverse=True)
         known = {text for config in configs for text in _texts(config) if text.startswith(("/", "~"))}
         self._known = sorted(known - {"/", "~"}, key=len, reverse=True)
 
     def __call__(self, text: object) -> str:
         result = str(text)
+        for prefix in self._prefixes:
+            result = result.replace(prefix, "")
         for path in self._known:
             result = result.replace(path, PurePath(path).name)
         return without_paths(result)

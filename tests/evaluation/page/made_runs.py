@@ -27,6 +27,7 @@ TEXTS = (
     "Nothing else matters.",
 )
 METRICS = {"wer": ("rate", "lower", 0.2), "mcd": ("dB", "lower", 7.0), "speaker_similarity": ("", "higher", 0.6)}
+RTF = {"mean": 0.2, "low": 0.1, "high": 0.3, "median": 0.2, "n": 2, "unit": "s/s", "direction": "lower"}
 MISSING = {"utmos": "the weights were not found in /home/someone/.cache/utmos: pass evaluation.utmos=PATH"}
 STEP_OF_QUALITY = {"reference": 1.0, "codec": 0.9, "base": 0.0, "tuned": 0.5}
 _RATE_HZ = 16_000
@@ -89,8 +90,9 @@ def add_evaluation(run: Path, texts: Sequence[str] = TEXTS, number: int = 0) -> 
         "run": run.name,
         "systems": {
             system: {
-                "metrics": {name: _metric(name, values) for name, values in metrics[system].items()},
-                "counts": {flag: sum(row["flags"][flag] for row in own) for flag in ("runaway", "silent", "truncated")},
+                "metrics": {name: _metric(name, values) for name, values in metrics[system].items()} | {"rtf": RTF},
+                "counts": {"utterances": len(own)}
+                | {flag: sum(row["flags"][flag] for row in own) for flag in ("runaway", "silent", "truncated")},
                 "rtf": None if system == "reference" else 0.2 + 0.01 * number,
             }
             for system, own in by_system.items()
@@ -99,7 +101,7 @@ def add_evaluation(run: Path, texts: Sequence[str] = TEXTS, number: int = 0) -> 
             "tuned": {name: _against(name, metrics["tuned"][name] - metrics["base"][name]) for name in METRICS}
         },
         "missing": MISSING,
-        "protocol": {"num_seeds": 1, "sentences": "/home/someone/sentences.txt"},
+        "protocol": {"num_seeds": 1, "model": str(run), "voice": str(run / "samples" / "voice_prompt.wav")},
     }
     (folder / "summary.json").write_text(json.dumps(summary))
     (folder / "utterances.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -106,9 +106,10 @@ def test_one_run_needs_no_fingerprint_to_be_compared_with_its_base() -> None:
 
 def test_runs_that_were_evaluated_in_other_ways_are_said() -> None:
     one, other = _run("a"), _run("b")
-    assert protocols_differ([one, other]) is None
-    other = dataclasses.replace(other, evaluation=dataclasses.replace(other.evaluation, protocol={"num_seeds": 3}))
-    assert "a / b" in str(protocols_differ([one, other]))
+    assert protocols_differ([one, other], str) is None
+    protocol = {"num_seeds": 3, "model": "another"}
+    other = dataclasses.replace(other, evaluation=dataclasses.replace(other.evaluation, protocol=protocol))
+    assert str(protocols_differ([one, other], str)).endswith("(num_seeds: a: 1; b: 3).")
 
 
 def test_facts_that_were_not_recorded_are_not_available() -> None:

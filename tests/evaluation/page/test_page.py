@@ -49,6 +49,8 @@ def test_what_is_not_measured_is_said_and_nothing_is_nan(page: Path) -> None:
     assert "n/a" in text
     assert "the weights were not found in utmos" in text
     assert "better than base" in text
+    assert "1 of 8" in text  # the base's one runaway clip
+    assert "not all evaluated in the same way" not in text
 
 
 def test_the_page_says_first_what_its_figures_cannot_show(tmp_path: Path) -> None:

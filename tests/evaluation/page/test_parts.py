@@ -166,3 +166,8 @@ def test_paths_are_cut_to_their_last_part(text: str, expected: str | None) -> No
 def test_paths_with_spaces_are_known_from_the_configuration() -> None:
     scrub = Scrubber([{"adapter": {"model": "/home/my name/nano"}, "data": {"paths": ["/home/my name"]}}])
     assert scrub("Pocket TTS /home/my name/nano (small)") == "Pocket TTS nano (small)"
+
+
+def test_files_of_runs_are_called_the_same_wherever_the_runs_lie() -> None:
+    scrub = Scrubber([], [Path("/my runs/a"), Path("/my runs/b")])
+    assert scrub("/my runs/a/samples/prompt.wav") == scrub("/my runs/b/samples/prompt.wav") == "samples/prompt.wav"
