@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from calm_ft.evaluation.page.figures import (
     REFERENCE,
+    SYSTEMS,
     TUNED,
     Difference,
     Direction,
@@ -101,6 +102,8 @@ def metric_table(runs: Sequence[Run], may_mark: bool) -> MetricTable:
     systems = systems_of(runs)
     columns = metric_columns(systems)
     for name in missing_metrics(runs):
+        if name in SYSTEMS:  # it is missing as a whole
+            continue
         columns.setdefault(name, Metric(None))
     counted = {name for system in systems for name in system.figures.counts} - {_NUM_CLIPS}
     count_names = (*COUNTS, *sorted(counted - set(COUNTS)))
@@ -191,7 +194,7 @@ def _are_one(group: SystemOfRuns, own: SystemOfRuns) -> bool:
 
 
 def missing_metrics(runs: Sequence[Run]) -> Mapping[str, Mapping[str, str]]:
-    """Metric -> reason -> the runs, comma-separated, in which it was not measured for that reason."""
+    """Metric, or whole system -> reason -> the runs, comma-separated, in which it was not measured for that reason."""
     found: dict[str, dict[str, str]] = {}
     for run in runs:
         for name, reason in run.evaluation.missing.items():

@@ -16,7 +16,9 @@ def _run(name: str, mean: float = 5.0, difference: Difference | None = None, **r
     base = System({"mcd": Metric(7.0, 6.5, 7.5, 7.0, 8, "dB", "lower")}, {"silent": 0}, rtf=0.2 + mean / 100)
     differences = {} if difference is None else {"mcd": difference}
     tuned = System({"mcd": dataclasses.replace(base.metrics["mcd"], mean=mean)}, {"runaway": 1}, None, differences)
-    evaluation = Evaluation({"base": base, "tuned": tuned}, (), {"utmos": "no weights"}, {"num_seeds": 1})
+    evaluation = Evaluation(
+        {"base": base, "tuned": tuned}, (), {"utmos": "no weights", "codec": "has none"}, {"num_seeds": 1}
+    )
     facts = {"data_fingerprint": "d", "validation_fingerprint": "v"} | record
     return Run(name, Path("/nowhere") / name, facts, {}, {}, evaluation)
 
