@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from calm_ft.atomic_file import atomic_path
 from calm_ft.evaluation.audio_io import AudioLike, as_mono
 
-_RANGE_DB = 70.0
+RANGE_DB = 70.0
 _NUM_MEL_BANDS = 80
 _WINDOW_SEC, _HOP_SEC = 0.032, 0.008
 
@@ -48,10 +48,10 @@ def spectrogram_figure(rows: Sequence[tuple[str, AudioLike]], sample_rate_hz: in
 
 def _draw(axes: Axes, clip: np.ndarray, sample_rate_hz: int) -> QuadMesh:
     hop_samples = round(_HOP_SEC * sample_rate_hz)
-    level_db = _mel_spectrogram_db(clip, sample_rate_hz, hop_samples)
+    level_db = mel_spectrogram_db(clip, sample_rate_hz, hop_samples)
     time_sec = np.arange(level_db.shape[1]) * hop_samples / sample_rate_hz
     mesh = axes.pcolormesh(
-        time_sec, np.arange(_NUM_MEL_BANDS), level_db, vmin=-_RANGE_DB, vmax=0, cmap="magma", rasterized=True
+        time_sec, np.arange(_NUM_MEL_BANDS), level_db, vmin=-RANGE_DB, vmax=0, cmap="magma", rasterized=True
     )
     axes.set_facecolor("0.9")  # past a clip's end: no sound, not silence
     frequency_hz = librosa.mel_frequencies(_NUM_MEL_BANDS, fmax=sample_rate_hz / 2)
@@ -61,7 +61,7 @@ def _draw(axes: Axes, clip: np.ndarray, sample_rate_hz: int) -> QuadMesh:
     return mesh
 
 
-def _mel_spectrogram_db(clip: np.ndarray, sample_rate_hz: int, hop_samples: int) -> np.ndarray:
+def mel_spectrogram_db(clip: np.ndarray, sample_rate_hz: int, hop_samples: int) -> np.ndarray:
     """[80, F] in dB below the loudest point; all at the bottom of the scale for silence."""
     fft_samples = 2048 if sample_rate_hz > 16_000 else 1024
     power = librosa.feature.melspectrogram(
@@ -74,5 +74,5 @@ def _mel_spectrogram_db(clip: np.ndarray, sample_rate_hz: int, hop_samples: int)
         pad_mode="constant",
     )
     if power.max() == 0:
-        return np.full_like(power, -_RANGE_DB)
-    return librosa.power_to_db(power, ref=float(power.max()), top_db=_RANGE_DB, amin=1e-20)
+        return np.full_like(power, -RANGE_DB)
+    return librosa.power_to_db(power, ref=float(power.max()), top_db=RANGE_DB, amin=1e-20)
