@@ -152,7 +152,7 @@ def test_numbers_are_short() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("Pocket TTS /work/assets/nano (6 layers)", "Pocket TTS nano (6 layers)"),
+        ("Pocket TTS /opt/assets/nano (6 layers)", "Pocket TTS nano (6 layers)"),
         ("not in '/home/me/.cache/x.bin': pass it", "not in 'x.bin': pass it"),
         (r"C:\Users\me\model.bin", "model.bin"),
         ("~/models/mine", "mine"),
