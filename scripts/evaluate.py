@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.console import Console
 
 from calm_ft.errors import run_script
-from calm_ft.evaluating.run import EvaluationSettings, evaluate
+from calm_ft.evaluating.run import AUTO_ASR, EvaluationSettings, evaluate
 from calm_ft.evaluation.metrics.available import DEFAULT_ASR
 from calm_ft.evaluation.summary_table import EXPLANATION, missing_lines, summary_table
 
@@ -18,7 +18,13 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, help="default: RUN/evaluation")
     parser.add_argument("--num-sentences", type=int, default=50, help="at most so many held-out sentences (50)")
     parser.add_argument("--num-seeds", type=int, default=1, help="clips of each sentence, with other noise (1)")
-    parser.add_argument("--asr", default=DEFAULT_ASR, help="the recogniser for WER: a hub model, a folder, or none")
+    parser.add_argument(
+        "--asr",
+        default=AUTO_ASR,
+        help=f"the recogniser for WER: a hub model, a folder, embedded, or none (default: {DEFAULT_ASR}; for the "
+        "embedded model the embedded one)",
+    )
+    parser.add_argument("--force-asr", action="store_true", help="let the embedded recogniser judge another model")
     parser.add_argument(
         "--heldout-path", type=Path, help="recordings with texts (default: those the run was judged by)"
     )
