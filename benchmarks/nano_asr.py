@@ -79,7 +79,7 @@ def espeak_figures(recogniser: EmbeddedASR) -> dict[str, dict[str, float]]:
     codec = read_codec(ASSETS / "nano")
     texts = {**held_out_sentences(SEED), "free": list(FREE_SENTENCES)}
     rows: dict[str, dict[str, float]] = {}
-    for group, voices, stride in (("known voices", FLOW_LM_VOICES, 4), ("unheard voices", UNHEARD_VOICES, 1)):
+    for group, voices, stride in (("known voices", FLOW_LM_VOICES, 3), ("unheard voices", UNHEARD_VOICES, 1)):
         clips = {name: _spoken_by(voices, sentences) for name, sentences in texts.items()}
         few = clips["everyday"][::stride]
         clips |= {"everyday, noise": _noisy(few), "everyday, codec": [(t, render(codec, each)) for t, each in few]}

@@ -9,11 +9,13 @@ import torchaudio
 from calm_ft.errors import UserError
 from calm_ft.evaluation.edit_distance import error_rates
 from calm_ft.evaluation.embedded_asr import ASSET, EmbeddedASR
-from calm_ft.nano.asr_corpus import held_out_sentences
-from calm_ft.nano.espeak import SAMPLE_RATE_HZ, synthesize
-from calm_ft.nano.voices import DEMO_VOICE, FLOW_LM_VOICES
+from calm_ft.nano.asr_corpus import held_out_sentences, read_codec
+from calm_ft.nano.codec_evaluation import render
+from calm_ft.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
+from calm_ft.nano.voices import DEMO_VOICE, FLOW_LM_VOICES, ZERO_SHOT_VOICES
 
-SENTENCES = [texts[index] for texts in held_out_sentences(0).values() for index in range(8)]
+HELD_OUT = held_out_sentences(0)
+SENTENCES = HELD_OUT["everyday"][:12]
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +27,30 @@ def _speech(index: int) -> torch.Tensor:
     return torch.from_numpy(synthesize(SENTENCES[index], FLOW_LM_VOICES[index]))
 
 
-def test_held_out_sentences_of_known_voices_are_heard(recogniser: EmbeddedASR):
-    pairs = [(text, recogniser.transcribe(_speech(i), SAMPLE_RATE_HZ)) for i, text in enumerate(SENTENCES)]
-    assert error_rates(pairs).cer < 0.06
+# Bounds are two to three times what was measured on many more clips (benchmarks/results/nano_asr.json): espeak-ng's
+# repeats are not bit-equal.
+@pytest.mark.parametrize(("grammar", "bound"), [("everyday", 0.04), ("templates", 0.25)])
+def test_held_out_sentences_of_known_voices_are_heard(recogniser: EmbeddedASR, grammar: str, bound: float):
+    pairs = []
+    for text, voice in zip(HELD_OUT[grammar], FLOW_LM_VOICES, strict=False):
+        pairs.append((text, recogniser.transcribe(synthesize(text, voice), SAMPLE_RATE_HZ)))
+    rates = error_rates(pairs)
+    assert rates.num_clips == len(FLOW_LM_VOICES)
+    assert rates.cer < bound
 
 
-def test_a_voice_that_it_never_heard_is_understood(recogniser: EmbeddedASR):
-    clips = [torch.from_numpy(synthesize(text, DEMO_VOICE)) for text in SENTENCES]
-    pairs = [(t, recogniser.transcribe(c, SAMPLE_RATE_HZ)) for t, c in zip(SENTENCES, clips, strict=True)]
-    assert error_rates(pairs).cer < 0.20
+@pytest.mark.parametrize("voice", [DEMO_VOICE, *ZERO_SHOT_VOICES], ids=lambda voice: voice.name)
+def test_voices_that_it_never_heard_are_understood(recogniser: EmbeddedASR, voice: EspeakVoice):
+    pairs = [(text, recogniser.transcribe(synthesize(text, voice), SAMPLE_RATE_HZ)) for text in SENTENCES]
+    assert error_rates(pairs).cer < 0.05
+
+
+def test_speech_that_went_through_the_embedded_codec_is_understood(recogniser: EmbeddedASR):
+    codec = read_codec(ASSET.parent / "nano")
+    pairs = []
+    for index, text in enumerate(SENTENCES):
+        pairs.append((text, recogniser.transcribe(render(codec, _speech(index).numpy()), SAMPLE_RATE_HZ)))
+    assert error_rates(pairs).cer < 0.05
 
 
 @pytest.mark.parametrize("rate", [24_000, 44_100])
@@ -42,7 +59,7 @@ def test_audio_at_another_rate_is_resampled(recogniser: EmbeddedASR, rate: int):
     for index in range(4):
         speech = torchaudio.functional.resample(_speech(index), SAMPLE_RATE_HZ, rate)
         pairs.append((SENTENCES[index], recogniser.transcribe(speech, rate)))
-    assert error_rates(pairs).cer < 0.10
+    assert error_rates(pairs).cer < 0.05
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,7 @@ def test_a_few_steps_lower_the_loss(manifest: Path, tmp_path: Path):
     recipe = AsrRecipe(num_steps=30, batch_size=2, num_warmup_steps=5)
     trainer = AsrTrainer(AsrCorpus([manifest]), recipe, tmp_path / "asr.pt")
     losses = [trainer.train_step() for _ in range(20)]
-    assert np.mean(losses[-5:]) < 0.5 * losses[0]
+    assert np.mean(losses[-5:]) < 0.7 * losses[0]
 
 
 def test_a_training_killed_after_its_checkpoint_ends_with_the_same_weights(manifest: Path, tmp_path: Path):
