@@ -1,14 +1,12 @@
 """Evaluate a run, an export, or a run's base: what held-out sentences sound like, in numbers with their uncertainty."""
 
 import argparse
+import os
 from pathlib import Path
 
 from rich.console import Console
 
 from calm_ft.errors import run_script
-from calm_ft.evaluating.run import EvaluationSettings, evaluate
-from calm_ft.evaluation.metrics.available import DEFAULT_ASR
-from calm_ft.evaluation.summary_table import EXPLANATION, missing_lines, summary_table
 
 
 def main() -> None:
@@ -18,12 +16,18 @@ def main() -> None:
     parser.add_argument("--output-dir", type=Path, help="default: RUN/evaluation")
     parser.add_argument("--num-sentences", type=int, default=50, help="at most so many held-out sentences (50)")
     parser.add_argument("--num-seeds", type=int, default=1, help="clips of each sentence, with other noise (1)")
-    parser.add_argument("--asr", default=DEFAULT_ASR, help="the recogniser for WER: a hub model, a folder, or none")
+    parser.add_argument("--asr", help="the recogniser for WER: a hub model (openai/whisper-base.en), a folder, or none")
     parser.add_argument(
         "--heldout-path", type=Path, help="recordings with texts (default: those the run was judged by)"
     )
     parser.add_argument("--voice", type=Path, help="a recording of the voice (default: the run's own prompt)")
-    arguments = vars(parser.parse_args())
+    arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    # Torch is imported late: --help answers at once, and its threads find that they are not to spin while they wait,
+    # by which they would stall each other beside any other busy program.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from calm_ft.evaluating.run import EvaluationSettings, evaluate
+    from calm_ft.evaluation.summary_table import EXPLANATION, missing_lines, summary_table
+
     evaluation = evaluate(arguments.pop("model"), EvaluationSettings(**arguments))
     console = Console(width=140, highlight=False)
     console.print(summary_table(evaluation.summary))
