@@ -1,14 +1,12 @@
 """Evaluate a run, an export, or a run's base: what held-out sentences sound like, in numbers with their uncertainty."""
 
 import argparse
+import os
 from pathlib import Path
 
 from rich.console import Console
 
 from calm_ft.errors import run_script
-from calm_ft.evaluating.run import AUTO_ASR, EvaluationSettings, evaluate
-from calm_ft.evaluation.metrics.available import DEFAULT_ASR
-from calm_ft.evaluation.summary_table import EXPLANATION, missing_lines, summary_table
 
 
 def main() -> None:
@@ -20,16 +18,21 @@ def main() -> None:
     parser.add_argument("--num-seeds", type=int, default=1, help="clips of each sentence, with other noise (1)")
     parser.add_argument(
         "--asr",
-        default=AUTO_ASR,
-        help=f"the recogniser for WER: a hub model, a folder, embedded, or none (default: {DEFAULT_ASR}; for the "
-        "embedded model the embedded one)",
+        help="the recogniser for WER: a hub model, a folder, embedded, or none (default: openai/whisper-base.en; for "
+        "the embedded model the embedded one)",
     )
     parser.add_argument("--force-asr", action="store_true", help="let the embedded recogniser judge another model")
     parser.add_argument(
         "--heldout-path", type=Path, help="recordings with texts (default: those the run was judged by)"
     )
     parser.add_argument("--voice", type=Path, help="a recording of the voice (default: the run's own prompt)")
-    arguments = vars(parser.parse_args())
+    arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    # Torch is imported late: --help answers at once, and its threads find that they are not to spin while they wait,
+    # by which they would stall each other beside any other busy program.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    from calm_ft.evaluating.run import EvaluationSettings, evaluate
+    from calm_ft.evaluation.summary_table import EXPLANATION, missing_lines, summary_table
+
     evaluation = evaluate(arguments.pop("model"), EvaluationSettings(**arguments))
     console = Console(width=140, highlight=False)
     console.print(summary_table(evaluation.summary))

@@ -6,12 +6,14 @@ what a clip's WAV file holds, 16 bits a sample.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from os import cpu_count
 from typing import TypeVar
 
+import torch
 from tqdm import tqdm
 
 from calm_ft.data.utterance import Utterance
@@ -91,12 +93,26 @@ def score(
     with tqdm(total=len(clips) * len(metrics), desc="measuring", unit="", leave=False, disable=None) as bar:
         for metric in metrics:
             workers = (cpu_count() or 1) if metric.in_threads else 1
-            with ThreadPoolExecutor(workers) as pool:
+            with (
+                _torch_threads(1 if metric.in_threads else torch.get_num_threads()),
+                ThreadPoolExecutor(workers) as pool,
+            ):
                 one = [pool.submit(_measure, metric, clip, cache) for clip in measured]
                 for result, future in zip(results, one, strict=True):
                     result.update(future.result())
                     bar.update()
     return [_scored(clip, result, missing) for clip, result in zip(clips, results, strict=True)]
+
+
+@contextmanager
+def _torch_threads(num_threads: int) -> Iterator[None]:
+    """Clips side by side leave torch's own threads nothing to do but to wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(num_threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _measurable(spoken: Spoken, reference: Spoken) -> Clip:

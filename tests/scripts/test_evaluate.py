@@ -10,6 +10,7 @@ import soundfile
 
 from scripts import evaluate
 from tests.scripts.run_script import run
+from tests.training.tiny_run import run_train
 
 
 @pytest.fixture(autouse=True)
@@ -55,7 +56,7 @@ def test_the_summary_has_floor_ceiling_differences_and_reasons(evaluated: tuple[
     difference = summary["against_base"]["tuned"]["mcd_db"]
     assert difference["mean"] == pytest.approx(mcd["tuned"] - mcd["base"])
     assert difference["better"] is None  # four sentences are no verdict
-    assert "out of reach" in summary["missing"]["wer"]
+    assert "out of reach" in summary["missing"]["utmos"]
     assert summary["systems"]["tuned"]["rtf"] > 0
 
 
@@ -175,3 +176,18 @@ def test_recordings_that_changed_since_the_run_are_refused(
     (tmp_path / "run" / "config.yaml").write_text(config)
     assert run(monkeypatch, evaluate, tmp_path / "run") == 2
     assert "have changed since" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_chatterbox_with_lora_is_evaluated_without_a_round_trip_and_says_why(
+    recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    overrides = [*tiny, "adapter=chatterbox_tiny", "adapter.max_speech_tokens=60", "evaluation.num_sentences=0"]
+    place = [f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}"]
+    assert run_train(monkeypatch, "experiment=chatterbox_lora", *overrides, *place) == 0
+    arguments = ["--heldout-path", recordings_dir, "--num-sentences", 2, "--asr", "none"]
+    assert run(monkeypatch, evaluate, tmp_path / "run", *arguments) == 0
+    summary = json.loads((tmp_path / "run" / "evaluation" / "summary.json").read_text())
+    assert summary["systems"].keys() == {"reference", "base", "tuned"}
+    assert "has no codec" in summary["missing"]["codec"]
+    assert summary["systems"]["tuned"]["counts"]["utterances"] == 2

@@ -30,6 +30,7 @@ class UTMOS(Metric):
     """The strong learner of UTMOS22."""
 
     figures = (UTMOS_FIGURE,)
+    in_threads = True
 
     def __init__(self, file: Path | None = None) -> None:
         """`file`: the scripted model; None fetches it. Raises ModelMissing where it cannot be had."""

@@ -28,6 +28,8 @@ _MIN_SAMPLES = MODEL_RATE_HZ // 2
 class SpeakerSimilarity(Metric):
     """What the two encoders share; a subclass gives the embedding."""
 
+    in_threads = True
+
     def __init__(self, prompt: np.ndarray, sample_rate_hz: int, version: str) -> None:
         """`prompt`: a recording [T] of the voice that was asked for."""
         self.identity = f"{version} {hashlib.sha256(prompt.tobytes()).hexdigest()}"

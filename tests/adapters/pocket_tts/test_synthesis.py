@@ -9,6 +9,9 @@ from torch import Tensor
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.adapters.pocket_tts.synthesis import GenerationSettings, decode_audio, generate_latents
+from calm_ft.data.audio import load_clip
+from calm_ft.data.utterance import Utterance
+from calm_ft.evaluation.mcd import mel_cepstral_distortion
 from tests.adapters.recordings import write_speechlike
 from tests.conftest import NANO, default_objective
 
@@ -167,3 +170,12 @@ def test_a_recording_is_the_same_voice_to_us_and_to_stock(nano, tmp_path):
     for name, part in stock.items():
         assert part["offset"].item() == ours[name]["offset"].item() > 20
         torch.testing.assert_close(ours[name]["cache"], part["cache"], rtol=1e-4, atol=1e-4)
+
+
+def test_a_round_trip_is_as_long_as_the_recording_and_hardly_changes_its_sound(nano, speech_file) -> None:
+    clip = load_clip(Utterance("clip", speech_file, ""), nano.sample_rate_hz, tail_sec=0.2)
+    copy = nano.reconstruct(clip.samples)
+    assert copy.shape == clip.samples.shape
+    same = mel_cepstral_distortion(clip.samples, copy, nano.sample_rate_hz)
+    other = mel_cepstral_distortion(clip.samples, clip.samples.flip(0), nano.sample_rate_hz)
+    assert same < 5 < other
