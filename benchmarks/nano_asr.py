@@ -10,20 +10,20 @@ its rates hold the model's own slips too, and say how the recogniser serves, not
 import argparse
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from statistics import mean
 
+import jiwer
 import numpy as np
 import safetensors.torch
 import torch
+from rapidfuzz.distance import Levenshtein
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS, compose_config, experiment_from
 from calm_ft.errors import run_script
 from calm_ft.evaluation.ctc_text import spoken_characters
-from calm_ft.evaluation.edit_distance import edit_distance, error_rates
 from calm_ft.evaluation.embedded_asr import ASSET, EmbeddedASR
 from calm_ft.nano.asr_corpus import held_out_sentences, read_codec
 from calm_ft.nano.codec_evaluation import render
@@ -114,7 +114,7 @@ def nano_figures(recogniser: EmbeddedASR) -> dict[str, dict[str, float]]:
 
 
 def _nearest(heard: str, sentences: Sequence[str]) -> str:
-    return min(sentences, key=lambda text: edit_distance(spoken_characters(text), heard) / len(text))
+    return min(sentences, key=lambda text: Levenshtein.distance(spoken_characters(text), heard) / len(text))
 
 
 def _prompt(voice: EspeakVoice) -> Path:
@@ -149,7 +149,15 @@ def _hear(recogniser: EmbeddedASR, clips: Iterable[Clip]) -> list[tuple[str, str
 
 
 def _rates(name: str, heard: Iterable[tuple[str, str]]) -> dict[str, float]:
-    rates = {key: round(value, 4) for key, value in asdict(error_rates(heard)).items()}
+    """Error rates over a whole set of (what was to be said, what was heard), both reduced to spoken characters."""
+    texts, transcripts = zip(*((spoken_characters(text), spoken_characters(said)) for text, said in heard), strict=True)
+    rates = {
+        "cer": round(jiwer.cer(list(texts), list(transcripts)), 4),
+        "wer": round(jiwer.wer(list(texts), list(transcripts)), 4),
+        "num_clips": len(texts),
+        "num_characters": sum(map(len, texts)),
+        "num_words": sum(len(text.split()) for text in texts),
+    }
     print(name, rates, flush=True)
     return rates
 

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from calm_ft.evaluation.ctc_text import BLANK, CHARACTERS, NUM_UNITS, decode_greedily, encode_text, spoken_characters
-from calm_ft.evaluation.edit_distance import edit_distance, error_rates
 
 
 @pytest.mark.parametrize(
@@ -44,22 +43,3 @@ def test_a_text_comes_back_from_its_units_with_blanks_between_them():
     units = encode_text("The moon's bell.")
     spaced = torch.stack([units, torch.zeros_like(units)], dim=1).flatten()
     assert decode_greedily(torch.nn.functional.one_hot(spaced, NUM_UNITS)) == "the moon's bell"
-
-
-@pytest.mark.parametrize(
-    ("reference", "heard", "edits"), [("abc", "abc", 0), ("abc", "", 3), ("", "ab", 2), ("kitten", "sitting", 3)]
-)
-def test_edit_distances(reference: str, heard: str, edits: int):
-    assert edit_distance(reference, heard) == edits
-
-
-def test_rates_weigh_long_sentences_more_than_short_ones():
-    rates = error_rates([("The red boat.", "the red goat"), ("Stop!", "stop now")])
-    assert rates.wer == pytest.approx(2 / 4)
-    assert rates.cer == pytest.approx(5 / 16)
-    assert (rates.num_clips, rates.num_characters, rates.num_words) == (2, 16, 4)
-
-
-def test_rates_without_a_word_are_refused():
-    with pytest.raises(ValueError, match="no reference"):
-        error_rates([("...", "a")])
