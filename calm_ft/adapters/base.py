@@ -7,7 +7,7 @@ where nothing in it trains.
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -152,7 +152,14 @@ class TTSAdapter(nn.Module, ABC):
         temperature: float | None = None,
         num_steps: int | None = None,
     ) -> list[Synthesis]:
-        """One utterance a text, each with noise of its own from (seed, index)."""
+        """One utterance a text, each with noise of its own from (seed, index); together where the system can."""
+
+    def stream(self, text: str, voice: Any, seed: int) -> Iterator[Tensor]:
+        """What `synthesize([text], voice, seed)` says, in pieces [T] as soon as each can be played.
+
+        A system that cannot speak in pieces yields the whole.
+        """
+        yield self.synthesize([text], voice, seed)[0].audio
 
     def reconstruct(self, audio: Tensor) -> Tensor | None:
         """A recording's [T] round trip through the codec that the system speaks by; None where it has none."""
