@@ -20,7 +20,9 @@ LATENT_DIM = 8
 SAMPLE_RATE_HZ = 1600
 
 
-def tiny_config(num_layers: int = 1, head: str = "lsd", bos_before_voice: bool = True) -> dict[str, Any]:
+def tiny_config(
+    num_layers: int = 1, head: str = "lsd", bos_before_voice: bool = True, num_kv_heads: int | None = None
+) -> dict[str, Any]:
     """Frames of 80 ms as in the released models, at a sample rate that keeps the codec small."""
     seanet = dict(dimension=16, channels=1, n_filters=2, n_residual_layers=0, ratios=[4, 2], kernel_size=7)
     seanet |= dict(residual_kernel_size=3, last_kernel_size=3, dilation_base=2, pad_mode="constant", compress=2)
@@ -30,6 +32,7 @@ def tiny_config(num_layers: int = 1, head: str = "lsd", bos_before_voice: bool =
     mimi |= dict(transformer=attention, quantizer=dict(dimension=LATENT_DIM, output_dimension=16))
     mimi |= dict(inner_dim=LATENT_DIM, outer_dim=16)
     transformer = dict(hidden_scale=1, max_period=10000, d_model=16, num_heads=2, num_layers=num_layers)
+    transformer |= dict(num_kv_heads=num_kv_heads)
     table = dict(dim=16, n_bins=NUM_PIECES, tokenizer="sentencepiece", tokenizer_path="tokenizer.model")
     flow_lm: dict[str, Any] = dict(dtype="float32", flow=dict(dim=16, depth=1, type=head), transformer=transformer)
     flow_lm |= dict(lookup_table=table, insert_bos_before_voice=bos_before_voice)

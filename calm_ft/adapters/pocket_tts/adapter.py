@@ -4,7 +4,7 @@ The module's parameters are named as upstream names them (`flow_lm.*`, `mimi.*`)
 are the keys of the exported bundle.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,18 @@ from pocket_tts.modules.stateful_module import ModelState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calm_ft.adapters.base import LossOutput, LossTerm, RowResiduals, Synthesis, TTSAdapter, UnspokenText
+from calm_ft.adapters.base import LossOutput, LossTerm, RowResiduals, Synthesis, TTSAdapter, UnspokenText, noise_places
 from calm_ft.adapters.pocket_tts import rows, voice
 from calm_ft.adapters.pocket_tts.batch import PocketTTSBatch, Row, collate_rows, drop_conditioning
 from calm_ft.adapters.pocket_tts.components import encoder_fingerprint, named_parts, trunk_trains
 from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
+from calm_ft.adapters.pocket_tts.generation import GenerationSettings
 from calm_ft.adapters.pocket_tts.gradient_checkpointing import checkpoint_layers
 from calm_ft.adapters.pocket_tts.heads import Hidden, eos_losses, head_rows, row_residuals
 from calm_ft.adapters.pocket_tts.loading import is_released, load_config, load_tts
 from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause
-from calm_ft.adapters.pocket_tts.synthesis import GenerationSettings, round_trip, speak
+from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, round_trip, speak, stream
 from calm_ft.adapters.pocket_tts.text import TextFrontend
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
@@ -43,6 +44,7 @@ EULER_STEPS = 16
 class PocketTTSAdapter(TTSAdapter):
     """A released (or local) Pocket TTS with its weights and latent statistics."""
 
+    texts_together = MAX_ROWS
     tts: TTSModel
     flow_lm: FlowLMModel
     mimi: MimiModel
@@ -196,22 +198,29 @@ class PocketTTSAdapter(TTSAdapter):
         self,
         texts: Sequence[str],
         voice: ModelState,
-        seed: int,
+        seed: int | Sequence[int],
         temperature: float | None = None,
         num_steps: int | None = None,
         cfg_coef: float = 1.0,
     ) -> list[Synthesis]:
+        chunks = [self.text.chunks(text) for text in texts]
+        rngs = [make_rng(seed, "synthesis", index) for seed, index in noise_places(seed, len(texts))]
+        return speak(self.tts, voice, chunks, rngs, self._generation_settings(temperature, num_steps, cfg_coef))
+
+    def stream(self, text: str, voice: ModelState, seed: int) -> Iterator[Tensor]:
+        rng = make_rng(seed, "synthesis", 0)
+        yield from stream(self.tts, voice, self.text.chunks(text), rng, self._generation_settings())
+
+    def _generation_settings(
+        self, temperature: float | None = None, num_steps: int | None = None, cfg_coef: float = 1.0
+    ) -> GenerationSettings:
         euler = self.flow_lm.flow_type == "flow_matching"
-        settings = GenerationSettings(
+        return GenerationSettings(
             self.tts.temp if temperature is None else temperature,
             (EULER_STEPS if euler else 1) if num_steps is None else num_steps,
             self.tts.eos_threshold,
             cfg_coef,
         )
-        return [
-            speak(self.tts, voice, self.text.chunks(text), make_rng(seed, "synthesis", index), settings)
-            for index, text in enumerate(texts)
-        ]
 
     def reconstruct(self, audio: Tensor) -> Tensor:
         return round_trip(self.tts, audio)

