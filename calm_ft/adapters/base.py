@@ -77,6 +77,15 @@ class UnspokenText:
     unknown: Counter[str] = field(default_factory=Counter)
 
 
+def noise_places(seed: int | Sequence[int], num_texts: int) -> list[tuple[int, int]]:
+    """The (seed, index) from which each text's noise comes. Raises ValueError for another number of seeds."""
+    if isinstance(seed, int):
+        return [(seed, index) for index in range(num_texts)]
+    if len(seed) != num_texts:
+        raise ValueError(f"there are {num_texts} texts and {len(seed)} seeds")
+    return [(each, 0) for each in seed]
+
+
 class TTSAdapter(nn.Module, ABC):
     """A TTS system as the trainer sees it. Parameter names are upstream's own, verbatim."""
 
@@ -148,11 +157,14 @@ class TTSAdapter(nn.Module, ABC):
         self,
         texts: Sequence[str],
         voice: Any,
-        seed: int,
+        seed: int | Sequence[int],
         temperature: float | None = None,
         num_steps: int | None = None,
     ) -> list[Synthesis]:
-        """One utterance a text, each with noise of its own from (seed, index); together where the system can."""
+        """One utterance a text, each with noise of its own from (seed, index); together where the system can.
+
+        A sequence holds a seed for each text, which then draws what a call with it alone would: from (its seed, 0).
+        """
 
     def stream(self, text: str, voice: Any, seed: int) -> Iterator[Tensor]:
         """What `synthesize([text], voice, seed)` says, in pieces [T] as soon as each can be played.

@@ -24,7 +24,8 @@ def fresh_pocket_tts() -> FreshPocketTTSAdapter:
 
 
 def chatterbox(objective: str, folder: Path | None = None) -> TTSAdapter:
-    overrides = [f"experiment={objective}", "adapter=chatterbox_tiny"]
+    # A network with random weights speaks to the limit: no longer than the clips, of at most 2.6 s.
+    overrides = [f"experiment={objective}", "adapter=chatterbox_tiny", "adapter.max_speech_tokens=80"]
     settings = plain(compose_config(overrides))["adapter"]
     return build({**settings, "local_dir": None if folder is None else str(folder)})
 
@@ -89,3 +90,8 @@ def test_a_resumed_run_is_the_run_that_was_not_cut(case, strategy, tmp_path):
 @every_case
 def test_a_second_run_encodes_nothing_unless_a_weight_changed(case, tmp_path):
     contract.check_a_second_run_encodes_nothing_unless_a_weight_changed(case, tmp_path)
+
+
+@every_case
+def test_texts_spoken_together_are_what_each_is_alone(case, tmp_path):
+    contract.check_texts_together_are_spoken_as_each_alone(case, tmp_path)

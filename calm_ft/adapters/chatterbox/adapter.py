@@ -11,7 +11,7 @@ import torch
 from chatterbox.tts import Conditionals
 from torch import nn
 
-from calm_ft.adapters.base import LossOutput, RowResiduals, Synthesis, TTSAdapter, UnspokenText
+from calm_ft.adapters.base import LossOutput, RowResiduals, Synthesis, TTSAdapter, UnspokenText, noise_places
 from calm_ft.adapters.chatterbox import features as chatterbox_features
 from calm_ft.adapters.chatterbox.batch import ChatterboxBatch, collate
 from calm_ft.adapters.chatterbox.components import NEVER_TRAINED, named_parts
@@ -156,7 +156,7 @@ class ChatterboxAdapter(TTSAdapter):
         self,
         texts: Sequence[str],
         voice: Conditionals,
-        seed: int,
+        seed: int | Sequence[int],
         temperature: float | None = None,
         num_steps: int | None = None,
     ) -> list[Synthesis]:
@@ -170,8 +170,8 @@ class ChatterboxAdapter(TTSAdapter):
             self.max_speech_tokens,
         )
         return [
-            speak(self.models, voice, self.text.tokens(text), derive_seed(seed, "synthesis", index), settings)
-            for index, text in enumerate(texts)
+            speak(self.models, voice, self.text.tokens(text), derive_seed(place[0], "synthesis", place[1]), settings)
+            for text, place in zip(texts, noise_places(seed, len(texts)), strict=True)
         ]
 
     def export(self, directory: Path, voice_prompt: Path) -> None:

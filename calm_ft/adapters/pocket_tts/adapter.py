@@ -16,7 +16,7 @@ from pocket_tts.modules.stateful_module import ModelState
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from calm_ft.adapters.base import LossOutput, LossTerm, RowResiduals, Synthesis, TTSAdapter, UnspokenText
+from calm_ft.adapters.base import LossOutput, LossTerm, RowResiduals, Synthesis, TTSAdapter, UnspokenText, noise_places
 from calm_ft.adapters.pocket_tts import rows, voice
 from calm_ft.adapters.pocket_tts.batch import PocketTTSBatch, Row, collate_rows, drop_conditioning
 from calm_ft.adapters.pocket_tts.components import encoder_fingerprint, named_parts, trunk_trains
@@ -196,7 +196,7 @@ class PocketTTSAdapter(TTSAdapter):
         self,
         texts: Sequence[str],
         voice: ModelState,
-        seed: int,
+        seed: int | Sequence[int],
         temperature: float | None = None,
         num_steps: int | None = None,
         cfg_coef: float = 1.0,
@@ -209,8 +209,8 @@ class PocketTTSAdapter(TTSAdapter):
             cfg_coef,
         )
         return [
-            speak(self.tts, voice, self.text.chunks(text), make_rng(seed, "synthesis", index), settings)
-            for index, text in enumerate(texts)
+            speak(self.tts, voice, self.text.chunks(text), make_rng(place[0], "synthesis", place[1]), settings)
+            for text, place in zip(texts, noise_places(seed, len(texts)), strict=True)
         ]
 
     def reconstruct(self, audio: Tensor) -> Tensor:
