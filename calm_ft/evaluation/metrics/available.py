@@ -50,7 +50,7 @@ def available_metrics(
             recogniser.
     """
     builders: list[tuple[Iterable[Figure], Callable[[], Metric]]] = [
-        (WORD_FIGURES, lambda: WordErrors(_transcriber(asr))),
+        (WORD_FIGURES, lambda: WordErrors(load_transcriber(asr))),
         ((WAVLM_FIGURE,), lambda: WavLMSimilarity(_present(prompt), sample_rate_hz)),
         ((RESEMBLYZER_FIGURE,), lambda: ResemblyzerSimilarity(_present(prompt), sample_rate_hz)),
         ((UTMOS_FIGURE,), UTMOS),
@@ -70,7 +70,8 @@ def available_metrics(
     return Available(metrics, missing)
 
 
-def _transcriber(asr: str | Transcriber) -> Transcriber:
+def load_transcriber(asr: str | Transcriber) -> Transcriber:
+    """The recogniser that was asked for. Raises ModelMissing where it cannot be had."""
     if not isinstance(asr, str):
         return asr
     if asr == NO_ASR:

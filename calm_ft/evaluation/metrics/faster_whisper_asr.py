@@ -38,7 +38,9 @@ class FasterWhisperTranscriber:
         try:
             self._model: Any = WhisperModel(str(folder), device="cpu")
         except Exception as error:  # a folder may hold anything
-            raise ModelMissing(f"{folder} holds no CTranslate2 Whisper that can be loaded ({one_line(error)}).") from error
+            raise ModelMissing(
+                f"{folder} holds no CTranslate2 Whisper that can be loaded ({one_line(error)})."
+            ) from error
         self.name = f"{PREFIX}{model}"
 
     def transcribe(self, audio: np.ndarray, sample_rate_hz: int) -> str:
