@@ -16,6 +16,7 @@ from calm_ft.evaluating.heldout import choose_usable
 from calm_ft.evaluating.settings import EvaluationSettings
 from calm_ft.evaluating.subject import Subject
 from calm_ft.evaluation.metrics.available import Available, of_another_voice
+from calm_ft.evaluation.metrics.base import Figure
 from calm_ft.evaluation.protocol import BASE, REFERENCE, Scored, Spoken, recorded, score
 from calm_ft.evaluation.score_cache import ScoreCache
 from calm_ft.training.base_voices import read_voice_folders
@@ -128,15 +129,25 @@ def _prompt(recordings: Sequence[Tensor], rate_hz: int) -> int:
     return lengths.index(max(short) if short else min(lengths))
 
 
+@dataclass(frozen=True)
+class ScoredBaseVoices:
+    """Clips with their numbers, and which figures these are."""
+
+    clips: list[Scored]
+    figures: list[Figure]
+
+
 def score_base_voices(
     base_voices: BaseVoices, clips: Sequence[Spoken], available: Available, cache: ScoreCache
-) -> list[Scored]:
+) -> ScoredBaseVoices:
     """Measure clips in these voices, each voice by its own recordings and prompt; the recordings come first."""
     scored: list[Scored] = []
+    figures: dict[str, Figure] = {}
     for voice in base_voices.voices:
         rate_hz = next(iter(voice.references.values())).sample_rate_hz
         metrics = of_another_voice(available.metrics, np.asarray(voice.prompt), rate_hz)
+        figures |= {figure.name: figure for metric in metrics for figure in metric.figures}
         own = [*voice.references.values(), *(each for each in clips if each.voice == voice.name)]
-        scored += score(own, voice.references, metrics, available.missing, cache)
+        scored += score(own, voice.references, metrics, {}, cache)
     order = {REFERENCE: 0, BASE: 1}
-    return sorted(scored, key=lambda each: order.get(each.spoken.system, 2))
+    return ScoredBaseVoices(sorted(scored, key=lambda each: order.get(each.spoken.system, 2)), list(figures.values()))

@@ -21,7 +21,6 @@ from calm_ft.evaluating.settings import EvaluationSettings
 from calm_ft.evaluating.speaking import NUM_TIMED, Lines, Speaker, as_file
 from calm_ft.evaluation.kept_audio import SPOKEN, KeptAudio
 from calm_ft.evaluation.metrics.available import available_metrics
-from calm_ft.evaluation.metrics.sentences import SENTENCE_FIGURE
 from calm_ft.evaluation.protocol import BASE, CODEC, REFERENCE, Spoken, recorded, score
 from calm_ft.evaluation.records import write_records
 from calm_ft.evaluation.score_cache import CACHE_FILE, ScoreCache
@@ -57,9 +56,12 @@ def evaluate(model: str, settings: EvaluationSettings) -> Evaluation:
     cache = ScoreCache(plan.folder / CACHE_FILE)
     in_own_voice = [*references.values(), *round_trips, *(each for each in spoken if each.voice is None)]
     scored = score(in_own_voice, references, available.metrics, available.missing, cache)
-    scored_base = score_base_voices(plan.base_voices, spoken, available, cache)
-    base_figures = [figure for figure in available.figures if figure.name != SENTENCE_FIGURE.name]
-    base_voices = summarize_base_voices(scored_base, base_figures) if scored_base else {"reason": plan.base_voices.reason}
+    in_base_voices = score_base_voices(plan.base_voices, spoken, available, cache)
+    base_voices = (
+        summarize_base_voices(in_base_voices.clips, in_base_voices.figures)
+        if in_base_voices.clips
+        else {"reason": plan.base_voices.reason}
+    )
     summary = summarize(
         model,
         scored,
@@ -70,12 +72,12 @@ def evaluate(model: str, settings: EvaluationSettings) -> Evaluation:
         [*plan.heldout.excluded, *plan.base_voices.excluded],
     )
     try:
-        write_records(plan.folder, [*scored, *scored_base], summary)
+        write_records(plan.folder, [*scored, *in_base_voices.clips], summary)
         cache.save()
         kept.forget_unused()
     except OSError as error:
         raise UserError(f"{plan.folder} cannot be written ({error.strerror}): pass another --output-dir.") from error
-    return Evaluation(plan.folder, summary, len(scored) + len(scored_base), time.perf_counter() - started)
+    return Evaluation(plan.folder, summary, len(scored) + len(in_base_voices.clips), time.perf_counter() - started)
 
 
 def _references(plan: Plan) -> dict[int, Spoken]:

@@ -82,14 +82,16 @@ def load_transcriber(asr: str | Transcriber) -> Transcriber:
 
 
 def of_another_voice(metrics: Sequence[Metric], prompt: np.ndarray, sample_rate_hz: int) -> list[Metric]:
-    """The metrics for clips in the voice of `prompt` [T], without loading a model again.
+    """The metrics that compare a clip with its text, its recording and its voice, for the voice of `prompt` [T].
 
-    Which sentence of a list a clip is nearest to is left out: the list is another one.
+    No model is loaded again. Predicted opinions, which cost most, and the choice from a list of sentences, which is
+    another list in each voice, are left out.
     """
+    kept = (WordErrors, SpeakerSimilarity, Distortion, Pitch, Sound)
     return [
         each.with_prompt(prompt, sample_rate_hz) if isinstance(each, SpeakerSimilarity) else each
         for each in metrics
-        if not isinstance(each, SentenceIdentified)
+        if isinstance(each, kept)
     ]
 
 
