@@ -18,24 +18,36 @@ def main() -> None:
     parser.add_argument("--num-seeds", type=int, default=1, help="clips of each sentence, with other noise (1)")
     parser.add_argument(
         "--asr",
-        help="the recogniser for WER: a hub model, a folder, embedded, or none (default: openai/whisper-base.en; for "
-        "the embedded model the embedded one)",
+        help="the recogniser for WER: a hub model or a folder, faster-whisper:small.en or another of its models or a "
+        "folder, embedded, or none (default: openai/whisper-base.en; for the embedded model the embedded one)",
     )
     parser.add_argument("--force-asr", action="store_true", help="let the embedded recogniser judge another model")
     parser.add_argument(
         "--heldout-path", type=Path, help="recordings with texts (default: those the run was judged by)"
     )
     parser.add_argument("--voice", type=Path, help="a recording of the voice (default: the run's own prompt)")
+    parser.add_argument(
+        "--base-voices",
+        type=Path,
+        metavar="DIR",
+        help="voices that may be forgotten: a folder of recordings with texts for each (default: those of the run)",
+    )
+    parser.add_argument("--base-sentences", type=int, help="sentences in each of them (4); 0: leave them out")
+    parser.add_argument("--max-base-voices", type=int, help="at most so many of them (8)")
     arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     # Torch is imported late: --help answers at once, and its threads find that they are not to spin while they wait,
     # by which they would stall each other beside any other busy program.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from calm_ft.evaluating.run import EvaluationSettings, evaluate
-    from calm_ft.evaluation.summary_table import EXPLANATION, missing_lines, summary_table
+    from calm_ft.evaluating.run import evaluate
+    from calm_ft.evaluating.settings import EvaluationSettings
+    from calm_ft.evaluation.summary_table import EXPLANATION, base_voices_table, missing_lines, summary_table
 
     evaluation = evaluate(arguments.pop("model"), EvaluationSettings(**arguments))
     console = Console(width=140, highlight=False)
     console.print(summary_table(evaluation.summary))
+    forgetting = base_voices_table(evaluation.summary)
+    if forgetting is not None:
+        console.print(forgetting)
     for line in (*missing_lines(evaluation.summary), EXPLANATION):
         console.print(line, style="dim", markup=False)
     console.print(

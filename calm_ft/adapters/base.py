@@ -129,6 +129,13 @@ class TTSAdapter(nn.Module, ABC):
         """What of a text does not reach the model as it is written: nothing, unless the system says otherwise."""
         return UnspokenText()
 
+    @abstractmethod
+    def speech_inputs(self, text: str) -> str:
+        """A text as the model reads it, and the settings that it speaks by when none are given.
+
+        With the weights, the voice and the seed this is all that shapes what `synthesize` says.
+        """
+
     def fit_statistics(self, features: Iterable[Features]) -> None:
         """Statistics of the data that a model from scratch needs; a pretrained one keeps its own."""
 

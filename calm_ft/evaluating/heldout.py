@@ -11,7 +11,7 @@ from calm_ft.adapters.base import TTSAdapter
 from calm_ft.config import build
 from calm_ft.data.audio import UnusableClip, load_clip
 from calm_ft.data.sources import read_recordings
-from calm_ft.data.utterance import Exclusion, Utterance
+from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
 from calm_ft.errors import UserError
 from calm_ft.evaluating.subject import Subject
 from calm_ft.evaluation.protocol import choose_sentences
@@ -25,11 +25,12 @@ _DATA_SETTINGS = f"{DataSettings.__module__}.{DataSettings.__qualname__}"
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The chosen sentences with their recordings [T] at the model's rate, and where they come from."""
+    """The chosen sentences with their recordings [T] at the model's rate, their source, and what was left out of it."""
 
     texts: list[str]
     recordings: list[Tensor]
     source: str
+    excluded: list[Exclusion]
 
 
 def heldout_folder(subject: Subject, given: Path | None) -> Path | None:
@@ -51,22 +52,48 @@ def heldout_folder(subject: Subject, given: Path | None) -> Path | None:
 
 
 def read_heldout(subject: Subject, folder: Path | None, adapter: TTSAdapter, num_sentences: int, seed: int) -> HeldOut:
-    """Choose and decode the sentences.
+    """Choose and decode the sentences; broken ones are left out, others take their places.
 
-    Raises UserError where the recordings cannot be read or the model cannot say a text, and where a run's recordings
-    are no longer those that it trained on, for then some of its validation clips may be clips that it trained on.
+    Raises UserError where none can be used, and where a run's recordings are no longer those that it trained on, for
+    then some of its validation clips may be clips that it trained on.
     """
     if folder is None:
-        found, source = _validation_clips(subject, adapter), "the run's validation clips"
+        found, source, excluded = _validation_clips(subject, adapter), "the run's validation clips", []
     else:
-        found, source = read_recordings(folder).utterances, str(folder)
-    chosen = choose_sentences(found, num_sentences, seed)
-    if not chosen:
-        raise UserError(f"{source} holds no recording with a text to evaluate on.")
-    for utterance in chosen:
-        adapter.check_text(utterance.text)
-    recordings = [load_recording(each, adapter.sample_rate_hz) for each in chosen]
-    return HeldOut([each.text for each in chosen], recordings, source)
+        read = read_recordings(folder)
+        found, source, excluded = read.utterances, str(folder), read.exclusions
+    usable = choose_usable(found, adapter, num_sentences, seed)
+    excluded = [*excluded, *usable.excluded]
+    if not usable.utterances:
+        reason = f" ({commonest_reason(excluded)})" if excluded else ""
+        raise UserError(f"{source} holds no recording with a text that can be evaluated on{reason}.")
+    return HeldOut([each.text for each in usable.utterances], usable.recordings, source, excluded)
+
+
+@dataclass(frozen=True)
+class Usable:
+    """Chosen utterances with their recordings [T], and those that were passed over."""
+
+    utterances: list[Utterance]
+    recordings: list[Tensor]
+    excluded: list[Exclusion]
+
+
+def choose_usable(found: Sequence[Utterance], adapter: TTSAdapter, num_sentences: int, seed: int) -> Usable:
+    """At most `num_sentences`, of which only the chosen are decoded: those that cannot be used are chosen no more."""
+    recordings: dict[str, Tensor] = {}
+    excluded: dict[str, Exclusion] = {}
+    while True:
+        chosen = choose_sentences([each for each in found if each.id not in excluded], num_sentences, seed)
+        new = [each for each in chosen if each.id not in recordings]
+        for utterance in new:
+            try:
+                adapter.check_text(utterance.text)
+                recordings[utterance.id] = load_clip(utterance, adapter.sample_rate_hz, TAIL_SEC).samples
+            except (UserError, UnusableClip) as error:
+                excluded[utterance.id] = Exclusion(str(utterance.audio_path), str(error))
+        if all(each.id in recordings for each in chosen):
+            return Usable(chosen, [recordings[each.id] for each in chosen], list(excluded.values()))
 
 
 def load_recording(utterance: Utterance, sample_rate_hz: int) -> Tensor:

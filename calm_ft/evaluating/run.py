@@ -1,59 +1,30 @@
 """An evaluation from its arguments to its files, in the order in which a mistake costs least.
 
-Everything is read and checked first; then every system speaks every sentence, everything is measured, and only then
-are files written, so that whatever fails leaves an earlier evaluation as it was.
+Everything is read and checked first; then every system speaks every sentence, everything is measured, and only then are
+the evaluation's files written, so that whatever fails leaves an earlier one as it was. What was said is kept at once,
+beside these files: an evaluation that was interrupted goes on from there.
 """
 
-import filecmp
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from torch import Tensor
-from tqdm import tqdm
 
-from calm_ft.atomic_file import why_not_a_folder
-from calm_ft.config import ASSETS
-from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
-from calm_ft.evaluating.heldout import HeldOut, heldout_folder, load_recording, read_heldout
-from calm_ft.evaluating.subject import Models, Subject, find_subject
-from calm_ft.evaluation.audio_io import wav_bytes
-from calm_ft.evaluation.embedded_asr import EmbeddedASR
-from calm_ft.evaluation.metrics.available import DEFAULT_ASR, available_metrics
+from calm_ft.evaluating.base_voices import score_base_voices
+from calm_ft.evaluating.plan import Plan, prepare
+from calm_ft.evaluating.settings import EvaluationSettings
+from calm_ft.evaluating.speaking import NUM_TIMED, Lines, Speaker, as_file
+from calm_ft.evaluation.kept_audio import SPOKEN, KeptAudio
+from calm_ft.evaluation.metrics.available import available_metrics
 from calm_ft.evaluation.protocol import BASE, CODEC, REFERENCE, Spoken, recorded, score
 from calm_ft.evaluation.records import write_records
 from calm_ft.evaluation.score_cache import CACHE_FILE, ScoreCache
-from calm_ft.evaluation.summary import summarize
-from calm_ft.randomness import derive_seed
-
-AUTO_ASR, EMBEDDED_ASR = "auto", "embedded"
-
-
-@dataclass(frozen=True)
-class EvaluationSettings:
-    """How to evaluate; see scripts/evaluate.py. Raises UserError for counts that leave nothing to do."""
-
-    num_sentences: int = 50
-    num_seeds: int = 1
-    asr: str = AUTO_ASR
-    force_asr: bool = False
-    of: str | None = None
-    output_dir: Path | None = None
-    heldout_path: Path | None = None
-    voice: Path | None = None
-
-    def __post_init__(self) -> None:
-        for name in ("num_sentences", "num_seeds"):
-            if getattr(self, name) < 1:
-                raise UserError(f"--{name.replace('_', '-')} {getattr(self, name)} must be at least 1.")
-        if not self.asr.strip():
-            raise UserError(
-                "--asr is empty: name a speech recogniser of the hub, a folder with one, embedded, or none."
-            )
+from calm_ft.evaluation.summary import summarize, summarize_base_voices
 
 
 @dataclass(frozen=True)
@@ -72,110 +43,95 @@ def evaluate(model: str, settings: EvaluationSettings) -> Evaluation:
     Raises UserError for input that is the user's to mend, before anything is written.
     """
     started = time.perf_counter()
-    subject = find_subject(model, settings.of)
-    folder = settings.output_dir or subject.default_output
-    reason = why_not_a_folder(folder)
-    if reason is not None:
-        raise UserError(f"{folder} cannot be written ({reason}): pass another --output-dir.")
-    sentences_in = heldout_folder(subject, settings.heldout_path)
-    prompt_file = settings.voice or subject.prompt_file()
-    if prompt_file is not None and not prompt_file.is_file():
-        raise UserError(f"There is no recording {prompt_file}: pass an audio file of the voice as --voice.")
-    models = Models(subject)
-    rate = models.adapter.sample_rate_hz
-    prompt = None if prompt_file is None else load_recording(Utterance("voice", prompt_file, ""), rate)
-    seed = (models.config or {}).get("seed", 0)
-    heldout = read_heldout(subject, sentences_in, models.adapter, settings.num_sentences, seed)
-    references = {
-        index: recorded(REFERENCE, index, text, audio, rate)
-        for index, (text, audio) in enumerate(zip(heldout.texts, heldout.recordings, strict=True))
-    }
-    recordings = {text: np.asarray(audio) for text, audio in zip(heldout.texts, heldout.recordings, strict=True)}
-    asr = _recogniser(settings, models)
-    available = available_metrics(recordings, None if prompt is None else np.asarray(prompt), rate, asr)
-    missing = _not_compared(subject)
-    clips = [*references.values(), *_round_trips(models, heldout, missing)]
-    voice = prompt_file or Path(subject.saved_voice())
-    for system in subject.systems:
-        clips += _speak(models, system, heldout, voice, seed, settings.num_seeds)
-    cache = ScoreCache(folder / CACHE_FILE)
-    scored = score(clips, references, available.metrics, available.missing, cache)
-    protocol = {
-        **_protocol(settings, heldout, voice, seed, rate, models),
-        "asr": asr if isinstance(asr, str) else asr.name,
-    }
-    summary = summarize(model, scored, available.figures, {**available.missing, **missing}, protocol)
+    plan = prepare(model, settings)
+    rate_hz = plan.adapter.sample_rate_hz
+    references = _references(plan)
+    recordings = dict(zip(plan.heldout.texts, map(np.asarray, plan.heldout.recordings), strict=True))
+    prompt = None if plan.prompt is None else np.asarray(plan.prompt)
+    available = available_metrics(recordings, prompt, rate_hz, plan.asr)
+    missing = _not_compared(plan)
+    round_trips = list(_round_trips(plan, missing))
+    kept = KeptAudio(plan.folder / SPOKEN, [folder / SPOKEN for folder in plan.earlier])
+    spoken = _speak(plan, settings, kept)
+    cache = ScoreCache(plan.folder / CACHE_FILE)
+    in_own_voice = [*references.values(), *round_trips, *(each for each in spoken if each.voice is None)]
+    scored = score(in_own_voice, references, available.metrics, available.missing, cache)
+    in_base_voices = score_base_voices(plan.base_voices, spoken, available, cache)
+    base_voices = (
+        summarize_base_voices(in_base_voices.clips, in_base_voices.figures)
+        if in_base_voices.clips
+        else {"reason": plan.base_voices.reason}
+    )
+    summary = summarize(
+        model,
+        scored,
+        available.figures,
+        {**available.missing, **missing},
+        _protocol(plan, settings),
+        base_voices,
+        [*plan.heldout.excluded, *plan.base_voices.excluded],
+    )
     try:
-        write_records(folder, scored, summary)
+        write_records(plan.folder, [*scored, *in_base_voices.clips], summary)
         cache.save()
+        kept.forget_unused()
     except OSError as error:
-        raise UserError(f"{folder} cannot be written ({error.strerror}): pass another --output-dir.") from error
-    return Evaluation(folder, summary, len(clips), time.perf_counter() - started)
+        raise UserError(f"{plan.folder} cannot be written ({error.strerror}): pass another --output-dir.") from error
+    return Evaluation(plan.folder, summary, len(scored) + len(in_base_voices.clips), time.perf_counter() - started)
 
 
-def _recogniser(settings: EvaluationSettings, models: Models) -> str | EmbeddedASR:
-    """The embedded one for the embedded model, which speaks as it was taught to hear; for others one of the hub.
-
-    Raises UserError where the embedded one is asked for another model, unless it is forced.
-    """
-    is_nano = _is_embedded((models.config or {}).get("adapter", {}).get("model"))
-    if settings.asr != EMBEDDED_ASR and not (settings.asr == AUTO_ASR and is_nano):
-        return DEFAULT_ASR if settings.asr == AUTO_ASR else settings.asr
-    embedded = EmbeddedASR()
-    embedded.check_system(is_nano=is_nano, force=settings.force_asr)
-    return embedded
+def _references(plan: Plan) -> dict[int, Spoken]:
+    rate_hz = plan.adapter.sample_rate_hz
+    sentences = zip(plan.heldout.texts, plan.heldout.recordings, strict=True)
+    return {index: recorded(REFERENCE, index, text, audio, rate_hz) for index, (text, audio) in enumerate(sentences)}
 
 
-def _is_embedded(model: str | None) -> bool:
-    """Whether a run tuned the embedded model, wherever that lay then."""
-    weights = Path(str(model)) / "model.safetensors"
-    return weights.is_file() and filecmp.cmp(weights, ASSETS / "nano" / "model.safetensors", shallow=False)
-
-
-def _not_compared(subject: Subject) -> dict[str, str]:
-    if BASE in subject.systems:
+def _not_compared(plan: Plan) -> dict[str, str]:
+    if BASE in plan.subject.systems:
         return {}
     return {"against_base": "the export's base is not known: pass --of with the run that it comes from."}
 
 
-def _round_trips(models: Models, heldout: HeldOut, missing: dict[str, str]) -> Iterator[Spoken]:
-    adapter = models.adapter
-    for index, (text, audio) in enumerate(zip(heldout.texts, heldout.recordings, strict=True)):
-        copy: Tensor | None = adapter.reconstruct(audio)
+def _round_trips(plan: Plan, missing: dict[str, str]) -> Iterator[Spoken]:
+    adapter = plan.adapter
+    for index, (text, audio) in enumerate(zip(plan.heldout.texts, plan.heldout.recordings, strict=True)):
+        copy = adapter.reconstruct(audio)
         if copy is None:
             missing[CODEC] = f"{adapter.name} has no codec that a recording could pass through as its speech does."
             return
         yield recorded(CODEC, index, text, copy, adapter.sample_rate_hz)
 
 
-def _speak(models: Models, system: str, heldout: HeldOut, voice: Path, seed: int, num_seeds: int) -> list[Spoken]:
-    """All sentences, `num_seeds` times; noise depends on the run's seed, the repeat and the sentence alone."""
+def _speak(plan: Plan, settings: EvaluationSettings, kept: KeptAudio) -> list[Spoken]:
+    """All systems' clips, in the voice that was tuned to and in base voices."""
     spoken = []
-    places = [(repeat, index) for repeat in range(num_seeds) for index in range(len(heldout.texts))]
-    with models.speaking(system) as adapter:
-        state = adapter.load_voice(voice)
-        adapter.synthesize(heldout.texts[:1], state, seed)  # the first call sets up what later ones find ready
-        # disable=None: no bar where stderr is no terminal
-        for repeat, index in tqdm(places, desc=f"{system} speaks", leave=False, disable=None):
-            text, started = heldout.texts[index], time.perf_counter()
-            said = adapter.synthesize([text], state, derive_seed(seed, "evaluation", repeat, index))[0]
-            took_sec = time.perf_counter() - started
-            content = wav_bytes(said.audio, said.sample_rate_hz)
-            clip = Spoken(system, index, repeat, text, content, said.sample_rate_hz, said.ended, took_sec)
-            spoken.append(clip)
+    own = Lines(list(enumerate(plan.heldout.texts)), plan.voice)
+    with ExitStack() as files:
+        others = [
+            Lines([(index, each.text) for index, each in voice.references.items()], file, voice.name)
+            for voice in plan.base_voices.voices
+            for file in [files.enter_context(as_file(voice.prompt, plan.adapter.sample_rate_hz))]
+        ]
+        for system in plan.subject.systems:
+            with plan.models.speaking(system) as adapter:
+                speaker = Speaker(adapter, system, plan.seed, kept)
+                spoken += speaker.speak(own, settings.num_seeds, NUM_TIMED)
+                for lines in others:
+                    spoken += speaker.speak(lines, num_seeds=1)
     return spoken
 
 
-def _protocol(
-    settings: EvaluationSettings, heldout: HeldOut, voice: Path, seed: int, rate: int, models: Models
-) -> dict[str, Any]:
+def _protocol(plan: Plan, settings: EvaluationSettings) -> Mapping[str, Any]:
     return {
-        "model": models.adapter.describe(),
-        "sentences": heldout.source,
-        "num_sentences": len(heldout.texts),
+        "model": plan.adapter.describe(),
+        "sentences": plan.heldout.source,
+        "num_sentences": len(plan.heldout.texts),
         "num_seeds": settings.num_seeds,
-        "seed": seed,
-        "voice": str(voice),
-        "sample_rate_hz": rate,
-        "chance_sentence_identified": 1 / len(heldout.texts),
+        "num_timed": min(NUM_TIMED, len(plan.heldout.texts)),
+        "seed": plan.seed,
+        "voice": str(plan.voice),
+        "base_voices": [f"{voice.name} ({len(voice.references)})" for voice in plan.base_voices.voices],
+        "sample_rate_hz": plan.adapter.sample_rate_hz,
+        "chance_sentence_identified": 1 / len(plan.heldout.texts),
+        "asr": plan.asr if isinstance(plan.asr, str) else plan.asr.name,
     }

@@ -4,22 +4,24 @@ Base and tuned model of a run are one adapter, before and after the run's weight
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.config import build
 from calm_ft.errors import UserError
 from calm_ft.evaluation.protocol import BASE, TUNED
-from calm_ft.runs import VOICE_PROMPT, adapter_for, export_dir, load_tuned, own_voice, run_config
+from calm_ft.finetuning.strategy import Strategy
+from calm_ft.runs import VOICE_PROMPT, adapter_for, export_dir, own_voice, run_config
 from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint, trained_weights
 
-EVALUATION = "evaluation"
+EVALUATION, EVALUATION_OF_BASE = "evaluation", "evaluation_base"
 
 
 @dataclass(frozen=True)
@@ -40,14 +42,14 @@ class Subject:
         return None if self.run_dir is None else run_config(self.run_dir)
 
     def record(self) -> dict[str, Any]:
-        """The run's run.json; empty without a run, or where it cannot be read."""
+        """The run's run.json; empty without a run. Raises UserError where it is damaged."""
+        return {} if self.run_dir is None else _record(self.run_dir)
+
+    def evaluation_folders(self) -> list[Path]:
+        """Where evaluations of the run are written by default: its own, its base's and its export's."""
         if self.run_dir is None:
-            return {}
-        try:
-            content = json.loads((self.run_dir / "run.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+            return [self.default_output]
+        return [self.run_dir / EVALUATION, self.run_dir / EVALUATION_OF_BASE, self.run_dir / "export" / EVALUATION]
 
     def prompt_file(self) -> Path | None:
         """The recording that the run's own judging was prompted with.
@@ -75,7 +77,7 @@ def find_subject(model: str, of: str | None) -> Subject:
         if of is None:
             raise UserError("base needs the run that it is the base of: evaluate.py base --of RUN.")
         run_config(Path(of))
-        return Subject(f"base of {of}", Path(of), None, (BASE,), Path(of) / f"{EVALUATION}_base")
+        return Subject(f"base of {of}", Path(of), None, (BASE,), Path(of) / EVALUATION_OF_BASE)
     path = Path(model)
     if not path.is_dir():
         raise UserError(f"There is no folder {model}: pass a run's folder, an export's, or base with --of RUN.")
@@ -83,6 +85,7 @@ def find_subject(model: str, of: str | None) -> Subject:
         if of is not None:
             raise UserError(f"{model} is a run and has its own base: leave --of out.")
         run_config(path)
+        _check_ended(path)
         checkpoint_path(path, "best")
         return Subject(model, path, None, (BASE, TUNED), path / EVALUATION)
     export = export_dir(path)
@@ -93,6 +96,38 @@ def find_subject(model: str, of: str | None) -> Subject:
     return Subject(model, run_dir, export, systems, export / EVALUATION)
 
 
+def _record(run_dir: Path) -> dict[str, Any]:
+    """A run's run.json. Raises UserError where it is damaged."""
+    try:
+        content = json.loads((run_dir / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        content = None
+    if not isinstance(content, dict):
+        raise UserError(
+            f"{run_dir / 'run.json'} is damaged, so it is not known what the run held out: put the run's own one back, "
+            "or pass another run."
+        )
+    return content
+
+
+def _check_ended(run_dir: Path) -> None:
+    """Raises UserError where a run is running, was killed or failed: its weights are not those that it will end with.
+
+    An interrupted one has saved itself, and is evaluated by its best checkpoint so far.
+    """
+    status = _record(run_dir).get("status")
+    if status == "running":
+        raise UserError(
+            f"{run_dir} is still running, or was killed: wait for its end, or go on with resume=true and the same "
+            "output_dir."
+        )
+    if status == "failed":
+        raise UserError(
+            f"{run_dir} failed (run.json says why): go on with resume=true and the same output_dir, or write a "
+            f"checkpoint of it out with scripts/export.py and pass that folder with --of {run_dir}."
+        )
+
+
 def _run_around(export: Path) -> Path | None:
     """The run that an export lies in."""
     parent = export.absolute().parent
@@ -100,37 +135,53 @@ def _run_around(export: Path) -> Path | None:
 
 
 class Models:
-    """Loads each system once, the base of a run first, for the tuned model is made of it."""
+    """The systems of a subject, all loaded and checked at once, so that nothing fails when half of them have spoken.
+
+    Base and tuned model of a run are one adapter: what was trained is put in and taken out again.
+    """
 
     def __init__(self, subject: Subject) -> None:
-        """Raises UserError where the model, or a run's checkpoint, cannot be loaded."""
-        self.subject = subject
+        """Raises UserError where the model, a run's checkpoint or an export cannot be loaded."""
         self.config = subject.config()
-        self._weights = None
-        if TUNED in subject.systems and subject.export is None:
-            assert self.config is not None
-            assert subject.run_dir is not None
-            export = self.config.get("export", {})
-            checkpoint = read_checkpoint(checkpoint_path(subject.run_dir, export.get("which", "best")))
-            self._weights = trained_weights(checkpoint, export.get("ema", True))
-        self.adapter = self._first()
-
-    def _first(self) -> TTSAdapter:
+        self._strategy: Strategy | None = None
+        self._weights: dict[str, Mapping[str, Tensor]] = {}
         if self.config is None:
-            adapter = adapter_for(str(self.subject.export))
-        else:
-            torch.manual_seed(self.config.get("seed", 0))  # a model from scratch begins where the run's own did
-            adapter = build(self.config["adapter"])
-        return adapter.to("cpu").eval()
+            self.adapter = self._exported = _ready(adapter_for(str(subject.export)))
+            return
+        weights = _trained(subject, self.config) if TUNED in subject.systems and subject.export is None else None
+        torch.manual_seed(self.config.get("seed", 0))  # a model from scratch begins where the run's own did
+        self.adapter = _ready(build(self.config["adapter"]))
+        if weights is not None:
+            self._prepare(self.config, weights)
+        elif subject.export is not None:
+            self._exported = _ready(adapter_for(str(subject.export)))
+
+    def _prepare(self, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
+        strategy: Strategy = build(config["strategy"])
+        strategy.apply(self.adapter, lr=0.0)
+        # LoRA's second factor is zero at first: merged, the base is what it was, bit for bit.
+        untrained = {name: tensor.clone() for name, tensor in strategy.trainable_state(self.adapter).items()}
+        strategy.load_state(self.adapter, weights)
+        self._strategy, self._weights = strategy, {BASE: untrained, TUNED: weights}
 
     @contextmanager
     def speaking(self, system: str) -> Iterator[TTSAdapter]:
-        """The adapter that speaks as `system`; "base" must be asked for before "tuned"."""
-        if system == BASE or self.config is None:
-            yield self.adapter
-        elif self._weights is None:
-            yield adapter_for(str(self.subject.export)).to("cpu").eval()
-        else:
-            strategy = load_tuned(self.adapter, self.config, self._weights)
-            with strategy.merged(self.adapter):
+        """The adapter that speaks as `system`."""
+        if self._strategy is not None:
+            self._strategy.load_state(self.adapter, self._weights[system])
+            self.adapter.eval()
+            with self._strategy.merged(self.adapter):
                 yield self.adapter
+        else:
+            yield self.adapter if system == BASE else self._exported
+
+
+def _trained(subject: Subject, config: Mapping[str, Any]) -> dict[str, Tensor]:
+    assert subject.run_dir is not None
+    export = config.get("export", {})
+    checkpoint = read_checkpoint(checkpoint_path(subject.run_dir, export.get("which", "best")))
+    return trained_weights(checkpoint, export.get("ema", True))
+
+
+def _ready(adapter: TTSAdapter) -> TTSAdapter:
+    return adapter.to("cpu").eval()

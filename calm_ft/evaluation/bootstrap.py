@@ -47,6 +47,29 @@ def mean_interval(values: Values) -> Interval:
     return Interval(float(means.mean()), low, high, int(means.size))
 
 
+@dataclass(frozen=True)
+class SeedSpread:
+    """How much a system's mean over sentences moves with the noise: over `num_seeds` means of one seed each."""
+
+    std: float
+    low: float
+    high: float
+    num_seeds: int
+
+
+def seed_spread(values: Values) -> SeedSpread | None:
+    """Standard deviation (over n - 1) and range of the seeds' means; None with fewer than two seeds.
+
+    Only sentences that have a value under every seed count, so that no mean is over other sentences than another.
+    """
+    seeds = sorted({seed for _, seed in values})
+    complete = [index for index in {index for index, _ in values} if all((index, seed) in values for seed in seeds)]
+    if len(seeds) < 2 or not complete:
+        return None
+    means = np.array([np.mean([values[index, seed] for index in complete]) for seed in seeds])
+    return SeedSpread(float(means.std(ddof=1)), float(means.min()), float(means.max()), len(seeds))
+
+
 def paired_interval(values: Values, base: Values) -> Interval:
     """The mean of `values - base` over what both have."""
     return mean_interval({key: value - base[key] for key, value in values.items() if key in base})

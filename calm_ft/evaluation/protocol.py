@@ -18,12 +18,13 @@ from tqdm import tqdm
 
 from calm_ft.data.utterance import Utterance
 from calm_ft.evaluation.audio_io import AudioLike, read_wav_bytes, wav_bytes
+from calm_ft.evaluation.kept_audio import Timing
 from calm_ft.evaluation.metrics.base import Clip, Figure, Measurement, Metric, NotMeasured
 from calm_ft.evaluation.metrics.resampling import resampled
 from calm_ft.evaluation.score_cache import ScoreCache
 
 REFERENCE, CODEC, BASE, TUNED = "reference", "codec", "base", "tuned"
-RTF_FIGURE = Figure("rtf", "s/s", "lower")
+TIMING_FIGURES = (Figure("rtf", "s/s", "lower"), Figure("time_to_first_audio_sec", "s", "lower"))
 RUNAWAY_RATIO = 2.5
 TRUNCATED_RATIO = 0.5
 TRUNCATED_END_DB = -20.0
@@ -33,7 +34,11 @@ UtteranceT = TypeVar("UtteranceT", bound=Utterance)
 
 @dataclass(frozen=True)
 class Spoken:
-    """One clip of one system as its WAV file's content; `generation_sec` is None for what was not generated."""
+    """One clip of one system as its WAV file's content.
+
+    `timing` is None for what was not generated, and for what was, but not timed; `voice` for the voice that was tuned
+    to, else it is the name of a base voice.
+    """
 
     system: str
     index: int
@@ -42,12 +47,14 @@ class Spoken:
     wav: bytes
     sample_rate_hz: int
     ended: bool = True
-    generation_sec: float | None = None
+    timing: Timing | None = None
+    voice: str | None = None
 
     @property
     def name(self) -> str:
         """Its file's name."""
-        return f"{self.system}_{self.index:03d}_{self.seed}.wav"
+        voice = "" if self.voice is None else f"{self.voice}_"
+        return f"{self.system}_{voice}{self.index:03d}_{self.seed}.wav"
 
 
 @dataclass(frozen=True)
@@ -71,9 +78,11 @@ def choose_sentences(utterances: Sequence[UtteranceT], num_sentences: int, seed:
     return [utterance for utterance in utterances if id(utterance) in chosen]
 
 
-def recorded(system: str, index: int, text: str, audio: AudioLike, sample_rate_hz: int) -> Spoken:
+def recorded(
+    system: str, index: int, text: str, audio: AudioLike, sample_rate_hz: int, voice: str | None = None
+) -> Spoken:
     """A clip that no system spoke: a recording, or its round trip."""
-    return Spoken(system, index, 0, text, wav_bytes(audio, sample_rate_hz), sample_rate_hz)
+    return Spoken(system, index, 0, text, wav_bytes(audio, sample_rate_hz), sample_rate_hz, voice=voice)
 
 
 def score(
@@ -133,17 +142,21 @@ def _measure(metric: Metric, clip: Clip, cache: ScoreCache) -> Measurement:
 
 def _scored(spoken: Spoken, result: Measurement, missing: Mapping[str, str]) -> Scored:
     values = {**result, **{name: NotMeasured(reason) for name, reason in missing.items()}}
-    values[RTF_FIGURE.name] = _real_time_factor(spoken)
+    values |= _timed(spoken)
     numbers = {name: None if isinstance(value, NotMeasured) else value for name, value in values.items()}
     reasons = {name: value.reason for name, value in values.items() if isinstance(value, NotMeasured)}
     return Scored(spoken, numbers, reasons, _flags(spoken, numbers))
 
 
-def _real_time_factor(spoken: Spoken) -> float | NotMeasured:
-    duration_sec = read_wav_bytes(spoken.wav).size / spoken.sample_rate_hz
-    if spoken.generation_sec is None:
-        return NotMeasured("the clip was not generated")
-    return spoken.generation_sec / duration_sec if duration_sec else NotMeasured("the clip has no samples")
+def _timed(spoken: Spoken) -> dict[str, float | NotMeasured]:
+    timing = spoken.timing
+    if timing is None:
+        is_recorded = spoken.system in (REFERENCE, CODEC)
+        reason = "the clip was not generated" if is_recorded else "it is not among the sentences that were timed"
+        return {figure.name: NotMeasured(reason) for figure in TIMING_FIGURES}
+    if not timing.audio_sec:
+        return {figure.name: NotMeasured("the clip has no samples") for figure in TIMING_FIGURES}
+    return {"rtf": timing.generation_sec / timing.audio_sec, "time_to_first_audio_sec": timing.first_audio_sec}
 
 
 def _flags(spoken: Spoken, numbers: Mapping[str, float | None]) -> dict[str, bool]:

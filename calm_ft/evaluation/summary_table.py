@@ -9,6 +9,7 @@ from rich.table import Table
 
 from calm_ft.evaluation.summary import FLAGS
 
+_MAX_EXCLUDED_SHOWN = 10
 _ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": ""}
 
 
@@ -20,17 +21,37 @@ sentences, not another training seed."""
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
-    """Means with 95 % intervals, medians in brackets; metrics that no clip has are left out (see `missing_lines`)."""
-    table = Table(box=box.SIMPLE_HEAD, title="mean, 95 % interval, (median)", title_justify="left")
+    """Means with 95 % intervals, medians in brackets; metrics that no clip has are left out (see `missing_lines`).
+
+    Where several seeds were spoken, a third line has the standard deviation and the range of the seeds' means.
+    """
+    several = any(figure["seeds"] for each in summary["systems"].values() for figure in each["metrics"].values())
+    seeds = "standard deviation of seeds' means [range]" if several else "spread over seeds: n/a (one seed)"
+    return _table(summary, f"mean, 95 % interval, (median); {seeds}", several)
+
+
+def base_voices_table(summary: Mapping[str, Any]) -> Table | None:
+    """The same of the base voices, without what has no better and no worse; None where there are none."""
+    base_voices = summary["base_voices"]
+    if "reason" in base_voices:
+        return None
+    return _table(base_voices, f"base voices (forgetting): {', '.join(base_voices['names'])}", directed=True)
+
+
+def _table(summary: Mapping[str, Any], title: str, several_seeds: bool = False, directed: bool = False) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     table.add_column("metric")
     systems, against = summary["systems"], summary["against_base"]
     for name in (*systems, *(f"{name} - base" for name in against)):
         table.add_column(name, justify="right")
     for name, figure in next(iter(systems.values()))["metrics"].items():
-        if any(each["metrics"][name]["n"] for each in systems.values()):
+        is_shown = figure["direction"] != "none" or not directed
+        if is_shown and any(each["metrics"][name]["n"] for each in systems.values()):
             differences = [_difference(rows[name], figure["direction"]) for rows in against.values()]
             table.add_row(
-                _title(name, figure), *(_cell(each["metrics"][name]) for each in systems.values()), *differences
+                _title(name, figure),
+                *(_cell(each["metrics"][name], several_seeds) for each in systems.values()),
+                *differences,
             )
     for flag in FLAGS:
         cells = [f"{each['counts'][flag]} of {each['counts']['utterances']}" for each in systems.values()]
@@ -39,21 +60,34 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
 
 
 def missing_lines(summary: Mapping[str, Any]) -> list[str]:
-    """One line a reason for what could not be measured, with the figures that it concerns."""
+    """One line a reason for what could not be measured, with the figures that it concerns; one a clip left out."""
     names: dict[str, list[str]] = {}
     for name, reason in summary["missing"].items():
         names.setdefault(reason, []).append(name)
-    return [f"no {', '.join(each)}: {reason}" for reason, each in names.items()]
+    if "reason" in summary["base_voices"]:
+        names.setdefault(summary["base_voices"]["reason"], []).append("base voices (forgetting)")
+    lines = [f"no {', '.join(each)}: {reason}" for reason, each in names.items()]
+    excluded = summary["excluded"]
+    lines += [f"left out: {each['path']}: {each['reason']}" for each in excluded[:_MAX_EXCLUDED_SHOWN]]
+    rest = len(excluded) - _MAX_EXCLUDED_SHOWN
+    return [*lines, f"left out: {rest} more, named in summary.json"] if rest > 0 else lines
 
 
 def _title(name: str, figure: Mapping[str, Any]) -> str:
     return f"{name}\n  {', '.join(filter(None, (figure['unit'], _ARROWS[figure['direction']])))}"
 
 
-def _cell(figure: Mapping[str, Any]) -> str:
+def _cell(figure: Mapping[str, Any], several_seeds: bool) -> str:
     if figure["mean"] is None:
         return "n/a"
-    return f"{_number(figure['mean'])} ({_number(figure['median'])})\n{_interval(figure)}"
+    cell = f"{_number(figure['mean'])} ({_number(figure['median'])})\n{_interval(figure)}"
+    return f"{cell}\n{_spread(figure['seeds'])}" if several_seeds else cell
+
+
+def _spread(seeds: Mapping[str, Any] | None) -> str:
+    if seeds is None:
+        return "seeds: n/a"
+    return f"seeds: sd {_number(seeds['std'])} [{_number(seeds['low'])} .. {_number(seeds['high'])}]"
 
 
 def _difference(row: Mapping[str, Any], direction: str) -> str:

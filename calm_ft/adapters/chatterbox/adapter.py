@@ -136,6 +136,10 @@ class ChatterboxAdapter(TTSAdapter):
     def unspoken(self, text: str) -> UnspokenText:
         return self.text.unspoken(text)
 
+    def speech_inputs(self, text: str) -> str:
+        drawn = (TEMPERATURE, FLOW_STEPS, self.cfg_weight, self.max_speech_tokens)
+        return f"{self.text.tokens(text).tolist()} {drawn} {self.prompt_sec} {self.exaggeration}"
+
     def collate(self, examples: Sequence[Example]) -> ChatterboxBatch:
         texts = [self.text.tokens(example.target.utterance.text) for example in examples]
         return collate(examples, texts, self.exaggeration)

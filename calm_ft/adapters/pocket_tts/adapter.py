@@ -142,6 +142,10 @@ class PocketTTSAdapter(TTSAdapter):
     def unspoken(self, text: str) -> UnspokenText:
         return self.text.unspoken(text)
 
+    def speech_inputs(self, text: str) -> str:
+        tts = self.tts
+        return f"{self.text.chunks(text)} {tts.temp} {tts.eos_threshold} {self.flow_lm.flow_type} {EULER_STEPS}"
+
     def collate(self, examples: Sequence[Example]) -> PocketTTSBatch:
         padding_token = self.tts.config.flow_lm.lookup_table.n_bins
         return collate_rows([self._row(example) for example in examples], padding_token)

@@ -1,12 +1,13 @@
 """The metrics that this machine can measure, and why it cannot measure the others."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from calm_ft.evaluation.metrics.alignment import PITCH_FIGURES, Distortion, Pitch
 from calm_ft.evaluation.metrics.base import Figure, Metric, ModelMissing
+from calm_ft.evaluation.metrics.faster_whisper_asr import PREFIX, FasterWhisperTranscriber
 from calm_ft.evaluation.metrics.naturalness import DNSMOS, DNSMOS_FIGURES, UTMOS, UTMOS_FIGURE
 from calm_ft.evaluation.metrics.sentences import SentenceIdentified
 from calm_ft.evaluation.metrics.sound import Sound
@@ -14,6 +15,7 @@ from calm_ft.evaluation.metrics.speaker import (
     RESEMBLYZER_FIGURE,
     WAVLM_FIGURE,
     ResemblyzerSimilarity,
+    SpeakerSimilarity,
     WavLMSimilarity,
 )
 from calm_ft.evaluation.metrics.transcribers import HubTranscriber
@@ -44,10 +46,11 @@ def available_metrics(
     Args:
         recordings: text -> true recording [T] of every held-out sentence.
         prompt: a recording [T] of the voice, for speaker similarity; None where the voice is a saved state.
-        asr: "none", a repository or folder with a speech recogniser, or a recogniser.
+        asr: "none", a repository or folder with a speech recogniser, "faster-whisper:" and one of its models, or a
+            recogniser.
     """
     builders: list[tuple[Iterable[Figure], Callable[[], Metric]]] = [
-        (WORD_FIGURES, lambda: WordErrors(_transcriber(asr))),
+        (WORD_FIGURES, lambda: WordErrors(load_transcriber(asr))),
         ((WAVLM_FIGURE,), lambda: WavLMSimilarity(_present(prompt), sample_rate_hz)),
         ((RESEMBLYZER_FIGURE,), lambda: ResemblyzerSimilarity(_present(prompt), sample_rate_hz)),
         ((UTMOS_FIGURE,), UTMOS),
@@ -67,12 +70,29 @@ def available_metrics(
     return Available(metrics, missing)
 
 
-def _transcriber(asr: str | Transcriber) -> Transcriber:
+def load_transcriber(asr: str | Transcriber) -> Transcriber:
+    """The recogniser that was asked for. Raises ModelMissing where it cannot be had."""
     if not isinstance(asr, str):
         return asr
     if asr == NO_ASR:
         raise ModelMissing("no speech recogniser was asked for: pass --asr with a hub model or a folder.")
+    if asr.startswith(PREFIX):
+        return FasterWhisperTranscriber(asr.removeprefix(PREFIX))
     return HubTranscriber(asr)
+
+
+def of_another_voice(metrics: Sequence[Metric], prompt: np.ndarray, sample_rate_hz: int) -> list[Metric]:
+    """The metrics that compare a clip with its text, its recording and its voice, for the voice of `prompt` [T].
+
+    No model is loaded again. Predicted opinions, which cost most, and the choice from a list of sentences, which is
+    another list in each voice, are left out.
+    """
+    kept = (WordErrors, SpeakerSimilarity, Distortion, Pitch, Sound)
+    return [
+        each.with_prompt(prompt, sample_rate_hz) if isinstance(each, SpeakerSimilarity) else each
+        for each in metrics
+        if isinstance(each, kept)
+    ]
 
 
 def _present(prompt: np.ndarray | None) -> np.ndarray:

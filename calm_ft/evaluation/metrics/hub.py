@@ -21,7 +21,7 @@ _CONNECT_TIMEOUT_SEC = 3.0
 
 def fetch_file(repo: str, name: str) -> Path:
     """One file of a repository. Raises ModelMissing where it is neither cached nor to be had."""
-    return _fetch(lambda offline: hf_hub_download(repo, name, local_files_only=offline), f"{repo}/{name}")
+    return fetch(lambda offline: hf_hub_download(repo, name, local_files_only=offline), f"{repo}/{name}")
 
 
 def fetch_model(repo: str, patterns: list[str]) -> Path:
@@ -31,11 +31,14 @@ def fetch_model(repo: str, patterns: list[str]) -> Path:
     """
     if Path(repo).is_dir():
         return Path(repo)
-    return _fetch(lambda offline: snapshot_download(repo, allow_patterns=patterns, local_files_only=offline), repo)
+    return fetch(lambda offline: snapshot_download(repo, allow_patterns=patterns, local_files_only=offline), repo)
 
 
-def _fetch(download: Callable[[bool], str], what: str) -> Path:
-    """`download` takes whether it must do without the hub."""
+def fetch(download: Callable[[bool], str], what: str) -> Path:
+    """Where `download` put `what`; it takes whether it must do without the hub.
+
+    Raises ModelMissing where it is neither cached nor to be had.
+    """
     hub_logger = logging.getLogger("huggingface_hub")
     level = hub_logger.level
     hub_logger.setLevel(logging.ERROR)  # retries are not for people

@@ -6,10 +6,11 @@ al., "WavLM", 2022; microsoft/wavlm-base-plus-sv), and Resemblyzer's GE2E encode
 Both cut silence at the ends off, else the pauses would be embedded too.
 """
 
+import copy
 import hashlib
 import warnings
 from abc import abstractmethod
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -32,7 +33,17 @@ class SpeakerSimilarity(Metric):
 
     def __init__(self, prompt: np.ndarray, sample_rate_hz: int, version: str) -> None:
         """`prompt`: a recording [T] of the voice that was asked for."""
-        self.identity = f"{version} {hashlib.sha256(prompt.tobytes()).hexdigest()}"
+        self._version = version
+        self._listen_to(prompt, sample_rate_hz)
+
+    def with_prompt(self, prompt: np.ndarray, sample_rate_hz: int) -> Self:
+        """The same encoder, with another recording [T] to compare with."""
+        other = copy.copy(self)
+        other._listen_to(prompt, sample_rate_hz)
+        return other
+
+    def _listen_to(self, prompt: np.ndarray, sample_rate_hz: int) -> None:
+        self.identity = f"{self._version} {hashlib.sha256(prompt.tobytes()).hexdigest()}"
         self._target = self._embed(_speech(prompt, sample_rate_hz))
 
     @abstractmethod

@@ -10,6 +10,7 @@ from calm_ft.atomic_file import why_not_a_folder, write_text
 from calm_ft.errors import UserError
 from calm_ft.evaluation.page import charts, facts
 from calm_ft.evaluation.page.figures import Run
+from calm_ft.evaluation.page.forgetting import forgetting_table
 from calm_ft.evaluation.page.metric_table import metric_table, missing_metrics
 from calm_ft.evaluation.page.read_run import read_runs
 from calm_ft.evaluation.page.sentences import sentences
@@ -67,10 +68,12 @@ def render(runs: Sequence[Run], num_sentences: int) -> str:
         lstrip_blocks=True,
     )
     environment.filters["scrub"] = scrub
+    may_mark = not facts.why_not_comparable(runs)
     return environment.get_template("page.html.j2").render(
         runs=[(run.name, charts.style(number)) for number, run in enumerate(runs)],
         notices=notices(runs),
-        table=metric_table(runs, may_mark=not facts.why_not_comparable(runs)),
+        table=metric_table(runs, may_mark),
+        forgetting=forgetting_table(runs, may_mark),
         missing=missing_metrics(runs),
         facts=facts.fact_rows(runs, scrub),
         protocols=_protocols(runs),

@@ -40,12 +40,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class System:
-    """One system's figures; `differences` are those to the base, `rtf` is seconds of work a second of speech."""
+    """One system's figures; `differences` are those to the base, `rtf` is seconds of work a second of speech.
+
+    `first_audio_sec` is the mean time until the first audio.
+    """
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     rtf: float | None = None
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    first_audio_sec: float | None = None
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Evaluation:
     utterances: tuple[Utterance, ...]
     missing: Mapping[str, str] = field(default_factory=dict)
     protocol: Mapping[str, Any] = field(default_factory=dict)
+    base_voices: Mapping[str, System] = field(default_factory=dict)
+    """The systems' figures in voices that were not tuned to; empty where there are none."""
     was_evaluated: bool = True
     """False where the figures are those that the training itself wrote down."""
 

@@ -54,6 +54,7 @@ class Row:
     cells: tuple[Cell, ...]
     counts: tuple[str, ...]
     rtf: str
+    first_audio: str
 
 
 @dataclass(frozen=True)
@@ -112,14 +113,14 @@ def metric_table(runs: Sequence[Run], may_mark: bool) -> MetricTable:
             system=system.name,
             runs=whose(system.name, [run.name for run in system.runs], len(runs)),
             is_tuned=system.name == TUNED,
-            cells=tuple(_cell(system, name, may_mark) for name in columns),
+            cells=tuple(figure_cell(system, name, may_mark) for name in columns),
             counts=tuple(_count(system.figures, name) for name in count_names),
-            rtf=_rtf(system),
+            rtf=_range([run.evaluation.systems[system.name].rtf for run in system.runs]),
+            first_audio=_range([run.evaluation.systems[system.name].first_audio_sec for run in system.runs]),
         )
         for system in systems
     )
-    shown = tuple(Column(name, metric.unit, _ARROWS[metric.direction]) for name, metric in columns.items())
-    return MetricTable(shown, count_names, rows)
+    return MetricTable(columns_of(columns), count_names, rows)
 
 
 def metric_columns(systems: Sequence[SystemOfRuns]) -> dict[str, Metric]:
@@ -142,7 +143,13 @@ def verdict(difference: Difference, direction: Direction) -> str:
     return "better" if is_better else "worse"
 
 
-def _cell(system: SystemOfRuns, name: str, may_mark: bool) -> Cell:
+def columns_of(metrics: Mapping[str, Metric]) -> tuple[Column, ...]:
+    """A column a metric."""
+    return tuple(Column(name, metric.unit, _ARROWS[metric.direction]) for name, metric in metrics.items())
+
+
+def figure_cell(system: SystemOfRuns, name: str, may_mark: bool) -> Cell:
+    """One figure of a system; a difference is marked where that is allowed and the interval leaves zero out."""
     metric = system.figures.metrics.get(name)
     if metric is None or metric.mean is None:
         reasons = {run.evaluation.missing[name] for run in system.runs if name in run.evaluation.missing}
@@ -174,9 +181,8 @@ def _count(figures: System, name: str) -> str:
     return str(count) if num_clips is None else f"{count} of {num_clips}"
 
 
-def _rtf(system: SystemOfRuns) -> str:
+def _range(values: Sequence[float | None]) -> str:
     """The range over the runs: the same system takes another time in each."""
-    values = [run.evaluation.systems[system.name].rtf for run in system.runs]
     measured = sorted(value for value in values if value is not None)
     ends = (number(value) for value in (measured[0], measured[-1])) if measured else (NOT_AVAILABLE,)
     return " to ".join(dict.fromkeys(ends))

@@ -8,9 +8,10 @@ from calm_ft.evaluation.page.figures import Difference, Direction, Evaluation, M
 from calm_ft.evaluation.page.plain_json import Source
 
 FOLDER = "evaluation"
-SPEED = "rtf"
-"""Also told as a metric. It is shown once, as a system's factor: two runs time the same base differently, and a paired
-difference of it says more of the machine's other work than of the weights."""
+SPEED, FIRST_AUDIO = "rtf", "time_to_first_audio_sec"
+"""Also told as metrics. They are shown once, as a system's own: two runs time the same base differently, and a paired
+difference of them says more of the machine's other work than of the weights."""
+TIMINGS = (SPEED, FIRST_AUDIO)
 REMEDY = "write it anew with `python scripts/evaluate.py RUN`."
 _DIRECTIONS: dict[object, Direction] = {None: "none", "none": "none", "lower": "lower", "higher": "higher"}
 
@@ -25,26 +26,30 @@ def read_evaluation(run_dir: Path) -> Evaluation | None:
         return None
     summary = Source(folder / "summary.json", REMEDY)
     content = summary.mapping()
-    against_base = summary.part(content, "against_base")
-    systems = summary.part(content, "systems")
     utterances = Source(folder / "utterances.jsonl", REMEDY)
     return Evaluation(
-        systems={
-            name: _system(summary, summary.part(systems, name), summary.part(against_base, name)) for name in systems
-        },
-        utterances=tuple(_utterance(utterances, row, folder) for row in utterances.lines()),
+        systems=_systems(summary, content),
+        # Base voices are told by their figures alone: their sentences are others.
+        utterances=tuple(_utterance(utterances, row, folder) for row in utterances.lines() if row.get("voice") is None),
         missing=_reasons(summary, content),
         protocol=summary.part(content, "protocol"),
+        base_voices=_systems(summary, summary.part(content, "base_voices")),
     )
+
+
+def _systems(source: Source, content: Mapping[str, Any]) -> dict[str, System]:
+    systems, differences = source.part(content, "systems"), source.part(content, "against_base")
+    return {name: _system(source, source.part(systems, name), source.part(differences, name)) for name in systems}
 
 
 def _system(source: Source, content: Mapping[str, Any], differences: Mapping[str, Any]) -> System:
     metrics, counts = source.part(content, "metrics"), source.part(content, "counts")
     rtf = content.get(SPEED)
     return System(
-        metrics={name: _metric(source, source.part(metrics, name)) for name in metrics if name != SPEED},
+        metrics={name: _metric(source, source.part(metrics, name)) for name in metrics if name not in TIMINGS},
         counts={name: number for name in counts if (number := source.count(counts, name)) is not None},
         rtf=source.number(rtf, "mean") if isinstance(rtf, dict) else source.number(content, SPEED),
+        first_audio_sec=source.number(source.part(metrics, FIRST_AUDIO), "mean"),
         differences={name: _difference(source, source.part(differences, name)) for name in differences},
     )
 
@@ -74,7 +79,7 @@ def _utterance(source: Source, row: Mapping[str, Any], folder: Path) -> Utteranc
         seed=source.count(row, "seed") or 0,
         text=source.string(row, "text"),
         audio=folder / source.string(row, "audio"),
-        metrics={name: source.number(metrics, name) for name in metrics if name != SPEED},
+        metrics={name: source.number(metrics, name) for name in metrics if name not in TIMINGS},
         missing=_reasons(source, row),
         flags=tuple(name for name, is_set in flags.items() if is_set is True),
     )
