@@ -42,8 +42,12 @@ def main() -> None:
     from calm_ft.evaluating.settings import EvaluationSettings
     from calm_ft.evaluation.summary_table import EXPLANATION, base_voices_table, missing_lines, summary_table
 
-    evaluation = evaluate(arguments.pop("model"), EvaluationSettings(**arguments))
     console = Console(width=140, highlight=False)
+    try:
+        evaluation = evaluate(arguments.pop("model"), EvaluationSettings(**arguments))
+    except KeyboardInterrupt:
+        console.print("interrupted; what was spoken is kept, and the same command goes on from there")
+        return
     console.print(summary_table(evaluation.summary))
     forgetting = base_voices_table(evaluation.summary)
     if forgetting is not None:

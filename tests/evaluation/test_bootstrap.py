@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from calm_ft.evaluation.bootstrap import Interval, bootstrap_interval, is_better, mean_interval, paired_interval
+from calm_ft.evaluation.bootstrap import (
+    Interval,
+    SeedSpread,
+    bootstrap_interval,
+    is_better,
+    mean_interval,
+    paired_interval,
+    seed_spread,
+)
 
 
 def test_on_normal_data_the_interval_is_nearly_students() -> None:
@@ -78,3 +86,26 @@ def test_identical_systems_are_seldom_called_better() -> None:
         base = {(index, 0): value for index, value in enumerate(rng.normal(size=20))}
         verdicts.append(is_better(paired_interval({key: rng.normal() for key in base}, base), "lower"))
     assert verdicts.count(True) < 0.06 * len(verdicts)
+
+
+def test_the_spread_over_seeds_is_that_of_their_means_and_of_one_seed_there_is_none() -> None:
+    values = {(0, 0): 1.0, (1, 0): 3.0, (0, 1): 2.0, (1, 1): 4.0, (0, 2): 6.0, (1, 2): 2.0}
+    assert seed_spread(values) == SeedSpread(std=1.0, low=2.0, high=4.0, num_seeds=3)
+    assert seed_spread({(0, 0): 1.0, (1, 0): 3.0}) is None
+    assert seed_spread({}) is None
+
+
+def test_a_sentence_that_one_seed_lacks_does_not_look_like_a_spread() -> None:
+    hard, easy = 9.0, 1.0
+    values = {(0, 0): hard, (1, 0): easy, (1, 1): easy}  # the hard sentence was silent under the second seed
+    assert seed_spread(values) == SeedSpread(std=0.0, low=easy, high=easy, num_seeds=2)
+    assert seed_spread({(0, 0): hard, (1, 1): easy}) is None
+
+
+def test_the_spread_over_seeds_finds_the_true_one() -> None:
+    rng, sd = np.random.default_rng(7), 0.5
+    moves = rng.normal(0, sd, 400)  # each seed moves all sentences together
+    values = {(index, seed): index + move for seed, move in enumerate(moves) for index in range(3)}
+    spread = seed_spread(values)
+    assert spread is not None
+    assert spread.std == pytest.approx(sd, rel=0.1)

@@ -1,21 +1,15 @@
 """scripts/evaluate.py from end to end: a run, its base, its export, and input that cannot be evaluated."""
 
-import json
 import shutil
+import statistics
 from pathlib import Path
 from typing import Any
 
 import pytest
 import soundfile
 
-from scripts import evaluate
-from tests.scripts.run_script import run
+from tests.scripts.evaluation_run import NO_BASE_VOICES, evaluate_run, rows_of, summary_of
 from tests.training.tiny_run import run_train
-
-
-@pytest.fixture(autouse=True)
-def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calm_ft.evaluation.metrics.hub._hub_answers", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -25,20 +19,16 @@ def evaluated(
     """A run evaluated on four of its recordings, with two clips of each."""
     folder = tmp_path_factory.mktemp("evaluated") / "evaluation"
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("calm_ft.evaluation.metrics.hub._hub_answers", lambda: False)
         arguments = ["--heldout-path", recordings_dir, "--num-sentences", 4, "--num-seeds", 2, "--output-dir", folder]
-        assert run(monkeypatch, evaluate, finished_run, *arguments) == 0
-    return folder, json.loads((folder / "summary.json").read_text())
-
-
-def rows(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (folder / "utterances.jsonl").read_text(encoding="utf-8").splitlines()]
+        arguments += NO_BASE_VOICES
+        assert evaluate_run(monkeypatch, finished_run, *arguments) == 0
+    return folder, summary_of(folder)
 
 
 def test_all_systems_say_the_same_sentences_and_every_clip_has_its_file(evaluated: tuple[Path, dict[str, Any]]) -> None:
     folder, summary = evaluated
     by_system: dict[str, list[tuple[int, int, str]]] = {}
-    for row in rows(folder):
+    for row in rows_of(folder):
         by_system.setdefault(row["system"], []).append((row["index"], row["seed"], row["text"]))
         assert soundfile.info(folder / row["audio"]).samplerate == summary["protocol"]["sample_rate_hz"]
     assert {name: len(each) for name, each in by_system.items()} == {"reference": 4, "codec": 4, "base": 8, "tuned": 8}
@@ -60,27 +50,35 @@ def test_the_summary_has_floor_ceiling_differences_and_reasons(evaluated: tuple[
     assert summary["systems"]["tuned"]["rtf"] > 0
 
 
-def test_a_second_call_measures_nothing_again_and_finds_the_same(
-    evaluated: tuple[Path, dict[str, Any]],
-    finished_run: Path,
-    recordings_dir: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_spread_over_seeds_is_that_of_the_seeds_means(evaluated: tuple[Path, dict[str, Any]]) -> None:
     folder, summary = evaluated
-    monkeypatch.setattr("calm_ft.evaluation.metrics.naturalness.DNSMOS._measure", None)
-    arguments = ["--heldout-path", recordings_dir, "--num-sentences", 4, "--num-seeds", 2, "--output-dir", folder]
-    assert run(monkeypatch, evaluate, finished_run, *arguments) == 0
-    again = json.loads((folder / "summary.json").read_text())
-    for name, system in summary["systems"].items():
-        for metric, figure in system["metrics"].items():
-            assert metric == "rtf" or again["systems"][name]["metrics"][metric] == figure
+    tuned = [row for row in rows_of(folder) if row["system"] == "tuned"]
+    means = [statistics.mean(row["metrics"]["mcd_db"] for row in tuned if row["seed"] == seed) for seed in (0, 1)]
+    assert means[0] != means[1]
+    spread = summary["systems"]["tuned"]["metrics"]["mcd_db"]["seeds"]
+    expected = {"std": statistics.stdev(means), "low": min(means), "high": max(means), "num_seeds": 2}
+    assert spread == pytest.approx(expected)
+    assert summary["systems"]["codec"]["metrics"]["mcd_db"]["seeds"] is None
+
+
+def test_speed_is_that_of_sentences_said_alone_and_says_how_many(evaluated: tuple[Path, dict[str, Any]]) -> None:
+    folder, summary = evaluated
+    for name in ("rtf", "time_to_first_audio_sec"):
+        figure = summary["systems"]["tuned"]["metrics"][name]
+        assert figure["n"] == summary["protocol"]["num_timed"] == 4
+        assert figure["mean"] > 0
+        assert summary["systems"]["reference"]["metrics"][name]["n"] == 0
+    later = [row for row in rows_of(folder) if row["system"] == "tuned" and row["seed"] == 1]
+    assert all("timed" in row["missing"]["rtf"] for row in later)
+    assert summary["timing"]["conditions"]
+    assert summary["timing"]["measured"]["from"]
 
 
 def test_by_default_the_runs_validation_clips_are_said_and_one_sentence_has_no_interval(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, evaluate, finished_run, "--asr", "none", "--output-dir", tmp_path) == 0
-    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert evaluate_run(monkeypatch, finished_run, "--asr", "none", *NO_BASE_VOICES, "--output-dir", tmp_path) == 0
+    summary = summary_of(tmp_path)
     assert summary["protocol"]["sentences"] == "the run's validation clips"
     assert summary["systems"]["tuned"]["metrics"]["mcd_db"]["low"] is None
     said = capsys.readouterr().out
@@ -95,18 +93,18 @@ def test_an_export_in_its_run_and_the_base_alone_are_what_the_run_compares(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    whole = {row["audio"]: row["metrics"]["mcd_db"] for row in rows(evaluated[0])}
-    common = ["--heldout-path", recordings_dir, "--num-sentences", 4, "--asr", "none", "--output-dir"]
+    whole = {row["audio"]: row["metrics"]["mcd_db"] for row in rows_of(evaluated[0])}
+    common = ["--heldout-path", recordings_dir, "--num-sentences", 4, "--asr", "none", *NO_BASE_VOICES, "--output-dir"]
     for name in ("export", "base"):  # what was measured before is not measured again: it takes seconds
         (tmp_path / name).mkdir()
         shutil.copy(evaluated[0] / "scores.json", tmp_path / name)
-    assert run(monkeypatch, evaluate, finished_run / "export", *common, tmp_path / "export") == 0
-    assert run(monkeypatch, evaluate, "base", "--of", finished_run, *common, tmp_path / "base") == 0
+    assert evaluate_run(monkeypatch, finished_run / "export", *common, tmp_path / "export") == 0
+    assert evaluate_run(monkeypatch, "base", "--of", finished_run, *common, tmp_path / "base") == 0
     for name, systems in (
         ("export", {"reference", "codec", "base", "tuned"}),
         ("base", {"reference", "codec", "base"}),
     ):
-        found = rows(tmp_path / name)
+        found = rows_of(tmp_path / name)
         assert {row["system"] for row in found} == systems
         assert all(row["metrics"]["mcd_db"] == pytest.approx(whole[row["audio"]], abs=0.05) for row in found)
 
@@ -116,8 +114,8 @@ def test_an_export_elsewhere_speaks_in_its_own_voice_and_says_what_cannot_be_com
 ) -> None:
     shutil.copytree(finished_run / "export", tmp_path / "export")
     arguments = ["--heldout-path", recordings_dir, "--num-sentences", 2, "--asr", "none"]
-    assert run(monkeypatch, evaluate, tmp_path / "export", *arguments) == 0
-    summary = json.loads((tmp_path / "export" / "evaluation" / "summary.json").read_text())
+    assert evaluate_run(monkeypatch, tmp_path / "export", *arguments) == 0
+    summary = summary_of(tmp_path / "export" / "evaluation")
     assert summary["systems"].keys() == {"reference", "codec", "tuned"}
     assert "--of" in summary["missing"]["against_base"]
     assert "--voice" in summary["missing"]["speaker_similarity_resemblyzer"]
@@ -131,6 +129,11 @@ FAULTS = {
     "a run of a run": (["{run}", "--of", "{run}"], "leave --of out"),
     "no sentences": (["{run}", "--num-sentences", "0"], "--num-sentences 0 must be at least 1"),
     "no seeds": (["{run}", "--num-seeds", "-1"], "--num-seeds -1 must be at least 1"),
+    "no number of base sentences": (["{run}", "--base-sentences", "-1"], "--base-sentences -1 must be at least 0"),
+    "no number of base voices": (["{run}", "--max-base-voices", "0"], "--max-base-voices 0 must be at least 1"),
+    "no base voices": (["{run}", "--base-voices", "{here}/nowhere"], "--base-voices={here}/nowhere is not a folder"),
+    "base voices without voices": (["{run}", "--base-voices", "{here}"], "holds no folder"),
+    "no model of faster-whisper": (["{run}", "--asr", "faster-whisper:"], "--asr is empty"),
     "no recogniser's name": (["{run}", "--asr", ""], "--asr is empty"),
     "no held-out folder": (["{run}", "--heldout-path", "{here}/nowhere"], "There is no folder"),
     "an empty held-out folder": (["{run}", "--heldout-path", "{here}"], "{here}"),
@@ -151,7 +154,7 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     (here / "file").write_text("no audio")
     shutil.copytree(finished_run / "export", export)
     places = {"run": finished_run, "here": here, "export": export}
-    code = run(monkeypatch, evaluate, *(argument.format(**places) for argument in arguments))
+    code = evaluate_run(monkeypatch, *(argument.format(**places) for argument in arguments))
     error = capsys.readouterr().err
     assert code == 2
     assert said.format(**places) in error
@@ -174,7 +177,7 @@ def test_recordings_that_changed_since_the_run_are_refused(
         text.write_text("Something else.")
     config = (tmp_path / "run" / "config.yaml").read_text().replace(str(recordings_dir), str(moved))
     (tmp_path / "run" / "config.yaml").write_text(config)
-    assert run(monkeypatch, evaluate, tmp_path / "run") == 2
+    assert evaluate_run(monkeypatch, tmp_path / "run") == 2
     assert "have changed since" in capsys.readouterr().err
 
 
@@ -186,8 +189,8 @@ def test_a_chatterbox_with_lora_is_evaluated_without_a_round_trip_and_says_why(
     place = [f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}"]
     assert run_train(monkeypatch, "experiment=chatterbox_lora", *overrides, *place) == 0
     arguments = ["--heldout-path", recordings_dir, "--num-sentences", 2, "--asr", "none"]
-    assert run(monkeypatch, evaluate, tmp_path / "run", *arguments) == 0
-    summary = json.loads((tmp_path / "run" / "evaluation" / "summary.json").read_text())
+    assert evaluate_run(monkeypatch, tmp_path / "run", *arguments) == 0
+    summary = summary_of(tmp_path / "run" / "evaluation")
     assert summary["systems"].keys() == {"reference", "base", "tuned"}
     assert "has no codec" in summary["missing"]["codec"]
     assert summary["systems"]["tuned"]["counts"]["utterances"] == 2

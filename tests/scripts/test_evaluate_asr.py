@@ -1,18 +1,11 @@
 """Which recogniser judges: the embedded one for the embedded model, and for no other unless it is forced."""
 
-import json
 from pathlib import Path
 
 import pytest
 
-from scripts import evaluate
-from tests.scripts.run_script import run
+from tests.scripts.evaluation_run import NO_BASE_VOICES, evaluate_run, summary_of
 from tests.training.tiny_run import run_train
-
-
-@pytest.fixture(autouse=True)
-def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calm_ft.evaluation.metrics.hub._hub_answers", lambda: False)
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +20,9 @@ def chatterbox_run(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Pat
 def test_true_recordings_of_the_demo_voice_are_understood_and_the_models_speech_less(
     finished_run: Path, recordings_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    arguments = ["--heldout-path", recordings_dir, "--output-dir", tmp_path / "evaluation"]
-    assert run(monkeypatch, evaluate, finished_run, *arguments) == 0
-    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
+    arguments = ["--heldout-path", recordings_dir, "--output-dir", tmp_path / "evaluation", *NO_BASE_VOICES]
+    assert evaluate_run(monkeypatch, finished_run, *arguments) == 0
+    summary = summary_of(tmp_path / "evaluation")
     cer = {system: figures["metrics"]["cer"]["mean"] for system, figures in summary["systems"].items()}
     assert cer["reference"] < 0.1
     assert cer["reference"] <= cer["codec"] < cer["base"]
@@ -39,11 +32,11 @@ def test_true_recordings_of_the_demo_voice_are_understood_and_the_models_speech_
 def test_another_model_is_refused_by_name_and_judged_when_it_is_forced(
     chatterbox_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    arguments = ["--asr", "embedded", "--num-sentences", 1, "--output-dir", tmp_path / "evaluation"]
-    assert run(monkeypatch, evaluate, chatterbox_run, *arguments) == 2
+    arguments = ["--asr", "embedded", "--num-sentences", 1, "--output-dir", tmp_path / "evaluation", *NO_BASE_VOICES]
+    assert evaluate_run(monkeypatch, chatterbox_run, *arguments) == 2
     assert "knows the embedded model's synthetic speech alone" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
-    assert run(monkeypatch, evaluate, chatterbox_run, *arguments, "--force-asr") == 0
-    summary = json.loads((tmp_path / "evaluation" / "summary.json").read_text())
+    assert evaluate_run(monkeypatch, chatterbox_run, *arguments, "--force-asr") == 0
+    summary = summary_of(tmp_path / "evaluation")
     assert "wer" in summary["systems"]["tuned"]["metrics"]
     assert "chatterbox has no codec" in summary["missing"]["codec"]

@@ -5,11 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from calm_ft.evaluation.embedded_asr import EmbeddedASR
 from calm_ft.evaluation.metrics import hub
 from calm_ft.evaluation.metrics.base import Clip, ModelMissing, NotMeasured
 from calm_ft.evaluation.metrics.transcribers import HubTranscriber
 from calm_ft.evaluation.metrics.words import WordErrors, error_rates
-from tests.evaluation.metrics.signals import RATE_HZ, voiced
+from tests.evaluation.metrics.signals import RATE_HZ, recording, voiced
 
 
 class Hears:
@@ -26,6 +27,15 @@ def test_one_wrong_word_of_five_is_a_fifth() -> None:
     rates = error_rates("The cat sat down here.", "the cat sat down there")
     assert rates["wer"] == pytest.approx(1 / 5)
     assert rates["cer"] == pytest.approx(1 / len("the cat sat down here"))
+
+
+def test_a_word_that_is_not_in_the_recording_is_one_error_by_a_real_recogniser() -> None:
+    text, audio, rate_hz = recording(0)
+    metric, words = WordErrors(EmbeddedASR()), text.split()
+    heard_as_written = metric.measure(Clip(audio, rate_hz, text))["wer"]
+    words[1] = "elephant"
+    with_another = metric.measure(Clip(audio, rate_hz, " ".join(words)))["wer"]
+    assert float(with_another) - float(heard_as_written) == pytest.approx(1 / len(words))  # type: ignore[arg-type]
 
 
 def test_a_runaway_transcript_exceeds_one() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from calm_ft.evaluation.page.facts import fact_rows, protocols_differ, why_not_comparable
 from calm_ft.evaluation.page.figures import Difference, Evaluation, Metric, Run, System
+from calm_ft.evaluation.page.forgetting import forgetting_table
 from calm_ft.evaluation.page.metric_table import metric_table, verdict
 from calm_ft.evaluation.page.wording import Scrubber
 
@@ -118,3 +119,18 @@ def test_facts_that_were_not_recorded_are_not_available() -> None:
     rows = dict(fact_rows([_run("a", num_trained_parameters=409_665, num_parameters=2_683_586)], Scrubber([])))
     assert rows["trained parameters"] == ["410k of 2.68M (15.3%)"]
     assert rows["export"] == rows["peak memory"] == rows["step time"] == rows["strategy"] == ["n/a"]
+
+
+def test_what_was_forgotten_is_shown_for_each_run_that_spoke_in_other_voices() -> None:
+    forgetful = _run("a", 9.0, Difference(2.0, 1.5, 2.5, 8, False))
+    systems = {"reference": System({"mcd": Metric(0.0)}), **forgetful.evaluation.systems}
+    evaluated = dataclasses.replace(forgetful.evaluation, base_voices=systems)
+    runs = [dataclasses.replace(forgetful, evaluation=evaluated), _run("b")]
+    table = forgetting_table(runs, may_mark=True)
+    assert [(row.run, row.system, row.cells[0].mark) for row in table.rows] == [
+        ("a", "base", ""),
+        ("a", "tuned", "worse"),
+    ]
+    assert [column.name for column in table.columns] == ["mcd"]
+    assert all(not row.cells[0].mark for row in forgetting_table(runs, may_mark=False).rows)
+    assert forgetting_table([_run("b")], may_mark=True).rows == ()

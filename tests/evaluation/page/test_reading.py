@@ -111,6 +111,33 @@ def test_a_rate_may_come_with_its_interval(run: Path) -> None:
     assert read_runs([run])[0].evaluation.systems["tuned"].rtf == 0.5
 
 
+def test_base_voices_are_read_as_figures_and_their_clips_are_no_sentences_of_the_run(run: Path) -> None:
+    before = read_runs([run])[0].evaluation
+    assert before.base_voices == {}  # evaluations of earlier versions have none
+    content = json.loads((run / SUMMARY).read_text())
+    systems, against_base = content["systems"], content["against_base"]
+    content["base_voices"] = {"names": ["adam"], "num_clips": 4, "systems": systems, "against_base": against_base}
+    (run / SUMMARY).write_text(json.dumps(content))
+    rows = (run / UTTERANCES).read_text().splitlines()
+    own = [json.dumps(json.loads(row) | {"voice": None}) for row in rows]
+    (run / UTTERANCES).write_text("\n".join([*own, json.dumps(json.loads(rows[0]) | {"voice": "adam"})]))
+    after = read_runs([run])[0].evaluation
+    assert after.utterances == before.utterances
+    assert after.base_voices == before.systems
+    content["base_voices"] = {"reason": "none were asked for."}
+    (run / SUMMARY).write_text(json.dumps(content))
+    assert read_runs([run])[0].evaluation.base_voices == {}
+
+
+def test_the_time_to_the_first_audio_is_no_metric_by_which_bases_differ(run: Path) -> None:
+    content = json.loads((run / SUMMARY).read_text())
+    content["systems"]["base"]["metrics"]["time_to_first_audio_sec"] = {"mean": 0.25, "direction": "lower"}
+    (run / SUMMARY).write_text(json.dumps(content))
+    base = read_runs([run])[0].evaluation.systems["base"]
+    assert base.first_audio_sec == 0.25
+    assert "time_to_first_audio_sec" not in base.metrics
+
+
 def test_runs_are_read_in_the_order_given(tmp_path: Path) -> None:
     folders = [add_evaluation(make_run(tmp_path / name)) for name in ("b", "a")]
     assert [run.name for run in read_runs(folders)] == ["b", "a"]
