@@ -3,15 +3,21 @@
 import argparse
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from calm_ft.errors import run_script
+from calm_ft.errors import UserError, run_script
+
+if TYPE_CHECKING:
+    from calm_ft.evaluating.run import Evaluation
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", metavar="RUN", help="a run's or an export's folder, or base with --of RUN")
+    parser.add_argument(
+        "models", nargs="+", metavar="RUN", help="runs' or exports' folders, one after the other, or base with --of RUN"
+    )
     parser.add_argument("--of", metavar="RUN", help="the run that an export, or base, belongs to")
     parser.add_argument("--output-dir", type=Path, help="default: RUN/evaluation")
     parser.add_argument("--num-sentences", type=int, default=50, help="at most so many held-out sentences (50)")
@@ -38,16 +44,25 @@ def main() -> None:
     # Torch is imported late: --help answers at once, and its threads find that they are not to spin while they wait,
     # by which they would stall each other beside any other busy program.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from calm_ft.evaluating.run import evaluate
     from calm_ft.evaluating.settings import EvaluationSettings
+    from calm_ft.evaluating.several import evaluate_each
+
+    models = arguments.pop("models")
+    faults = []
+    for model, result in evaluate_each(models, EvaluationSettings(**arguments)):
+        if isinstance(result, UserError):
+            faults.append(str(result) if len(models) == 1 else f"{model}: {result}")
+        else:
+            show(result)
+    if faults:
+        raise UserError(" ".join(faults))
+
+
+def show(evaluation: "Evaluation") -> None:
+    """Print an evaluation's tables and what cannot be read from them."""
     from calm_ft.evaluation.summary_table import EXPLANATION, base_voices_table, missing_lines, summary_table
 
     console = Console(width=140, highlight=False)
-    try:
-        evaluation = evaluate(arguments.pop("model"), EvaluationSettings(**arguments))
-    except KeyboardInterrupt:
-        console.print("interrupted; what was spoken is kept, and the same command goes on from there")
-        return
     console.print(summary_table(evaluation.summary))
     forgetting = base_voices_table(evaluation.summary)
     if forgetting is not None:

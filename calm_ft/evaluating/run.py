@@ -6,7 +6,7 @@ beside these files: an evaluation that was interrupted goes on from there.
 """
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,11 @@ class Evaluation:
     wall_sec: float
 
 
-def evaluate(model: str, settings: EvaluationSettings) -> Evaluation:
+def evaluate(model: str, settings: EvaluationSettings, others: Sequence[Path] = ()) -> Evaluation:
     """Evaluate a run, an export, or "base".
+
+    Args:
+        others: folders of other runs' evaluations; what was said and measured there is not said and measured again.
 
     Raises UserError for input that is the user's to mend, before anything is written.
     """
@@ -51,9 +54,10 @@ def evaluate(model: str, settings: EvaluationSettings) -> Evaluation:
     available = available_metrics(recordings, prompt, rate_hz, plan.asr)
     missing = _not_compared(plan)
     round_trips = list(_round_trips(plan, missing))
-    kept = KeptAudio(plan.folder / SPOKEN, [folder / SPOKEN for folder in plan.earlier])
+    elsewhere = [*plan.earlier, *others]
+    kept = KeptAudio(plan.folder / SPOKEN, [folder / SPOKEN for folder in elsewhere])
     spoken = _speak(plan, settings, kept)
-    cache = ScoreCache(plan.folder / CACHE_FILE)
+    cache = ScoreCache(plan.folder / CACHE_FILE, [folder / CACHE_FILE for folder in elsewhere])
     in_own_voice = [*references.values(), *round_trips, *(each for each in spoken if each.voice is None)]
     scored = score(in_own_voice, references, available.metrics, available.missing, cache)
     in_base_voices = score_base_voices(plan.base_voices, spoken, available, cache)

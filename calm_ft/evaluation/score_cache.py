@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ CACHE_FILE = "scores.json"
 class ScoreCache:
     """Read at once, written when `save` is called; an unreadable file counts as none, for it can be measured anew."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        """`path`: its file; None keeps nothing beyond this process."""
+    def __init__(self, path: Path | None = None, others: Sequence[Path] = ()) -> None:
+        """`path`: its file; None keeps nothing beyond this process. `others`: files that may know the same clips."""
         self._path = path
-        self._known: dict[str, dict[str, Any]] = {} if path is None else _read(path)
+        self._known: dict[str, dict[str, Any]] = {}
+        for each in (*others, *([] if path is None else [path])):
+            self._known |= _read(each)
         self._used: set[str] = set()
 
     def get(self, clip_key: str, metric: Metric) -> dict[str, float | NotMeasured] | None:
