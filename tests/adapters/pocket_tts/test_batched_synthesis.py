@@ -107,7 +107,7 @@ def test_a_row_that_is_done_costs_nothing(tiny, tiny_voice, cfg_coef):
 
 def test_texts_of_several_chunks_and_more_texts_than_fit_are_spoken_as_alone(tiny_bundle, monkeypatch):
     tiny = PocketTTSAdapter(str(tiny_bundle), default_objective()).eval()
-    tiny.tts.eos_threshold = 0.3
+    tiny.tts.eos_threshold = 0.4
     voice = voice_from_audio(tiny.tts, torch.zeros(tiny.sample_rate_hz))
     monkeypatch.setattr(synthesis, "MAX_ROWS", 3)
     assert len(tiny.text.chunks(LONG_TEXT)) > 1
@@ -117,6 +117,7 @@ def test_texts_of_several_chunks_and_more_texts_than_fit_are_spoken_as_alone(tin
     together = tiny.synthesize(texts, voice, seeds)
     hook.remove()
     assert max(rows_run) == 3
+    assert {spoken.ended for spoken in together} == {True, False}
     for text, seed, spoken in zip(texts, seeds, together, strict=True):
         alone = tiny.synthesize([text], voice, seed)[0]
         assert alone.ended == spoken.ended
