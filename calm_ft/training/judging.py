@@ -82,14 +82,18 @@ class JudgedRun:
         voice = self.adapter.load_voice(prompt)
         prompt.unlink()
         judged = []
-        pairs = [(s, i) for s in range(self.plan.num_seeds) for i in range(len(each.recordings))]
+        places = [(repeat, index) for repeat in range(self.plan.num_seeds) for index in range(len(each.recordings))]
         # disable=None: no bar where stderr is no terminal
-        for repeat, index in tqdm(pairs, desc=f"{system} speaks ({each.voice})", leave=False, disable=None):
-            text = each.recordings[index].text
-            spoken = self.adapter.synthesize([text], voice, derive_seed(self.seed, "judging", repeat, index))[0]
-            judged.append(Judged(text, spoken.audio, spoken.ended))
-            if repeat == 0 and index < NUM_KEPT:
-                self._keep(system, each, index, spoken.audio)
+        with tqdm(total=len(places), desc=f"{system} speaks ({each.voice})", leave=False, disable=None) as bar:
+            for start in range(0, len(places), self.adapter.texts_together):
+                together = places[start : start + self.adapter.texts_together]
+                texts = [each.recordings[index].text for _, index in together]
+                seeds = [derive_seed(self.seed, "judging", *place) for place in together]
+                spoken = self.adapter.synthesize(texts, voice, seeds)
+                judged += [Judged(text, said.audio, said.ended) for text, said in zip(texts, spoken, strict=True)]
+                bar.update(len(together))
+        for index, said in enumerate(judged[: len(each.recordings)][:NUM_KEPT]):
+            self._keep(system, each, index, said.audio)
         return judged
 
     def _keep(self, system: str, each: VoiceSet, index: int, audio: Any) -> None:

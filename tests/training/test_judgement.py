@@ -15,6 +15,9 @@ from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.split import Split
 from calm_ft.errors import UserError
+from calm_ft.evaluation.judge import Judged
+from calm_ft.randomness import derive_seed
+from calm_ft.training import judging
 from calm_ft.training.judgement import MAX_PROMPT_SEC, TUNED_VOICE, Judgement, JudgingPlan, choose_prompt
 from calm_ft.training.judging import FORGETTING_ROW, JudgedRun
 from calm_ft.training.lit_datamodule import BatchLimits, EncodedSource, Recordings
@@ -81,6 +84,28 @@ def test_base_and_tuned_get_the_same_noise(
     run = JudgedRun(nano_adapter, plan, tmp_path / "samples", 0)
     assert run.judge("base") == run.judge("tuned")
     assert (tmp_path / "samples" / "base_00.wav").read_bytes() == (tmp_path / "samples" / "tuned_00.wav").read_bytes()
+
+
+def test_each_sentence_is_judged_as_it_is_spoken_alone_with_noise_of_its_repeat_and_place(
+    nano_adapter: PocketTTSAdapter, clips: list[EncodedUtterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = prepare(Judgement(2, 2), nano_adapter, clips, tmp_path)
+    judged: list[Judged] = []
+    monkeypatch.setattr(judging, "judge", lambda spoken, *_: judged.extend(spoken))
+    run = JudgedRun(nano_adapter, plan, tmp_path / "samples", 0)
+    run.judge("base")
+    voice = nano_adapter.load_voice(run.voice_prompt)
+    places = [(0, 0), (0, 1), (1, 0), (1, 1)]
+    for place, said in zip(places, judged, strict=True):
+        text = plan.sets[0].recordings[place[1]].text
+        alone = nano_adapter.synthesize([text], voice, derive_seed(0, "judging", *place))[0]
+        assert said.text == text
+        begun = slice(0, 4800)  # later on, what was rounded differently has grown
+        torch.testing.assert_close(torch.as_tensor(said.audio)[begun], alone.audio[begun], rtol=0, atol=1e-4)
+    for index in range(2):
+        kept, rate_hz = soundfile.read(tmp_path / "samples" / f"base_{index:02d}.wav")
+        assert rate_hz == nano_adapter.sample_rate_hz
+        torch.testing.assert_close(torch.from_numpy(kept).float(), judged[index].audio, rtol=0, atol=1e-4)
 
 
 def test_the_prompt_is_the_longest_clip_within_the_limit(clips: list[EncodedUtterance]) -> None:

@@ -18,7 +18,7 @@ from pocket_tts.modules.stateful_module import ModelState, increment_steps, init
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from calm_ft.adapters.pocket_tts.row_states import align_at_end, copies, num_positions, selected
+from calm_ft.adapters.pocket_tts.row_states import align_at_end, copies, keep_rows, num_positions
 from calm_ft.flow.sampling import guide, sample_euler, sample_flow_map
 
 MIN_FRAMES_BEFORE_EOS = 6
@@ -86,7 +86,6 @@ class RunningRows:
         self._num_frames = 0
         self.ended = [False] * len(chunks)
 
-    @torch.no_grad()
     def step(self) -> dict[int, Tensor]:
         """The next frame [C] of each row that goes on, by the chunk's place; empty once all are done."""
         self._keep([row for row in self._rows if self._num_frames < row.max_frames])
@@ -170,7 +169,7 @@ class _Branch:
         return (output if flow_lm.z_proj is None else flow_lm.z_proj(output)).float()
 
     def keep(self, rows: list[int]) -> None:
-        self._state = selected(self._state, rows)
+        keep_rows(self._state, rows)
 
 
 @torch.no_grad()

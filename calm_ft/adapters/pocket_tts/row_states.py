@@ -42,9 +42,7 @@ def align_at_end(state: ModelState, rope: RotaryEmbedding, unused: list[int]) ->
                 part["cache"][:, row, :by] = 0  # a weight of zero does not hide a NaN
 
 
-def selected(state: ModelState, rows: list[int]) -> ModelState:
-    """The state of some of the rows."""
-    return {
-        name: {"cache": part["cache"][:, rows], "offset": part["offset"][rows], "pad": part["pad"][rows]}
-        for name, part in state.items()
-    }
+def keep_rows(state: ModelState, rows: list[int]) -> None:
+    """The other rows leave; layer by layer, so that little is held twice."""
+    for part in state.values():
+        part.update({key: part[key][:, rows] if key == "cache" else part[key][rows] for key in part})

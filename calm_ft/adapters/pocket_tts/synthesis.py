@@ -15,6 +15,8 @@ from calm_ft.adapters.base import Synthesis
 from calm_ft.adapters.pocket_tts.generation import Chunk, GenerationSettings, RunningRows, generate_latents
 
 FADE_IN_SEC = 0.005
+# More rows take more memory and save little: 48 at once drew the latents of 48 sentences of the embedded model in 0.8 s
+# instead of 1.1 s by 16, beside some 2.3 s in the codec (one CPU thread).
 MAX_ROWS = 16
 
 TextChunks = Sequence[tuple[list[int], int]]

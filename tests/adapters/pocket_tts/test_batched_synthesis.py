@@ -6,6 +6,7 @@ row of the frames before it, and as a whole on tiny models, where rounding stays
 """
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from pocket_tts.modules.stateful_module import ModelState
 from torch import Tensor
 
 from calm_ft.adapters.pocket_tts import generation, synthesis
+from calm_ft.adapters.pocket_tts import text as text_module
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.adapters.pocket_tts.generation import Chunk, GeneratedLatents, GenerationSettings, generate_latents
 from calm_ft.adapters.pocket_tts.rows import assemble_rows, backbone_outputs
@@ -107,7 +109,7 @@ def test_a_row_that_is_done_costs_nothing(tiny, tiny_voice, cfg_coef):
 
 def test_texts_of_several_chunks_and_more_texts_than_fit_are_spoken_as_alone(tiny_bundle, monkeypatch):
     tiny = PocketTTSAdapter(str(tiny_bundle), default_objective()).eval()
-    tiny.tts.eos_threshold = 0.3
+    tiny.tts.eos_threshold = 0.4
     voice = voice_from_audio(tiny.tts, torch.zeros(tiny.sample_rate_hz))
     monkeypatch.setattr(synthesis, "MAX_ROWS", 3)
     assert len(tiny.text.chunks(LONG_TEXT)) > 1
@@ -117,6 +119,7 @@ def test_texts_of_several_chunks_and_more_texts_than_fit_are_spoken_as_alone(tin
     together = tiny.synthesize(texts, voice, seeds)
     hook.remove()
     assert max(rows_run) == 3
+    assert {spoken.ended for spoken in together} == {True, False}
     for text, seed, spoken in zip(texts, seeds, together, strict=True):
         alone = tiny.synthesize([text], voice, seed)[0]
         assert alone.ended == spoken.ended
@@ -177,7 +180,7 @@ def test_every_frame_of_a_batch_is_what_the_training_row_gives_for_the_frames_be
     for place, spoken in enumerate(embedded.spoken):
         z = teacher_forced(nano, embedded, place)
         x0 = torch.cat(embedded.noise[place]) * embedded.settings.temperature**0.5
-        expected = sample_flow_map(lambda s, t, x, z=z: nano.flow_lm.flow_net(z[:-1], s, t, x), x0)
+        expected = sample_flow_map(partial(nano.flow_lm.flow_net, z[:-1]), x0)
         torch.testing.assert_close(spoken.latents, expected.detach(), rtol=0, atol=1e-4)
 
 
@@ -199,12 +202,14 @@ def test_the_embedded_models_sentences_begin_as_alone_and_nearly_all_end_as_alon
     assert num_equal >= 9
 
 
-def test_a_text_in_pieces_is_the_text_as_a_whole(nano, embedded):
-    text = "Well, nobody moved. " + "The river rose slowly over its banks, and the bridge was gone."
+def test_a_text_in_pieces_is_the_text_as_a_whole(nano, embedded, monkeypatch):
+    monkeypatch.setattr(text_module, "MAX_TOKENS_PER_CHUNK", 12)
+    text = "Nobody moved at all. The river rose slowly."
     assert len(nano.text.chunks(text)) > 1
     whole = nano.synthesize([text], embedded.voice, seed=3)[0].audio
     pieces = list(nano.stream(text, embedded.voice, seed=3))
-    assert len(pieces) > 20
+    assert len(pieces) > 12
+    assert {len(piece) for piece in pieces} == {nano.mimi.frame_size}
     torch.testing.assert_close(torch.cat(pieces), whole, rtol=0, atol=1e-5)
 
 
