@@ -4,7 +4,6 @@ Everything is read and checked first; then every system speaks every sentence, e
 are files written, so that whatever fails leaves an earlier evaluation as it was.
 """
 
-import filecmp
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,21 +15,18 @@ from torch import Tensor
 from tqdm import tqdm
 
 from calm_ft.atomic_file import why_not_a_folder
-from calm_ft.config import ASSETS
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
 from calm_ft.evaluating.heldout import HeldOut, heldout_folder, load_recording, read_heldout
 from calm_ft.evaluating.subject import Models, Subject, find_subject
 from calm_ft.evaluation.audio_io import wav_bytes
-from calm_ft.evaluation.embedded_asr import EmbeddedASR
-from calm_ft.evaluation.metrics.available import DEFAULT_ASR, available_metrics
+from calm_ft.evaluation.metrics.available import available_metrics
 from calm_ft.evaluation.protocol import BASE, CODEC, REFERENCE, Spoken, recorded, score
+from calm_ft.evaluation.recogniser import AUTO_ASR, choose_recogniser
 from calm_ft.evaluation.records import write_records
 from calm_ft.evaluation.score_cache import CACHE_FILE, ScoreCache
 from calm_ft.evaluation.summary import summarize
 from calm_ft.randomness import derive_seed
-
-AUTO_ASR, EMBEDDED_ASR = "auto", "embedded"
 
 
 @dataclass(frozen=True)
@@ -91,7 +87,8 @@ def evaluate(model: str, settings: EvaluationSettings) -> Evaluation:
         for index, (text, audio) in enumerate(zip(heldout.texts, heldout.recordings, strict=True))
     }
     recordings = {text: np.asarray(audio) for text, audio in zip(heldout.texts, heldout.recordings, strict=True)}
-    asr = _recogniser(settings, models)
+    own_model = (models.config or {}).get("adapter", {}).get("model")
+    asr = choose_recogniser(settings.asr, own_model, settings.force_asr)
     available = available_metrics(recordings, None if prompt is None else np.asarray(prompt), rate, asr)
     missing = _not_compared(subject)
     clips = [*references.values(), *_round_trips(models, heldout, missing)]
@@ -111,25 +108,6 @@ def evaluate(model: str, settings: EvaluationSettings) -> Evaluation:
     except OSError as error:
         raise UserError(f"{folder} cannot be written ({error.strerror}): pass another --output-dir.") from error
     return Evaluation(folder, summary, len(clips), time.perf_counter() - started)
-
-
-def _recogniser(settings: EvaluationSettings, models: Models) -> str | EmbeddedASR:
-    """The embedded one for the embedded model, which speaks as it was taught to hear; for others one of the hub.
-
-    Raises UserError where the embedded one is asked for another model, unless it is forced.
-    """
-    is_nano = _is_embedded((models.config or {}).get("adapter", {}).get("model"))
-    if settings.asr != EMBEDDED_ASR and not (settings.asr == AUTO_ASR and is_nano):
-        return DEFAULT_ASR if settings.asr == AUTO_ASR else settings.asr
-    embedded = EmbeddedASR()
-    embedded.check_system(is_nano=is_nano, force=settings.force_asr)
-    return embedded
-
-
-def _is_embedded(model: str | None) -> bool:
-    """Whether a run tuned the embedded model, wherever that lay then."""
-    weights = Path(str(model)) / "model.safetensors"
-    return weights.is_file() and filecmp.cmp(weights, ASSETS / "nano" / "model.safetensors", shallow=False)
 
 
 def _not_compared(subject: Subject) -> dict[str, str]:

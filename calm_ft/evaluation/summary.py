@@ -38,6 +38,7 @@ from calm_ft.evaluation.protocol import (
 )
 
 FLAGS = ("runaway", "silent", "truncated")
+FLAG_FIGURES = tuple(Figure(flag, "share", "lower") for flag in FLAGS)
 RULES = {
     "confidence": CONFIDENCE,
     "interval": f"BCa bootstrap over sentences, {NUM_RESAMPLES} resamples",

@@ -2,22 +2,27 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from calm_ft.errors import UserError
+from calm_ft.training.by_evaluation import BestByEvaluation, StopByEvaluation
+from calm_ft.training.course import Course
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.loggers import StepsDone
+from calm_ft.training.monitor import Monitor, monitor_of
 from calm_ft.training.nonfinite import StopAtNonFinite
 from calm_ft.training.preparation import Prepared
 from calm_ft.training.progress import progress_for_stderr
-from calm_ft.training.samples import SampleWhileTraining
+from calm_ft.training.samples import Rhythm, SpeakWhileTraining, Verdicts
 from calm_ft.training.saving import checkpoint_callbacks
+from calm_ft.training.scoring import Evaluated
 from calm_ft.training.stopping import StopAtSignal
 from calm_ft.training.throughput import Throughput
+from calm_ft.training.time_budget import TimeBudget
 
 
 @dataclass(frozen=True)
@@ -27,6 +32,7 @@ class Beside:
     experiment: Experiment
     callbacks: list[Callback]
     stop: StopAtSignal
+    monitor: Monitor
 
     def check_monitored(self, base_residuals: Mapping[str, float]) -> None:
         """Raises UserError where the model has no such validation figure, or the figures are no numbers."""
@@ -40,25 +46,49 @@ class Beside:
         if monitor.startswith("val/") and monitor not in known:
             raise UserError(f"checkpoint.monitor={monitor} is not logged: choose one of {', '.join(known)}.")
 
-    def add_samples(self, trainer: Trainer, prepared: Prepared, voice_prompt: Path) -> None:
-        """Speak some of the judged sentences every so many steps, if the run is to."""
-        settings = self.experiment.samples
-        texts = [each.text for each in prepared.judging.sets[0].recordings[: settings.num_sentences]]
-        if settings.every_n_steps is None or not texts:
-            return
-        directory, seed = voice_prompt.parent, self.experiment.run.seed
-        speaking = SampleWhileTraining(texts, voice_prompt, directory, settings.every_n_steps, seed)
-        trainer.callbacks.append(speaking)  # type: ignore[attr-defined]
+    def check_measured(self, missing: Mapping[str, str], base: Evaluated | None = None) -> None:
+        """Raises UserError where the monitored figure cannot be had here: by any metric, or of the base itself."""
+        figure = self.monitor.figure
+        found = {**missing, **({} if base is None else base.missing)}
+        if figure is not None and figure in found:
+            raise UserError(
+                f"checkpoint.monitor={self.monitor.name} cannot be measured here: {found[figure].rstrip('.')}; choose "
+                "another figure, or mend that."
+            )
+
+    def add_course(self, trainer: Trainer, prepared: Prepared, course: Course | None, expected_sec: float) -> None:
+        """Let the run be heard in its course, if it is to; `course` is None in other processes than the first."""
+        experiment, judges = self.experiment, self.judges
+        rhythm = rhythm_of(experiment, prepared)
+        verdicts = None if self.monitor.figure is None else Verdicts(self.monitor.figure, judges)
+        budget = TimeBudget(experiment.judgement.scoring.max_time_share, expected_sec)
+        trainer.callbacks.append(SpeakWhileTraining(course, rhythm, budget, verdicts))  # type: ignore[attr-defined]
+
+    @property
+    def judges(self) -> list[BestByEvaluation | StopByEvaluation]:
+        """What is decided by the monitored figure of the evaluation."""
+        return [each for each in self.callbacks if isinstance(each, BestByEvaluation | StopByEvaluation)]
+
+
+def rhythm_of(experiment: Experiment, prepared: Prepared) -> Rhythm:
+    """When the run is heard: never where there is no sentence to say."""
+    if not prepared.judging.sets[0].recordings:
+        return Rhythm(None, None)
+    return Rhythm(experiment.samples.every_n_steps, experiment.judgement.scoring.every_n_steps)
 
 
 def callbacks_beside(experiment: Experiment, output_dir: Path) -> Beside:
-    """All but the samples, which need a voice prompt in the run's folder."""
+    """All but the run's course, which needs a voice prompt in the run's folder.
+
+    Raises UserError where the monitored value is none that this run could have.
+    """
     stop, settings = StopAtSignal(), experiment.early_stopping
+    monitor = monitor_of(experiment.checkpoint, experiment.judgement)
     stopping: list[Callback] = []
     if settings.patience is not None:
-        monitor, mode = experiment.checkpoint.monitor, experiment.checkpoint.mode
-        stopping = [EarlyStopping(monitor, settings.min_delta, settings.patience, mode=mode, check_finite=False)]
-    saving = checkpoint_callbacks(output_dir / "checkpoints", experiment.checkpoint)
+        kind = EarlyStopping if monitor.figure is None else StopByEvaluation
+        stopping = [kind(monitor.name, settings.min_delta, settings.patience, mode=monitor.mode, check_finite=False)]
+    saving = checkpoint_callbacks(output_dir / "checkpoints", replace(experiment.checkpoint, mode=monitor.mode))
     callbacks = [
         StopAtNonFinite(output_dir),
         *saving,
@@ -68,4 +98,4 @@ def callbacks_beside(experiment: Experiment, output_dir: Path) -> Beside:
         progress_for_stderr(),
         stop,
     ]
-    return Beside(experiment, callbacks, stop)
+    return Beside(experiment, callbacks, stop, monitor)

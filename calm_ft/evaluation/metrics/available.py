@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calm_ft.evaluation.metrics.alignment import PITCH_FIGURES, Distortion, Pitch
+from calm_ft.evaluation.metrics.alignment import ALIGNED_FIGURES, PITCH_FIGURES, Distortion, Pitch
 from calm_ft.evaluation.metrics.base import Figure, Metric, ModelMissing
 from calm_ft.evaluation.metrics.naturalness import DNSMOS, DNSMOS_FIGURES, UTMOS, UTMOS_FIGURE
-from calm_ft.evaluation.metrics.sentences import SentenceIdentified
-from calm_ft.evaluation.metrics.sound import Sound
+from calm_ft.evaluation.metrics.sentences import SENTENCE_FIGURE, SentenceIdentified
+from calm_ft.evaluation.metrics.sound import SOUND_FIGURES, Sound
 from calm_ft.evaluation.metrics.speaker import (
     RESEMBLYZER_FIGURE,
     WAVLM_FIGURE,
@@ -21,6 +21,18 @@ from calm_ft.evaluation.metrics.words import WORD_FIGURES, Transcriber, WordErro
 
 NO_ASR = "none"
 DEFAULT_ASR = "openai/whisper-base.en"
+OPINION_FIGURES = (UTMOS_FIGURE, *DNSMOS_FIGURES)
+ALL_FIGURES = (
+    *WORD_FIGURES,
+    WAVLM_FIGURE,
+    RESEMBLYZER_FIGURE,
+    *OPINION_FIGURES,
+    *ALIGNED_FIGURES,
+    *PITCH_FIGURES,
+    SENTENCE_FIGURE,
+    *SOUND_FIGURES,
+)
+"""What can be measured at all, in the order of reports."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +49,11 @@ class Available:
 
 
 def available_metrics(
-    recordings: Mapping[str, np.ndarray], prompt: np.ndarray | None, sample_rate_hz: int, asr: str | Transcriber
+    recordings: Mapping[str, np.ndarray],
+    prompt: np.ndarray | None,
+    sample_rate_hz: int,
+    asr: str | Transcriber,
+    opinion_scores: bool = True,
 ) -> Available:
     """Load all metrics.
 
@@ -45,6 +61,7 @@ def available_metrics(
         recordings: text -> true recording [T] of every held-out sentence.
         prompt: a recording [T] of the voice, for speaker similarity; None where the voice is a saved state.
         asr: "none", a repository or folder with a speech recogniser, or a recogniser.
+        opinion_scores: whether UTMOS and DNSMOS are wanted, which take longer than all others together.
     """
     builders: list[tuple[Iterable[Figure], Callable[[], Metric]]] = [
         (WORD_FIGURES, lambda: WordErrors(_transcriber(asr))),
@@ -60,6 +77,8 @@ def available_metrics(
     metrics: list[Metric] = []
     missing: dict[str, str] = {}
     for figures, builder in builders:
+        if not opinion_scores and set(figures) & set(OPINION_FIGURES):
+            continue
         try:
             metrics.append(builder())
         except ModelMissing as reason:
