@@ -1,4 +1,4 @@
-"""Which speech recogniser judges a model, by the name that people give: auto, embedded, none, a hub model or a folder."""
+"""Which speech recogniser judges a model, by what people give: auto, embedded, none, one of the hub, or a folder."""
 
 import filecmp
 from pathlib import Path

@@ -1,6 +1,7 @@
 """What runs beside the training steps of one run: its callbacks, in the order in which they are to act."""
 
 import math
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +20,8 @@ from calm_ft.training.preparation import Prepared
 from calm_ft.training.progress import progress_for_stderr
 from calm_ft.training.samples import Rhythm, SpeakWhileTraining, Verdicts
 from calm_ft.training.saving import checkpoint_callbacks
-from calm_ft.training.scoring import Evaluated
+from calm_ft.training.scoring import Evaluated, Scoring
+from calm_ft.training.speaking import Speaking
 from calm_ft.training.stopping import StopAtSignal
 from calm_ft.training.throughput import Throughput
 from calm_ft.training.time_budget import TimeBudget
@@ -56,11 +58,38 @@ class Beside:
                 "another figure, or mend that."
             )
 
-    def add_course(self, trainer: Trainer, prepared: Prepared, course: Course | None, expected_sec: float) -> None:
-        """Let the run be heard in its course, if it is to; `course` is None in other processes than the first."""
-        experiment, judges = self.experiment, self.judges
-        rhythm = rhythm_of(experiment, prepared)
-        verdicts = None if self.monitor.figure is None else Verdicts(self.monitor.figure, judges)
+    def begin_course(
+        self,
+        trainer: Trainer,
+        prepared: Prepared,
+        scoring: Scoring | None,
+        voice_prompt: Path,
+        resumed_step: int | None,
+    ) -> Course:
+        """Let the base be heard and scored, and what is to come as training goes on.
+
+        Raises UserError where the monitored figure cannot be measured of the base.
+        """
+        samples, seed = self.experiment.samples, self.experiment.run.seed
+        texts = [each.text for each in prepared.judging.sets[0].recordings]
+        num_samples = 0 if samples.every_n_steps is None else min(samples.num_sentences, len(texts))
+        course = Course(Speaking(texts, voice_prompt, seed), voice_prompt.parent, num_samples, scoring)
+        started_sec = time.perf_counter()
+        base = course.begin(prepared.module, trainer.loggers, resumed_step)
+        self.check_measured({}, base)
+        self._add(trainer, prepared, course, time.perf_counter() - started_sec)
+        return course
+
+    def follow_course(self, trainer: Trainer, prepared: Prepared) -> None:
+        """What the other processes do of it: learn the monitored figure from the first."""
+        self._add(trainer, prepared, None, 0.0)
+
+    def _add(self, trainer: Trainer, prepared: Prepared, course: Course | None, expected_sec: float) -> None:
+        experiment = self.experiment
+        rhythm = Rhythm(experiment.samples.every_n_steps, experiment.judgement.scoring.every_n_steps)
+        if not prepared.judging.sets[0].recordings:
+            rhythm = Rhythm(None, None)
+        verdicts = None if self.monitor.figure is None else Verdicts(self.monitor.figure, self.judges)
         budget = TimeBudget(experiment.judgement.scoring.max_time_share, expected_sec)
         trainer.callbacks.append(SpeakWhileTraining(course, rhythm, budget, verdicts))  # type: ignore[attr-defined]
 
@@ -68,13 +97,6 @@ class Beside:
     def judges(self) -> list[BestByEvaluation | StopByEvaluation]:
         """What is decided by the monitored figure of the evaluation."""
         return [each for each in self.callbacks if isinstance(each, BestByEvaluation | StopByEvaluation)]
-
-
-def rhythm_of(experiment: Experiment, prepared: Prepared) -> Rhythm:
-    """When the run is heard: never where there is no sentence to say."""
-    if not prepared.judging.sets[0].recordings:
-        return Rhythm(None, None)
-    return Rhythm(experiment.samples.every_n_steps, experiment.judgement.scoring.every_n_steps)
 
 
 def callbacks_beside(experiment: Experiment, output_dir: Path) -> Beside:

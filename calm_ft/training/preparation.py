@@ -21,8 +21,8 @@ from calm_ft.training.experiment import Experiment
 from calm_ft.training.judgement import JudgingPlan, Sources
 from calm_ft.training.lit_datamodule import BatchLimits, EncodedSource, Recordings
 from calm_ft.training.lit_module import FineTuning
-from calm_ft.training.provenance import code_version, data_fingerprint, package_versions
 from calm_ft.training.monitor import figure_of
+from calm_ft.training.provenance import code_version, data_fingerprint, package_versions
 from calm_ft.training.resume import settings_fingerprint, weights_fingerprint
 from calm_ft.training.scoring import Scoring
 from calm_ft.training.settings import DataSettings

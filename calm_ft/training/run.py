@@ -11,7 +11,6 @@ import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -32,7 +31,6 @@ from calm_ft.training.preparation import Prepared
 from calm_ft.training.resume import Restore, ResumePoint, check_identity, find_resume_point, remove_abandoned
 from calm_ft.training.run_record import RunRecord
 from calm_ft.training.scoring import Scoring
-from calm_ft.training.speaking import Speaking
 from calm_ft.training.stopping import signals_interrupt
 from calm_ft.training.trainer import build_trainer
 
@@ -67,7 +65,7 @@ def _help(experiment: Experiment) -> None:
     sources = preparation.read_sources(experiment.data)
     judged = experiment.judgement.read_sources()
     prepared = preparation.prepare(experiment, sources, judged, trainer.world_size)
-    beside.add_course(trainer, prepared, None, 0.0)
+    beside.follow_course(trainer, prepared)
     _fit(trainer, prepared, beside, point)
 
 
@@ -154,7 +152,8 @@ class _Run:
         beside.check_monitored(base)
         if point is None:
             self._log(0, {"val": base, "val_base": judged.base_residuals.get("base", {})})
-        course = self._begin_course(trainer, prepared, scoring, beside, judged.voice_prompt, point)
+        resumed_step = None if point is None else point.step
+        course = beside.begin_course(trainer, prepared, scoring, judged.voice_prompt, resumed_step)
         if point is not None:
             notices.say_plain(self.console, f"resumed at step {point.step} of {trainer.max_steps} from {point.path}")
         started = time.perf_counter()
@@ -162,26 +161,6 @@ class _Run:
         if beside.stop.requested:
             raise KeyboardInterrupt
         return self._finish(prepared, judged, course, time.perf_counter() - started, trainer.global_step)
-
-    def _begin_course(
-        self,
-        trainer: Trainer,
-        prepared: Prepared,
-        scoring: Scoring | None,
-        beside: Beside,
-        voice_prompt: Path,
-        point: ResumePoint | None,
-    ) -> Course:
-        """Let the base be heard and scored, and what is to come as training goes on."""
-        samples, run = self.experiment.samples, self.experiment.run
-        texts = [each.text for each in prepared.judging.sets[0].recordings]
-        num_samples = 0 if samples.every_n_steps is None else min(samples.num_sentences, len(texts))
-        course = Course(Speaking(texts, voice_prompt, run.seed), voice_prompt.parent, num_samples, scoring)
-        started = time.perf_counter()
-        base = course.begin(prepared.module, self.trackers, None if point is None else point.step)
-        beside.check_measured({}, base)
-        beside.add_course(trainer, prepared, course, time.perf_counter() - started)
-        return course
 
     def _finish(self, prepared: Prepared, judged: JudgedRun, course: Course, training_sec: float, step: int) -> float:
         """Export the chosen checkpoint and judge it; returns its residual."""

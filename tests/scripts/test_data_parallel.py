@@ -42,6 +42,7 @@ def test_two_processes_reach_the_weights_of_one_with_the_double_batch_and_resume
         "trainer.val_check_interval=2",
         "checkpoint.every_n_steps=2",
         "evaluation.num_sentences=1",
+        "evaluation.every_n_steps=null",
         "logger=csv",
     ]
     half = ["data.max_batch_size=3", "data.max_frames_per_batch=300", "trainer.devices=2", "trainer.strategy=ddp"]

@@ -90,7 +90,7 @@ def _transcriber(asr: str | Transcriber) -> Transcriber:
     if not isinstance(asr, str):
         return asr
     if asr == NO_ASR:
-        raise ModelMissing("no speech recogniser was asked for: pass --asr with a hub model or a folder.")
+        raise ModelMissing("no speech recogniser was asked for: name one of the hub, or a folder.")
     return HubTranscriber(asr)
 
 
