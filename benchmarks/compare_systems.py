@@ -29,7 +29,8 @@ def main() -> None:
     folder = arguments.output_dir.absolute()
     if folder.exists() and any(folder.iterdir()):
         raise UserError(f"{folder} holds other files: choose an empty or new folder for the comparison.")
-    common = [f"data.path={arguments.data_path}", f"data.cache_dir={folder / 'cache'}", "logger=csv", *arguments.common]
+    common = [f"data.path={arguments.data_path}", f"data.cache_dir={folder / 'cache'}", "logger=csv"]
+    common += ["evaluation.every_n_steps=null", *arguments.common]
     runs: dict[str, dict[str, Any]] = {}
     for system, experiments, own in (
         ("pocket_tts", POCKET_TTS, arguments.pocket_tts),

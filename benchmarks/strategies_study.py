@@ -51,7 +51,7 @@ def run(voice: str, output_dir: Path) -> None:
         command += [f"data.path={data / 'train'}", f"data.cache_dir={output_dir / 'cache'}"]
         command += [f"evaluation.heldout_path={data / 'heldout'}", f"evaluation.voices_path={judging}"]
         command += [f"trainer.max_steps={NUM_STEPS}", "trainer.val_check_interval=50", "trainer.accelerator=cpu"]
-        command += ["data=recordings,replay", f"optimizer.lr={rates}", "seed=0,1,2"]
+        command += ["evaluation.every_n_steps=null", "data=recordings,replay", f"optimizer.lr={rates}", "seed=0,1,2"]
         subprocess.run(command, cwd=ROOT, check=True)
 
 

@@ -1,24 +1,20 @@
 """Everything that an evaluation needs, read and checked before a system speaks and a file is written."""
 
-import filecmp
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.atomic_file import why_not_a_folder
-from calm_ft.config import ASSETS
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
 from calm_ft.evaluating.base_voices import BaseVoices, read_base_voices
 from calm_ft.evaluating.heldout import HeldOut, heldout_folder, load_recording, read_heldout
-from calm_ft.evaluating.settings import AUTO_ASR, EMBEDDED_ASR, EvaluationSettings
+from calm_ft.evaluating.settings import EvaluationSettings
 from calm_ft.evaluating.subject import Models, Subject, find_subject
 from calm_ft.evaluation.embedded_asr import EmbeddedASR
-from calm_ft.evaluation.metrics.available import DEFAULT_ASR
+from calm_ft.evaluation.recogniser import choose_recogniser
 
 
 @dataclass(frozen=True)
@@ -70,25 +66,7 @@ def prepare(model: str, settings: EvaluationSettings) -> Plan:
     seed = (models.config or {}).get("seed", 0)
     heldout = read_heldout(subject, sentences_in, adapter, settings.num_sentences, seed)
     base_voices = read_base_voices(subject, settings, adapter, seed)
-    asr = _recogniser(settings, models.config)
+    own_model = (models.config or {}).get("adapter", {}).get("model")
+    asr = choose_recogniser(settings.asr, own_model, settings.force_asr)
     earlier = [each for each in subject.evaluation_folders() if each != folder]
     return Plan(subject, folder, earlier, models, heldout, base_voices, voice, prompt, seed, asr)
-
-
-def _recogniser(settings: EvaluationSettings, config: Mapping[str, Any] | None) -> str | EmbeddedASR:
-    """The embedded one for the embedded model, which speaks as it was taught to hear; for others one of the hub.
-
-    Raises UserError where the embedded one is asked for another model, unless it is forced.
-    """
-    is_nano = _is_embedded((config or {}).get("adapter", {}).get("model"))
-    if settings.asr != EMBEDDED_ASR and not (settings.asr == AUTO_ASR and is_nano):
-        return DEFAULT_ASR if settings.asr == AUTO_ASR else settings.asr
-    embedded = EmbeddedASR()
-    embedded.check_system(is_nano=is_nano, force=settings.force_asr)
-    return embedded
-
-
-def _is_embedded(model: str | None) -> bool:
-    """Whether a run tuned the embedded model, wherever that lay then."""
-    weights = Path(str(model)) / "model.safetensors"
-    return weights.is_file() and filecmp.cmp(weights, ASSETS / "nano" / "model.safetensors", shallow=False)

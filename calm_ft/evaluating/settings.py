@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calm_ft.errors import UserError
-
-AUTO_ASR, EMBEDDED_ASR = "auto", "embedded"
+from calm_ft.evaluation.recogniser import AUTO_ASR
 
 
 @dataclass(frozen=True)

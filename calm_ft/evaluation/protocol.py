@@ -91,15 +91,18 @@ def score(
     metrics: Sequence[Metric],
     missing: Mapping[str, str],
     cache: ScoreCache,
+    progress: bool = True,
 ) -> list[Scored]:
     """Measure every clip against the recording of its sentence (index -> clip); what the cache knows is not measured.
 
     Args:
         missing: figures that no metric gives, and why; noted at every clip.
+        progress: whether a bar may be shown.
     """
     measured = [_measurable(each, references[each.index]) for each in clips]
     results: list[dict[str, float | NotMeasured]] = [{} for _ in clips]
-    with tqdm(total=len(clips) * len(metrics), desc="measuring", unit="", leave=False, disable=None) as bar:
+    hidden = None if progress else True  # None: where stderr is no terminal
+    with tqdm(total=len(clips) * len(metrics), desc="measuring", unit="", leave=False, disable=hidden) as bar:
         for metric in metrics:
             workers = (cpu_count() or 1) if metric.in_threads else 1
             with (

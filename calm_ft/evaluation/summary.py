@@ -44,6 +44,7 @@ from calm_ft.evaluation.protocol import (
 
 NO_BASE_VOICES = {"reason": "no base voices were asked for."}
 FLAGS = ("runaway", "silent", "truncated")
+FLAG_FIGURES = tuple(Figure(flag, "share", "lower") for flag in FLAGS)
 RULES = {
     "confidence": CONFIDENCE,
     "interval": f"BCa bootstrap over sentences, {NUM_RESAMPLES} resamples",

@@ -23,7 +23,7 @@ from calm_ft.evaluation.judge import Recording
 from calm_ft.evaluation.voice_identification import VoiceReferences
 from calm_ft.training.base_voices import BaseVoices, encode, prepare_base_voices, read_base_voices, read_voice_folders
 from calm_ft.training.lit_datamodule import Recordings
-from calm_ft.training.settings import DataSettings, require_integer
+from calm_ft.training.settings import DataSettings, ScoringSettings, require_integer
 from calm_ft.training.validation_loader import validation_loader
 
 TAIL_SEC = 0.2
@@ -84,8 +84,13 @@ class Judgement:
         about_demo: bool = False,
         base_voices_path: str | None = None,
         base_voices: list[str] | None = None,
+        every_n_steps: int | None = None,
+        num_scored_sentences: int = 8,
+        max_time_share: float = 0.2,
+        asr: str = "auto",
+        opinion_scores: bool = False,
     ) -> None:
-        """Settings.
+        """Settings; the last five are those of `ScoringSettings`.
 
         Args:
             num_sentences: of each voice; 0 measures residuals alone and speaks nothing.
@@ -113,6 +118,12 @@ class Judgement:
         self.about_demo = about_demo
         self.base_voices_path = base_voices_path
         self.base_voices = base_voices
+        self.scoring = ScoringSettings(every_n_steps, num_scored_sentences, max_time_share, asr, opinion_scores)
+
+    @property
+    def scores_while_training(self) -> bool:
+        """Whether there is anything to score, and a time for it."""
+        return self.scoring.every_n_steps is not None and self.num_sentences > 0
 
     def read_sources(self) -> Sources:
         """List the recordings; raises UserError where a folder is missing, holds nothing, or lacks a base voice."""

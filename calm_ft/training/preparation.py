@@ -21,8 +21,10 @@ from calm_ft.training.experiment import Experiment
 from calm_ft.training.judgement import JudgingPlan, Sources
 from calm_ft.training.lit_datamodule import BatchLimits, EncodedSource, Recordings
 from calm_ft.training.lit_module import FineTuning
+from calm_ft.training.monitor import figure_of
 from calm_ft.training.provenance import code_version, data_fingerprint, package_versions
 from calm_ft.training.resume import settings_fingerprint, weights_fingerprint
+from calm_ft.training.scoring import Scoring
 from calm_ft.training.settings import DataSettings
 
 
@@ -84,6 +86,18 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Sources, 
     judging = experiment.judgement.prepare(judged, adapter, batches, data, seed, batches.replay_validation_clips)
     report = _text_report(adapter, [*batches.train_clips, *batches.validation_clips, *batches.replay_clips])
     return Prepared(module, batches, exclusions, report, plans, judging, base_fingerprint)
+
+
+def prepare_scoring(experiment: Experiment, prepared: Prepared) -> Scoring | None:
+    """The metrics by which the run is scored while training; None where it is not.
+
+    Raises UserError where the recogniser that was asked for does not fit the model.
+    """
+    judged = prepared.judging.sets[0]
+    if not experiment.judgement.scores_while_training or not judged.recordings:
+        return None
+    rate, model = prepared.module.adapter.sample_rate_hz, experiment.config["adapter"].get("model")
+    return Scoring(judged.recordings, judged.prompt, rate, experiment.judgement.scoring, model)
 
 
 def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
@@ -157,7 +171,13 @@ def _identity(experiment: Experiment, base_fingerprint: str, batches: Recordings
         "ranks": num_ranks,
     }
     limits = {name: config["data"][name] for name in ("max_frames_per_batch", "max_batch_size")}
+    judging = {}
+    if figure_of(experiment.checkpoint.monitor) is not None:  # values of another evaluation are not to be compared
+        names = ("num_sentences", "num_scored_sentences", "heldout_path", "asr")
+        judged_by = [config["evaluation"].get(name) for name in names]
+        judging = {"evaluation": settings_fingerprint([experiment.checkpoint.monitor, judged_by])}
     return {
+        **judging,
         "model": base_fingerprint,
         "data": settings_fingerprint([_rows(source) for source in batches.sources]),
         "features": batches.train_clips[0].cache.folder.name,

@@ -24,11 +24,13 @@ from calm_ft.errors import UserError
 from calm_ft.training import loggers, notices, preparation
 from calm_ft.training.beside import Beside, callbacks_beside
 from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint
+from calm_ft.training.course import Course
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.judging import JudgedRun
 from calm_ft.training.preparation import Prepared
 from calm_ft.training.resume import Restore, ResumePoint, check_identity, find_resume_point, remove_abandoned
 from calm_ft.training.run_record import RunRecord
+from calm_ft.training.scoring import Scoring
 from calm_ft.training.stopping import signals_interrupt
 from calm_ft.training.trainer import build_trainer
 
@@ -63,6 +65,7 @@ def _help(experiment: Experiment) -> None:
     sources = preparation.read_sources(experiment.data)
     judged = experiment.judgement.read_sources()
     prepared = preparation.prepare(experiment, sources, judged, trainer.world_size)
+    beside.follow_course(trainer, prepared)
     _fit(trainer, prepared, beside, point)
 
 
@@ -91,6 +94,8 @@ class _Run:
         prepared = preparation.prepare(experiment, sources, experiment.judgement.read_sources(), trainer.world_size)
         if point is not None:
             check_identity(point, prepared.module.identity)
+        scoring = preparation.prepare_scoring(experiment, prepared)
+        beside.check_measured({} if scoring is None else scoring.missing)
         notices.say_sources(console, prepared.module.adapter.describe(), sources, experiment.data)
         notices.say_data(console, prepared.batches, prepared.exclusions)
         notices.say_text(console, prepared.text_report)
@@ -99,7 +104,7 @@ class _Run:
         facts = preparation.facts(experiment, prepared)
         self.record.start(experiment.config, prepared.exclusions, None if point is None else point.step, **facts)
         try:
-            return self._train_and_judge(trainer, prepared, beside, point, facts)
+            return self._train_and_judge(trainer, prepared, scoring, beside, point, facts)
         except (KeyboardInterrupt, SystemExit):
             self._end("interrupted")
             raise RunInterrupted(self._line_that_continues()) from None
@@ -129,6 +134,7 @@ class _Run:
         self,
         trainer: Trainer,
         prepared: Prepared,
+        scoring: Scoring | None,
         beside: Beside,
         point: ResumePoint | None,
         facts: dict[str, Any],
@@ -146,16 +152,17 @@ class _Run:
         beside.check_monitored(base)
         if point is None:
             self._log(0, {"val": base, "val_base": judged.base_residuals.get("base", {})})
-        beside.add_samples(trainer, prepared, judged.voice_prompt)
+        resumed_step = None if point is None else point.step
+        course = beside.begin_course(trainer, prepared, scoring, judged.voice_prompt, resumed_step)
         if point is not None:
             notices.say_plain(self.console, f"resumed at step {point.step} of {trainer.max_steps} from {point.path}")
         started = time.perf_counter()
         _fit(trainer, prepared, beside, point)
         if beside.stop.requested:
             raise KeyboardInterrupt
-        return self._finish(prepared, judged, time.perf_counter() - started, trainer.global_step)
+        return self._finish(prepared, judged, course, time.perf_counter() - started, trainer.global_step)
 
-    def _finish(self, prepared: Prepared, judged: JudgedRun, training_sec: float, step: int) -> float:
+    def _finish(self, prepared: Prepared, judged: JudgedRun, course: Course, training_sec: float, step: int) -> float:
         """Export the chosen checkpoint and judge it; returns its residual."""
         adapter, settings, output_dir = prepared.module.adapter, self.experiment.export, self.record.output_dir
         chosen = checkpoint_path(output_dir, settings.which)
@@ -168,7 +175,8 @@ class _Run:
         with strategy.merged(adapter):
             adapter.export(output_dir / "export", judged.voice_prompt)
             tuned = judged.judge("tuned")
-        figures = judged.report(self.console)
+            course.end(adapter, self.trackers, step, int(checkpoint["global_step"]))
+        figures = {**judged.report(self.console), **course.report(self.console)}
         self._log(step, {"tuned": tuned, "val_base": judged.base_residuals.get("tuned", {})})
         loggers.log_media(self.trackers, step, judged.audio_files, judged.pictures)
         loggers.log_summary(self.trackers, figures)

@@ -1,128 +1,132 @@
-"""Samples while training: the same sentences, voice and noise every n optimizer steps, the base model first.
+"""Speaking and scoring while training: at which steps, within which share of the time, and what hangs on the figures.
 
-What is heard is the averaged weights, as an export would have them. Nothing of it shifts training: weights and modes
-are put back, gradients stay as they are, and global random states are restored. Files stay: for each sampled step one
-WAV file a sentence (48 kB a second of 24 kHz speech) and one picture, `step-000200_00.wav` and `step-000200.png`.
+Nothing of it shifts training: weights and modes are put back, gradients stay as they are, and global random states are
+restored (`speaking`). The evaluation comes after an optimizer step and before the checkpoint of that step, so that a
+run that resumes from it has nothing of the step left to do.
+
+An evaluation that would take more than its share of the time is skipped, unless the best checkpoint or the end of
+training hangs on it: then none is, for the clock must not decide what a run, or a resumed one, ends in.
 """
 
-import random
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
-from tqdm import tqdm
 
-from calm_ft.evaluation.audio_io import is_silent, write_wav
-from calm_ft.evaluation.picture import spectrogram_figure
-from calm_ft.randomness import derive_seed
-from calm_ft.training.loggers import log_media
+from calm_ft.training.by_evaluation import BestByEvaluation, StopByEvaluation
+from calm_ft.training.course import Course
+from calm_ft.training.scoring import Evaluated
+from calm_ft.training.speaking import say
 from calm_ft.training.throughput import pause_throughput
+from calm_ft.training.time_budget import TimeBudget
 
 
-class SampleWhileTraining(Callback):
-    """Speaks a few sentences as training goes on and shows them by step in the trackers.
+@dataclass(frozen=True)
+class Rhythm:
+    """Optimizer steps between samples and between evaluations, None: never; the last step is always evaluated."""
 
-    The first process alone does it, and nothing in it waits for the others.
-    """
+    sample_every: int | None
+    score_every: int | None
+
+    def samples(self, step: int) -> bool:
+        """Whether samples fall on a step."""
+        return self.sample_every is not None and step % self.sample_every == 0
+
+    def scores(self, step: int, max_steps: int) -> bool:
+        """Whether an evaluation falls on a step."""
+        return self.score_every is not None and (step % self.score_every == 0 or step >= max_steps)
+
+
+class Verdicts:
+    """Hands a monitored figure of each evaluation to what keeps the best and ends training, in all processes alike."""
+
+    def __init__(self, figure: str, judges: Sequence[BestByEvaluation | StopByEvaluation]) -> None:
+        self.figure = figure
+        self.judges = judges
+
+    def give(self, trainer: Trainer, evaluated: Evaluated | None, base_counts: dict[str, int]) -> None:
+        """In other processes than the first `evaluated` is None: they learn the value from it.
+
+        An evaluation that failed counts for nothing. A figure that fewer sentences have than of the base (silence has
+        no distortion) is no better than any.
+        """
+        mine = (evaluated is not None, None if evaluated is None else self._value(evaluated, base_counts))
+        took_place, value = trainer.strategy.broadcast(mine) if trainer.world_size > 1 else mine
+        if not took_place:
+            return
+        if value is None and trainer.is_global_zero:
+            say(f"{self.figure} could not be measured as for the base at step {trainer.global_step}: no better")
+        for each in self.judges:
+            each.judge(trainer, value)
+
+    def _value(self, evaluated: Evaluated, base_counts: dict[str, int]) -> float | None:
+        if evaluated.counts.get(self.figure, 0) < base_counts[self.figure]:
+            return None
+        return evaluated.means[self.figure]
+
+
+class SpeakWhileTraining(Callback):
+    """Lets a run's course be heard at its steps; the first process alone speaks."""
 
     def __init__(
-        self, sentences: list[str], voice_prompt: Path, directory: Path, every_n_steps: int, seed: int
+        self, course: Course | None, rhythm: Rhythm, budget: TimeBudget, verdicts: Verdicts | None = None
     ) -> None:
-        """Settings.
-
-        Args:
-            sentences: what is spoken, each with noise of its own from (seed, its place).
-            voice_prompt: a recording of the voice; encoded anew each time, since its state changes with the weights.
-            directory: where WAV files and pictures go.
-            every_n_steps: optimizer steps between samples; step 0 is sampled before the first one.
-        """
-        self.sentences = sentences
-        self.voice_prompt = voice_prompt
-        self.directory = directory
-        self.every_n_steps = every_n_steps
-        self.seed = seed
+        """`course` is None in other processes than the first; `verdicts` where nothing hangs on the figures."""
+        self.course = course
+        self.rhythm = rhythm
+        self.budget = budget
+        self.verdicts = verdicts
         self._last_step = 0
-        self._started_sec = self._sampling_sec = 0.0
+        self._said_share = False
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._started_sec, self._sampling_sec = time.perf_counter(), 0.0
         self._last_step = trainer.global_step
-        if trainer.global_step == 0:
-            self._sample(trainer, pl_module)
+        self.budget.start()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         step = trainer.global_step
-        if step > self._last_step and step % self.every_n_steps == 0:
-            self._sample(trainer, pl_module)
-        self._last_step = step
-
-    def _sample(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
+        if step == self._last_step:
             return
-        adapter: Any = pl_module.adapter
+        self._last_step = step
+        sampled, scored = self.rhythm.samples(step), self.rhythm.scores(step, int(trainer.max_steps))
+        if not sampled and not scored:
+            return
         pause_throughput(trainer)
+        evaluated = None if self.course is None else self._speak(self.course, trainer, pl_module, sampled, scored)
+        if scored and self.verdicts is not None:
+            self.verdicts.give(trainer, evaluated, {} if self.course is None else self.course.base_counts)
+
+    def _speak(
+        self, course: Course, trainer: Trainer, pl_module: LightningModule, sampled: bool, scored: bool
+    ) -> Evaluated | None:
+        step = trainer.global_step
+        scored = scored and self._may_score(step)
+        if not sampled and not scored:
+            return None
         started_sec = time.perf_counter()
         try:
-            with _training_untouched(pl_module):
-                spoken = self._speak(adapter, trainer.global_step)
+            evaluated = course.at_step(pl_module, step, trainer.loggers, sampled, scored)
         except RuntimeError as error:  # such as a full GPU: no sample is worth a lost training
-            _say(f"no samples at step {trainer.global_step}: {' '.join(str(error).split())[:200]}")
-            return
-        self._keep(trainer, spoken, adapter.sample_rate_hz)
-        ended_sec = time.perf_counter()
-        self._sampling_sec += ended_sec - started_sec
-        share = self._sampling_sec / (ended_sec - self._started_sec)
-        for tracker in trainer.loggers if trainer.global_step else []:  # at step 0 there was nothing else to do
-            tracker.log_metrics({"samples/time_share": share}, step=trainer.global_step)
+            say(f"no samples at step {step}: {' '.join(str(error).split())[:200]}")
+            return None
+        self.budget.spend(time.perf_counter() - started_sec, evaluated=scored)
+        for tracker in trainer.loggers:
+            tracker.log_metrics({"eval/time_share": self.budget.share}, step=step)
+        return evaluated
 
-    def _speak(self, adapter: Any, step: int) -> list[Tensor]:
-        voice = adapter.load_voice(self.voice_prompt)
-        spoken = []
-        for index, sentence in enumerate(self.sentences):
-            synthesis = adapter.synthesize([sentence], voice, derive_seed(self.seed, "samples", index))[0]
-            if not synthesis.ended:
-                _say(f"sample {index} at step {step} did not end by itself: {sentence!r}")
-            if is_silent(synthesis.audio, synthesis.sample_rate_hz):
-                _say(f"sample {index} at step {step} is silent: {sentence!r}")
-            spoken.append(synthesis.audio)
-        return spoken
-
-    def _keep(self, trainer: Trainer, spoken: list[Tensor], sample_rate_hz: int) -> None:
-        stem = f"step-{trainer.global_step:06d}"
-        audio = {}
-        for index, samples in enumerate(spoken):
-            path = self.directory / f"{stem}_{index:02d}.wav"
-            write_wav(path, samples, sample_rate_hz)
-            audio[f"samples/sentence_{index:02d}"] = path
-        picture = self.directory / f"{stem}.png"
-        spectrogram_figure(list(zip(self.sentences, spoken, strict=True)), sample_rate_hz, picture)
-        log_media(trainer.loggers, trainer.global_step, audio, {"samples/spectrograms": picture})
-
-
-@contextmanager
-def _training_untouched(pl_module: Any) -> Iterator[None]:
-    """Averaged weights in eval mode without gradients; afterwards weights, modes and random states as before."""
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
-    numpy_state, python_state = np.random.get_state(), random.getstate()
-    try:
-        with torch.random.fork_rng(devices), torch.no_grad(), pl_module.ema.applied():
-            pl_module.adapter.eval()
-            yield
-    finally:
-        pl_module.strategy.set_modes(pl_module.adapter)
-        np.random.set_state(numpy_state)
-        random.setstate(python_state)
-
-
-def _say(line: str) -> None:
-    """A whole line, also above a progress bar."""
-    tqdm.write(line, file=sys.stderr)
+    def _may_score(self, step: int) -> bool:
+        if self.budget.allows_another:
+            return True
+        would_be = f"{100 * self.budget.next_share:.0f} % of the training's time"
+        limit = f"evaluation.max_time_share={self.budget.max_share:g}"
+        if self.verdicts is None:
+            say(f"no evaluation at step {step}: it would bring its share to {would_be}, over {limit}")
+            return False
+        if not self._said_share:
+            say(f"evaluations take {would_be}, over {limit}; none is skipped, for {self.verdicts.figure} is monitored")
+            self._said_share = True
+        return True

@@ -18,6 +18,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from calm_ft.atomic_file import atomic_path
 from calm_ft.errors import UserError
+from calm_ft.training.by_evaluation import BestByEvaluation
+from calm_ft.training.monitor import figure_of
 from calm_ft.training.settings import CheckpointSettings
 
 BEST, LAST = "best", "last"
@@ -26,11 +28,12 @@ STEP_NAME = re.compile(r"step-(\d{8})\.ckpt")
 
 def checkpoint_callbacks(directory: Path, settings: CheckpointSettings) -> list[Callback]:
     """What writes into `directory`; validation comes at the end of training too, so that its last steps can be best."""
-    best = ModelCheckpoint(
+    kind = ModelCheckpoint if figure_of(settings.monitor) is None else BestByEvaluation
+    best = kind(
         dirpath=str(directory),
         filename=BEST,
         monitor=settings.monitor,
-        mode=settings.mode,
+        mode=settings.mode or "min",
         save_top_k=1,
         enable_version_counter=False,
         auto_insert_metric_name=False,

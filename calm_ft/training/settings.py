@@ -26,7 +26,7 @@ class RunSettings:
 
 @dataclass(frozen=True)
 class CheckpointSettings:
-    """When checkpoints are saved, how many are kept, and what `best` means.
+    """When checkpoints are saved, how many are kept, and what `best` means; mode None: as the value's kind has it.
 
     Raises UserError for a value out of range.
     """
@@ -34,17 +34,18 @@ class CheckpointSettings:
     every_n_steps: int
     keep: int
     monitor: str
-    mode: str
+    mode: str | None
 
     def __post_init__(self) -> None:
         require_integer("checkpoint.every_n_steps", self.every_n_steps, at_least=1)
         require_integer("checkpoint.keep", self.keep, at_least=1)
-        require_choice("checkpoint.mode", self.mode, ("min", "max"))
+        if self.mode is not None:
+            require_choice("checkpoint.mode", self.mode, ("min", "max"))
 
 
 @dataclass(frozen=True)
 class EarlyStoppingSettings:
-    """After how many validations without a better value of `checkpoint.monitor` training ends; None: never.
+    """After how many values of `checkpoint.monitor` without a better one training ends; None: never.
 
     Raises UserError for a value out of range.
     """
@@ -84,6 +85,31 @@ class SampleSettings:
         if self.every_n_steps is not None:
             require_integer("samples.every_n_steps", self.every_n_steps, at_least=1)
         require_integer("samples.num_sentences", self.num_sentences, at_least=1)
+
+
+@dataclass(frozen=True)
+class ScoringSettings:
+    """How often the model is scored while training, on what, and by what; see conf/evaluation/validation_clips.yaml.
+
+    Raises UserError for a value out of range.
+    """
+
+    every_n_steps: int | None
+    num_scored_sentences: int
+    max_time_share: float
+    asr: str
+    opinion_scores: bool
+
+    def __post_init__(self) -> None:
+        if self.every_n_steps is not None:
+            require_integer("evaluation.every_n_steps", self.every_n_steps, at_least=1)
+        require_integer("evaluation.num_scored_sentences", self.num_scored_sentences, at_least=1)
+        require_number("evaluation.max_time_share", self.max_time_share, above=0, at_most=1)
+        require_bool("evaluation.opinion_scores", self.opinion_scores)
+        if not isinstance(self.asr, str) or not self.asr.strip():
+            raise UserError(
+                f"evaluation.asr={self.asr} is no recogniser: name auto, embedded, none, one of the hub, or a folder."
+            )
 
 
 @dataclass(frozen=True)

@@ -29,6 +29,7 @@ def tiny(cache_dir: Path) -> list[str]:
         "logger=csv",
         "evaluation.num_sentences=1",
         "samples.every_n_steps=null",
+        "evaluation.every_n_steps=null",
     ]
 
 

@@ -57,6 +57,7 @@ def command(recordings: Path, output_dir: Path, cache_dir: Path) -> list[str]:
         f"checkpoint.every_n_steps={SAVE_EVERY}",
         "samples.every_n_steps=50",
         "samples.num_sentences=1",
+        "evaluation.every_n_steps=null",
         "evaluation.num_sentences=1",
         "logger=csv",
     ]

@@ -42,6 +42,7 @@ def test_two_processes_reach_the_weights_of_one_with_the_double_batch_and_resume
         "trainer.val_check_interval=2",
         "checkpoint.every_n_steps=2",
         "evaluation.num_sentences=1",
+        "evaluation.every_n_steps=null",
         "logger=csv",
     ]
     half = ["data.max_batch_size=3", "data.max_frames_per_batch=300", "trainer.devices=2", "trainer.strategy=ddp"]
@@ -65,3 +66,30 @@ def test_two_processes_reach_the_weights_of_one_with_the_double_batch_and_resume
         for run in ("one", "two")
     ]
     assert residuals[0] == pytest.approx(residuals[1], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_keep_and_stop_by_the_evaluation_that_the_first_makes(tmp_path: Path) -> None:
+    recordings = copy_short_clips(tmp_path / "recordings", 8)
+    run = tmp_path / "run"
+    train(
+        f"data.path={recordings}",
+        f"data.cache_dir={tmp_path / 'cache'}",
+        f"evaluation.heldout_path={recordings}",
+        "evaluation.num_sentences=2",
+        "evaluation.every_n_steps=1",
+        "checkpoint.monitor=eval/mcd_db",
+        "early_stopping.patience=1",
+        "early_stopping.min_delta=100",  # the first evaluation is the best, the second ends training
+        "trainer.accelerator=cpu",
+        "trainer.devices=2",
+        "trainer.strategy=ddp",
+        "trainer.max_steps=9",
+        "logger=csv",
+        f"output_dir={run}",
+    )
+    facts = json.loads((run / "run.json").read_text())
+    assert facts["num_steps"] == 2
+    assert last(run)["global_step"] == 2
+    steps = [json.loads(row)["step"] for row in (run / "samples" / "sentences.jsonl").read_text().splitlines()]
+    assert steps == [None, None, 0, 0, 1, 1, 2, 2, facts["checkpoint_step"], facts["checkpoint_step"]]

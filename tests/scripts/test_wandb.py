@@ -1,8 +1,10 @@
 """wandb offline: a run of its own for each job, one run over a resume, everything in the run's folder."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+import soundfile
 
 from tests.training.loggers import wandb_log
 from tests.training.tiny_run import run_train
@@ -22,6 +24,12 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+def systems_by_step(rows: list[dict[str, Any]]) -> list[tuple[str, int | None]]:
+    """Each system's step, once for its two sentences."""
+    assert [row["sentence"] for row in rows] == [0, 1] * (len(rows) // 2)
+    return [(row["system"], row["step"]) for row in rows[::2]]
+
+
 def with_wandb(tiny: list[str], recordings_dir: Path, *overrides: str) -> list[str]:
     return [each for each in tiny if not each.startswith("logger")] + [f"data.path={recordings_dir}", *overrides]
 
@@ -29,7 +37,13 @@ def with_wandb(tiny: list[str], recordings_dir: Path, *overrides: str) -> list[s
 def test_a_resumed_run_is_one_wandb_run_that_begins_with_the_base(
     recordings_dir: Path, tiny: list[str], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    overrides = with_wandb(tiny, recordings_dir, "output_dir=run", "samples.every_n_steps=1", "samples.num_sentences=1")
+    own = ["output_dir=run", "samples.every_n_steps=1", "samples.num_sentences=1"]
+    scored = [
+        "evaluation.every_n_steps=1",
+        "evaluation.max_time_share=1.0",
+        f"evaluation.heldout_path={recordings_dir}",
+    ]
+    overrides = with_wandb(tiny, recordings_dir, *own, *scored, "evaluation.num_sentences=2")
     assert run_train(monkeypatch, *overrides) == 0
     assert run_train(monkeypatch, *overrides, "trainer.max_steps=3", "resume=true") == 0
     first, second = wandb_log.stretches(workplace / "run")
@@ -45,7 +59,21 @@ def test_a_resumed_run_is_one_wandb_run_that_begins_with_the_base(
     assert all(f"{name}.path" in rows[0][0] for name in ("samples/sentence_00", "samples/spectrograms"))
     assert {"val/residual", "train/loss", "train/frames_per_sec", "train/data_wait_share"} <= rows[0][2].keys()
     assert wandb_log.of_kind(second, "artifact")[-1].type == "model"
-    assert any(name.endswith("validation residual/base, tuned voice") for name in wandb_log.summary(second))
+    summary = wandb_log.summary(second)
+    assert any(name.endswith("validation residual/base, tuned voice") for name in summary)
+    assert {"evaluation/base/cer", "evaluation/tuned/cer", "evaluation/tuned/mcd_db"} <= summary.keys()
+    assert [rows[0][step]["eval/cer"] is not None for step in (0, 1, 2)] == [True] * 3
+    begun, whole = (wandb_log.table(folder, "evaluation/sentences") for folder in (first, second))
+    first_ones = [("reference", None), ("base", 0), ("training", 1), ("training", 2)]
+    assert systems_by_step(begun) == [*first_ones, ("tuned", 2)]
+    # Offline nothing remembers the first stretch's table, so the second one's holds its rows, too.
+    assert systems_by_step(whole)[:-1] == [*first_ones, ("training", 3)]
+    for row in whole:
+        audio, rate_hz = soundfile.read(row["audio"])
+        assert len(audio) > rate_hz / 10
+        assert row["spectrogram"].read_bytes().startswith(b"\x89PNG")
+        assert row["text"]
+        assert row["mcd_db"] >= 0
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Samples are spoken at their steps, and training does not know of them."""
+"""Samples are spoken at their steps, and training does not know of them, nor of their scores."""
 
 import random
 from collections.abc import Sequence
@@ -15,12 +15,19 @@ from calm_ft.adapters.base import Synthesis
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.evaluation.audio_io import write_wav
+from calm_ft.finetuning.strategy import HeadOnly
 from calm_ft.randomness import derive_seed
+from calm_ft.training.course import Course
+from calm_ft.training.lit_module import FineTuning
 from calm_ft.training.loggers import MetricsCsv
 from calm_ft.training.loggers.tracker import Tracker
-from calm_ft.training.samples import SampleWhileTraining
+from calm_ft.training.samples import Rhythm, SpeakWhileTraining
+from calm_ft.training.scoring import Scoring
+from calm_ft.training.speaking import Speaking
 from calm_ft.training.throughput import Throughput
+from calm_ft.training.time_budget import TimeBudget
 from tests.training.tiny_run import adamw, assert_same, fit, trained_state
+from tests.training.tiny_scoring import scoring_of
 
 Clips = list[EncodedUtterance]
 SENTENCES = ["Hello there.", "Good night."]
@@ -46,8 +53,14 @@ class WithTracker(Callback):
         trainer.loggers = [self.tracker]
 
 
-def sampling(directory: Path, voice_prompt: Path, every_n_steps: int = 2) -> SampleWhileTraining:
-    return SampleWhileTraining(SENTENCES, voice_prompt, directory, every_n_steps, seed=0)
+def course(directory: Path, voice_prompt: Path, scoring: Scoring | None = None) -> Course:
+    sentences = SENTENCES if scoring is None else scoring.texts
+    return Course(Speaking(sentences, voice_prompt, 0), directory, len(SENTENCES), scoring)
+
+
+def sampling(directory: Path, voice_prompt: Path, every_n_steps: int = 2) -> SpeakWhileTraining:
+    rhythm = Rhythm(every_n_steps, None)
+    return SpeakWhileTraining(course(directory, voice_prompt), rhythm, TimeBudget(1.0))
 
 
 def names(directory: Path) -> list[str]:
@@ -68,7 +81,7 @@ class FakeSpeech:
 
 
 class Watch(Callback):
-    """Notes random states and modes at each batch's end."""
+    """Notes random states, modes and the number of threads at each batch's end."""
 
     def __init__(self) -> None:
         self.seen: list[tuple[Any, ...]] = []
@@ -77,26 +90,32 @@ class Watch(Callback):
         modes = [part.training for part in pl_module.modules()]
         gradients = [None if p.grad is None else float(p.grad.norm()) for p in pl_module.parameters()]
         numpy_state = np.random.get_state()[1].tolist()  # type: ignore[index]
-        self.seen.append((torch.get_rng_state().tolist(), numpy_state, random.getstate(), modes, gradients))
+        states = torch.get_rng_state().tolist(), numpy_state, random.getstate(), torch.get_num_threads()
+        self.seen.append((modes, *states, torch.is_grad_enabled(), gradients))
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_training_with_samples_gives_the_same_weights_bit_by_bit(
-    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, speech_file: Path, accumulate: int
+@pytest.mark.parametrize(("accumulate", "scored"), [(1, True), (2, False), (2, True)])
+def test_training_with_samples_and_scores_gives_the_same_weights_bit_by_bit(
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, speech_file: Path, accumulate: int, scored: bool
 ) -> None:
     start = {name: tensor.clone() for name, tensor in nano_adapter.state_dict().items()}
     settings: dict[str, Any] = {"max_steps": 4, "accumulate_grad_batches": accumulate}
     without, _ = fit(nano_adapter, clips, tmp_path, **settings)
     expected, expected_average = trained_state(without), without.ema.shadow
     nano_adapter.load_state_dict(start)
-    samples = tmp_path / "samples"
-    module, _ = fit(nano_adapter, clips, tmp_path, callbacks=[sampling(samples, speech_file, 3)], **settings)
+    heard = course(tmp_path / "samples", speech_file, scoring_of(clips) if scored else None)
+    speaking = SpeakWhileTraining(heard, Rhythm(3, 2 if scored else None), TimeBudget(1.0))
+    module, _ = fit(nano_adapter, clips, tmp_path, callbacks=[speaking], **settings)
     assert_same(trained_state(module), expected)
     assert_same(module.ema.shadow, expected_average)
-    assert names(samples) == [
-        *("step-000000.png", "step-000000_00.wav", "step-000000_01.wav"),
-        *("step-000003.png", "step-000003_00.wav", "step-000003_01.wav"),
-    ]
+    steps = (2, 3, 4) if scored else (3,)
+    assert names(tmp_path / "samples") == sorted(
+        [
+            "step-000003.png",
+            *(f"step-00000{step}_0{index}.wav" for step in steps for index in (0, 1)),
+            *(["sentences.jsonl"] if scored else []),
+        ]
+    )
 
 
 def test_step_0_is_the_base_and_noise_is_the_same_at_every_step(
@@ -105,31 +124,29 @@ def test_step_0_is_the_base_and_noise_is_the_same_at_every_step(
     voice = nano_adapter.load_voice(speech_file)
     base = nano_adapter.synthesize(SENTENCES[:1], voice, derive_seed(0, "samples", 0))[0]
     write_wav(tmp_path / "base.wav", base.audio, base.sample_rate_hz)
+    heard = course(tmp_path / "samples", speech_file)
     still = adamw(lr=1e-12)
-    fit(
-        nano_adapter,
-        clips,
-        tmp_path,
-        max_steps=1,
-        optimizer=still,
-        callbacks=[sampling(tmp_path / "samples", speech_file, 1)],
-    )
+    HeadOnly().apply(nano_adapter, 1e-12)
+    heard.begin(FineTuning(nano_adapter, HeadOnly(), still, 0.9, 0), [], None)
+    speaking = SpeakWhileTraining(heard, Rhythm(1, None), TimeBudget(1.0))
+    fit(nano_adapter, clips, tmp_path, max_steps=1, optimizer=still, callbacks=[speaking])
     first, second = (tmp_path / "samples" / f"step-00000{step}_00.wav" for step in (0, 1))
     assert first.read_bytes() == (tmp_path / "base.wav").read_bytes()
     before, after = (soundfile.read(path)[0] for path in (first, second))
     assert np.abs(before - after).max() < 1e-3
 
 
-def test_random_states_modes_and_gradients_are_left_alone(
+def test_random_states_modes_threads_and_gradients_are_left_alone(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, speech_file: Path
 ) -> None:
-    FakeSpeech(nano_adapter, torch.rand(800) - 0.5)
+    FakeSpeech(nano_adapter, torch.rand(24_000) - 0.5)
     before, after = Watch(), Watch()
-    speaking = sampling(tmp_path / "samples", speech_file, 1)
+    heard = course(tmp_path / "samples", speech_file, scoring_of(clips))
+    speaking = SpeakWhileTraining(heard, Rhythm(1, 1), TimeBudget(1.0))
     fit(nano_adapter, clips, tmp_path, max_steps=3, callbacks=[before, speaking, after])
-    assert len(names(tmp_path / "samples")) == 12
+    assert len(names(tmp_path / "samples")) == 10
     assert before.seen == after.seen
-    assert any(before.seen[0][3])
+    assert any(before.seen[0][0])
 
 
 def test_media_have_one_name_for_all_steps_and_the_time_they_took_is_logged(
@@ -140,11 +157,11 @@ def test_media_have_one_name_for_all_steps_and_the_time_they_took_is_logged(
     callbacks = [WithTracker(tracker), Throughput(), sampling(tmp_path / "samples", speech_file, 1)]
     fit(nano_adapter, clips, tmp_path, max_steps=2, accumulate_grad_batches=2, callbacks=callbacks)
     shown = ["samples/sentence_00", "samples/sentence_01", "samples/spectrograms"]
-    assert tracker.media == [(0, shown), (1, shown), (2, shown)]
+    assert tracker.media == [(1, shown), (2, shown)]
     samples = soundfile.SoundFile(tmp_path / "samples" / "step-000002_01.wav")
     assert (samples.samplerate, samples.frames) == (nano_adapter.sample_rate_hz, 800)
     header, *rows = (tmp_path / "metrics.csv").read_text().splitlines()
-    place = header.split(",").index("samples/time_share")
+    place = header.split(",").index("eval/time_share")
     shares = [float(row.split(",")[place]) for row in rows if row.split(",")[place]]
     assert len(shares) == 2
     assert all(0 < share < 1 for share in shares)
@@ -174,9 +191,7 @@ def test_a_sample_that_fails_is_named_and_training_goes_on(
     assert trainer.global_step == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if said in line]
     assert [line.partition(":")[0] for line in lines] == [
-        f"sample {index} at step {step} {said}" + (" by itself" if not ended else "")
-        for step in (0, 2)
-        for index in (0, 1)
+        f"sample {index} at step 2 {said}" + (" by itself" if not ended else "") for index in (0, 1)
     ]
 
 

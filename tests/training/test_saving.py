@@ -48,8 +48,8 @@ def test_the_best_checkpoint_is_that_of_the_logged_value_that_was_asked_for(
 def test_a_value_that_is_never_logged_cannot_be_monitored(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:
-    settings = CheckpointSettings(every_n_steps=9, keep=1, monitor="eval/mos", mode="max")
-    with pytest.raises(MisconfigurationException, match="eval/mos"):
+    settings = CheckpointSettings(every_n_steps=9, keep=1, monitor="val/mos", mode="max")
+    with pytest.raises(MisconfigurationException, match="val/mos"):
         fit(nano_adapter, clips, tmp_path, max_steps=2, callbacks=checkpoint_callbacks(tmp_path, settings))
 
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calm_ft.evaluation.metrics.alignment import PITCH_FIGURES, Distortion, Pitch
+from calm_ft.evaluation.metrics.alignment import ALIGNED_FIGURES, PITCH_FIGURES, Distortion, Pitch
 from calm_ft.evaluation.metrics.base import Figure, Metric, ModelMissing
 from calm_ft.evaluation.metrics.faster_whisper_asr import PREFIX, FasterWhisperTranscriber
 from calm_ft.evaluation.metrics.naturalness import DNSMOS, DNSMOS_FIGURES, UTMOS, UTMOS_FIGURE
-from calm_ft.evaluation.metrics.sentences import SentenceIdentified
-from calm_ft.evaluation.metrics.sound import Sound
+from calm_ft.evaluation.metrics.sentences import SENTENCE_FIGURE, SentenceIdentified
+from calm_ft.evaluation.metrics.sound import SOUND_FIGURES, Sound
 from calm_ft.evaluation.metrics.speaker import (
     RESEMBLYZER_FIGURE,
     WAVLM_FIGURE,
@@ -23,6 +23,18 @@ from calm_ft.evaluation.metrics.words import WORD_FIGURES, Transcriber, WordErro
 
 NO_ASR = "none"
 DEFAULT_ASR = "openai/whisper-base.en"
+OPINION_FIGURES = (UTMOS_FIGURE, *DNSMOS_FIGURES)
+ALL_FIGURES = (
+    *WORD_FIGURES,
+    WAVLM_FIGURE,
+    RESEMBLYZER_FIGURE,
+    *OPINION_FIGURES,
+    *ALIGNED_FIGURES,
+    *PITCH_FIGURES,
+    SENTENCE_FIGURE,
+    *SOUND_FIGURES,
+)
+"""What can be measured at all, in the order of reports."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +51,11 @@ class Available:
 
 
 def available_metrics(
-    recordings: Mapping[str, np.ndarray], prompt: np.ndarray | None, sample_rate_hz: int, asr: str | Transcriber
+    recordings: Mapping[str, np.ndarray],
+    prompt: np.ndarray | None,
+    sample_rate_hz: int,
+    asr: str | Transcriber,
+    opinion_scores: bool = True,
 ) -> Available:
     """Load all metrics.
 
@@ -48,6 +64,7 @@ def available_metrics(
         prompt: a recording [T] of the voice, for speaker similarity; None where the voice is a saved state.
         asr: "none", a repository or folder with a speech recogniser, "faster-whisper:" and one of its models, or a
             recogniser.
+        opinion_scores: whether UTMOS and DNSMOS are wanted, which take longer than all others together.
     """
     builders: list[tuple[Iterable[Figure], Callable[[], Metric]]] = [
         (WORD_FIGURES, lambda: WordErrors(load_transcriber(asr))),
@@ -63,6 +80,8 @@ def available_metrics(
     metrics: list[Metric] = []
     missing: dict[str, str] = {}
     for figures, builder in builders:
+        if not opinion_scores and set(figures) & set(OPINION_FIGURES):
+            continue
         try:
             metrics.append(builder())
         except ModelMissing as reason:
@@ -75,7 +94,7 @@ def load_transcriber(asr: str | Transcriber) -> Transcriber:
     if not isinstance(asr, str):
         return asr
     if asr == NO_ASR:
-        raise ModelMissing("no speech recogniser was asked for: pass --asr with a hub model or a folder.")
+        raise ModelMissing("no speech recogniser was asked for: name one of the hub, or a folder.")
     if asr.startswith(PREFIX):
         return FasterWhisperTranscriber(asr.removeprefix(PREFIX))
     return HubTranscriber(asr)

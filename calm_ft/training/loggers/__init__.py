@@ -6,7 +6,16 @@ One file a tracker; `tracker` holds what they have in common.
 from calm_ft.training.loggers.choices import CsvOnly, LoggerSettings, ResumedLogs, TensorBoardSettings, WandbSettings
 from calm_ft.training.loggers.metrics_csv import MetricsCsv
 from calm_ft.training.loggers.steps_done import StepsDone
-from calm_ft.training.loggers.tracker import Tracker, finish, log_export, log_media, log_summary, tracker_ids
+from calm_ft.training.loggers.tracker import (
+    Tracker,
+    finish,
+    log_export,
+    log_media,
+    log_sentences,
+    log_summary,
+    restore_sentences,
+    tracker_ids,
+)
 
 __all__ = [
     "CsvOnly",
@@ -20,6 +29,8 @@ __all__ = [
     "finish",
     "log_export",
     "log_media",
+    "log_sentences",
     "log_summary",
+    "restore_sentences",
     "tracker_ids",
 ]

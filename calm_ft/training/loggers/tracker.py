@@ -9,6 +9,8 @@ from typing import Any
 
 from lightning.pytorch.loggers import Logger
 
+from calm_ft.training.loggers.sentences import SentenceRow
+
 
 class Tracker(Logger):
     """A Lightning logger that may show audio and pictures; what it cannot do, it leaves out."""
@@ -24,6 +26,12 @@ class Tracker(Logger):
     def log_media(self, step: int, audio: Mapping[str, Path], pictures: Mapping[str, Path]) -> None:
         """Show WAV files and PNG pictures (name -> file) made after `step` steps; a name is one panel for all steps."""
 
+    def log_sentences(self, step: int, rows: Sequence[SentenceRow]) -> None:
+        """Add rows to the one table of sentences by step; the columns of the first ones are those of all."""
+
+    def restore_sentences(self, rows: Sequence[SentenceRow]) -> None:
+        """What the table of a resumed run held."""
+
     def log_export(self, export_dir: Path, name: str) -> None:
         """Keep an exported model under a name."""
 
@@ -38,6 +46,18 @@ def log_media(trackers: Sequence[Logger], step: int, audio: Mapping[str, Path], 
     """Show audio players and pictures where a tracker can (name -> file)."""
     for tracker in _own(trackers):
         tracker.log_media(step, audio, pictures)
+
+
+def log_sentences(trackers: Sequence[Logger], step: int, rows: Sequence[SentenceRow]) -> None:
+    """Show scored sentences in a table where a tracker can."""
+    for tracker in _own(trackers):
+        tracker.log_sentences(step, rows)
+
+
+def restore_sentences(trackers: Sequence[Logger], rows: Sequence[SentenceRow]) -> None:
+    """Tell what the table held before a run was resumed."""
+    for tracker in _own(trackers):
+        tracker.restore_sentences(rows)
 
 
 def log_export(trackers: Sequence[Logger], export_dir: Path, name: str) -> None:

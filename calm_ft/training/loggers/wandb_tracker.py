@@ -11,22 +11,31 @@ them one after the other in the order of their start, as one run.
 wandb's own step is the number of optimizer steps done, so that media panels have a slider by step, and figures logged
 at the same step are one row. Steps that come again after a resume, being equal, are left out where the server has them;
 of two offline stretches both hold them, with equal figures at equal steps.
+
+Scored sentences are one table, `evaluation/sentences`, to which each evaluation adds its rows (wandb's incremental
+mode: a file for each addition, and what is shown is all of them). Online wandb itself remembers the additions before a
+resume; offline it cannot, and the later stretch begins with the earlier one's rows.
 """
 
 import netrc
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import soundfile
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from calm_ft.errors import UserError
+from calm_ft.evaluation.picture import spectrogram_pixels
+from calm_ft.training.loggers.sentences import SentenceRow
 from calm_ft.training.loggers.tracker import Tracker, flat
 
 STEP_METRIC = "trainer/global_step"
+TABLE = "evaluation/sentences"
+COLUMNS = ("system", "step", "sentence", "text", "audio", "spectrogram")
 
 
 class WandbTracker(Tracker, WandbLogger):
@@ -37,6 +46,7 @@ class WandbTracker(Tracker, WandbLogger):
     def __init__(self, run: Any, log_model: bool) -> None:
         super().__init__(experiment=run)
         self._logs_model = log_model
+        self._table: Any = None
 
     @property
     def run_id(self) -> str:
@@ -57,6 +67,31 @@ class WandbTracker(Tracker, WandbLogger):
         media |= {name: wandb.Image(str(path)) for name, path in pictures.items()}
         self.log_metrics({}, step)  # wandb names media files by its step, which begins with a row's first figure
         self.log_metrics(media, step)
+
+    @rank_zero_only
+    def log_sentences(self, step: int, rows: Sequence[SentenceRow]) -> None:
+        """Add rows with their audio and spectrograms, unless wandb has closed the step and so has them."""
+        if step < self.experiment.step or not rows:
+            return
+        self._add(rows)
+        self.log_metrics({}, step)  # as for media
+        self.log_metrics({TABLE: self._table}, step)
+
+    @rank_zero_only
+    def restore_sentences(self, rows: Sequence[SentenceRow]) -> None:
+        """They go out with the next rows, unless wandb has them from the server."""
+        if not self.experiment.resumed:
+            self._add(rows)
+
+    def _add(self, rows: Sequence[SentenceRow]) -> None:
+        import wandb
+
+        for row in rows:
+            if self._table is None:
+                self._table = wandb.Table(columns=[*COLUMNS, *row.figures], log_mode="INCREMENTAL")
+            samples, rate_hz = soundfile.read(row.audio)
+            media = wandb.Audio(str(row.audio)), wandb.Image(spectrogram_pixels(samples, rate_hz))
+            self._table.add_data(row.system, row.step, row.sentence, row.text, *media, *row.figures.values())
 
     @rank_zero_only
     def log_export(self, export_dir: Path, name: str) -> None:

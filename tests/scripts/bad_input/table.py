@@ -9,6 +9,8 @@ from tests.scripts.bad_input.table_chatterbox import CHATTERBOX
 RESUME = "resume=true"
 MORE_STEPS = "trainer.max_steps=12"
 HERE = "data.path={here}"
+SCORED = ["evaluation.num_sentences=1", "evaluation.every_n_steps=1"]
+BY_CER = "checkpoint.monitor=eval/cer"
 READ_ONLY = "/proc"  # where nobody, not even root, can make a folder
 
 DATA = {
@@ -77,6 +79,22 @@ CONFIG = {
     "epochs": Fault(["trainer.max_epochs=3"], "trainer.max_steps"),
     "unknown trainer argument": Fault(["trainer.nope=1"], "nope"),
     "sharded trainer": Fault(["trainer.strategy=fsdp"], "trainer.strategy=fsdp is not supported"),
+    "evaluated after no steps": Fault(["evaluation.every_n_steps=0"], "evaluation.every_n_steps=0"),
+    "no sentence to score": Fault(["evaluation.num_scored_sentences=0"], "evaluation.num_scored_sentences=0"),
+    "share of time over one": Fault(["evaluation.max_time_share=1.5"], "evaluation.max_time_share=1.5"),
+    "recogniser without a name": Fault(["evaluation.asr=null"], "evaluation.asr=None"),
+    "opinions in words": Fault(["evaluation.opinion_scores=some"], "evaluation.opinion_scores=some"),
+    "embedded recogniser of another model": Fault([*SCORED, "evaluation.asr=embedded"], "evaluation.asr=embedded"),
+    "best by a figure that is none": Fault([*SCORED, "checkpoint.monitor=eval/mos"], "eval/wer, eval/cer"),
+    "best by what nothing hears": Fault([*SCORED, "evaluation.asr=none", BY_CER], "no speech recogniser was asked"),
+    "best by what is not evaluated": Fault([BY_CER, "evaluation.every_n_steps=null"], "evaluation.every_n_steps=200"),
+    "best by what nobody says": Fault([BY_CER], "evaluation.num_sentences=0"),
+    "worst kept as the best": Fault([*SCORED, BY_CER, "checkpoint.mode=max"], "checkpoint.mode=min"),
+    "best of one sentence": Fault(
+        [*SCORED, "checkpoint.monitor=eval/sentence_identified"],
+        "no two recordings to choose from",
+        leaves=left.failed_at(),
+    ),
     "nothing to judge by": Fault(["evaluation.num_sentences=-1"], "evaluation.num_sentences=-1"),
 }
 

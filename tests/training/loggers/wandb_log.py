@@ -73,6 +73,22 @@ def summary(run_folder: Path) -> dict[str, Any]:
     return joined
 
 
+def table(run_folder: Path, key: str) -> list[dict[str, Any]]:
+    """The rows of an incremental table; media are the files that would be uploaded, all of which are there."""
+    rows = []
+    for artifact in of_kind(run_folder, "artifact"):
+        if artifact.type != "wandb-run-incremental-table":
+            continue
+        files = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
+        for path, file in files.items():
+            if path.endswith(f"{key}.table.json"):
+                content = json.loads(file.read_text(encoding="utf-8"))
+                rows += [dict(zip(content["columns"], row, strict=True)) for row in content["data"]]
+                for row in rows[-len(content["data"]) :]:
+                    row |= {name: files[each["path"]] for name, each in row.items() if isinstance(each, dict)}
+    return rows
+
+
 def config(run_folder: Path) -> dict[str, Any]:
     """The configuration that the run began with."""
     (run,) = of_kind(run_folder, "run")
