@@ -22,12 +22,17 @@ def signals_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {each: signal.signal(each, _raise_interrupt) for each in SIGNALS}
+    previous = {each: signal.signal(each, _raise_interrupt) for each in _heeded_signals()}
     try:
         yield
     finally:
         for each, handler in previous.items():
             signal.signal(each, handler)
+
+
+def _heeded_signals() -> list[signal.Signals]:
+    """Those that are not ignored already, as under nohup, or in a sweep's job, where Ctrl-C comes as SIGTERM."""
+    return [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
 
 
 def _raise_interrupt(number: int, frame: Any) -> None:
@@ -43,7 +48,7 @@ class StopAtSignal(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {each: signal.signal(each, self._request) for each in SIGNALS}
+            self._previous = {each: signal.signal(each, self._request) for each in _heeded_signals()}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
