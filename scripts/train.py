@@ -38,10 +38,20 @@ from calm_ft.sweeps.work import SweepStopped, work
 register_resolvers()
 
 
+faults: list[UserError] = []
+"""What the only job raised; Hydra would write a line of its own before it is said."""
+
+
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def train(config: DictConfig) -> float | None:
     register_resolvers()  # a job of a sweep may be in a process that did not run the lines above
-    return train_job(config) if is_sweep() else train_one(config)
+    if is_sweep():
+        return train_job(config)
+    try:
+        return train_one(config)
+    except UserError as error:
+        faults.append(error)
+        return None
 
 
 def train_one(config: DictConfig) -> float | None:
@@ -68,6 +78,7 @@ def main() -> None:
     arguments, folder = sweep_arguments(tidy_arguments(sys.argv[1:]))
     check_value_name(override_of(arguments, "sweep_value") or RESIDUAL)
     sys.argv[1:] = arguments
+    faults.clear()
     try:
         if folder is None:
             train()
@@ -80,6 +91,8 @@ def main() -> None:
             print("interrupted before anything was trained", file=sys.stderr)
             raise SystemExit(130) from None
         print(interruption)
+    for fault in faults:
+        raise fault
 
 
 def train_all(sweep: Sweep) -> None:

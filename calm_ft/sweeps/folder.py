@@ -1,4 +1,7 @@
-"""A sweep's folder: which jobs there are, whose folder is whose, and what became of them. Each file is written whole."""
+"""A sweep's folder: which jobs there are, whose folder is whose, and what became of them.
+
+Each file is written whole, so that it can be read at any time.
+"""
 
 import json
 import os
@@ -21,8 +24,9 @@ SKIPPED, CONTINUED, RUN = "skipped", "continued", "run"
 class Job:
     """A job of a sweep.
 
-    `label` are the overrides that tell it from others, `settings` is the fingerprint by which it is known, `call` the last start of the sweep that came to it, `plan` what
-    that did (skipped, continued, run), `reason` why it failed, `pid` and `host` where it runs.
+    `label`: the overrides that tell it from others; `settings`: the fingerprint by which it is known; `call`: the last
+    start of the sweep that came to it; `plan`: what that did (skipped, continued, run); `reason`: why it failed; `pid`
+    and `host`: where it runs.
     """
 
     number: int
@@ -109,8 +113,9 @@ class Sweep:
         return [job for job in self.jobs() if job.call == self.call]
 
     def claim(self, settings: str, overrides: list[str], number: int) -> Job:
-        """The job of these settings: the one that was begun before, or a new one by the first free number from `number`.
+        """The job of these settings: the one that was begun before, or a new one.
 
+        A new one gets the first number that is free, from `number` on.
         Several processes may ask at once.
         """
         with FileLock(self.folder / ".lock"):
@@ -127,9 +132,10 @@ class Sweep:
         return job
 
     def _label(self, overrides: list[str]) -> str:
-        """What the command does not set for all jobs alike."""
-        command = self._state().get("command", [])
-        return shlex.join(each for each in overrides if each not in command)
+        """What the command does not set for all jobs alike; Hydra writes values in a form of its own (true, True)."""
+        given = dict(each.lstrip("+").partition("=")[::2] for each in self._state().get("command", []))
+        own = {each: given.get(each.lstrip("+").partition("=")[0]) for each in overrides}
+        return shlex.join(each for each, value in own.items() if value is None or any(sign in value for sign in ",("))
 
     def lock(self, job: Job) -> FileLock:
         """Held by the one process that works on the job; freed by the system where that is killed."""

@@ -17,6 +17,26 @@ from calm_ft.sweeps.folder import RUNNING, Sweep
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
+def left_to_the_sweep(number: int, frame: Any) -> None:
+    """A job's answer to Ctrl-C, which reaches all processes of a terminal: to be told once, by SIGTERM, is enough."""
+
+
+@contextmanager
+def only_the_sweep_interrupts() -> Iterator[None]:
+    """In a job's own process: SIGTERM is an interrupt, Ctrl-C is nothing."""
+    handlers = {signal.SIGINT: left_to_the_sweep, signal.SIGTERM: _interrupt}
+    previous = {each: signal.signal(each, handler) for each, handler in handlers.items()}
+    try:
+        yield
+    finally:
+        for each, old in previous.items():
+            signal.signal(each, old)
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
 @contextmanager
 def signals_stop(sweep: Sweep) -> Iterator[None]:
     """While jobs run elsewhere on this machine, a signal stops them; else it raises KeyboardInterrupt."""

@@ -1,7 +1,7 @@
 """The one number that a sweep asks of a run: its residual, or a figure of its evaluation or final judgement.
 
-Names are `residual`, those of an evaluation (`cer`, `mcd_db`, ...: run.json's figures.evaluation.tuned), and those of the
-judgement (run.json's figures.scores, tuned voice). Where both know a name, the evaluation's is taken.
+Names are `residual`, those of an evaluation (`cer`, `mcd_db`, ...: run.json's figures.evaluation.tuned), and those of
+the judgement (run.json's figures.scores, tuned voice). Where both know a name, the evaluation's is taken.
 """
 
 import json
@@ -61,8 +61,9 @@ def _find(record: Mapping[str, Any], name: str) -> float | None:
 def _number(figure: Any) -> float | None:
     """A plain figure, or one with its uncertainty ({"mean": ...})."""
     value = figure.get("mean") if isinstance(figure, dict) else figure
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
 
 
 def _part(content: Mapping[str, Any], key: str) -> Mapping[str, Any]:

@@ -2,7 +2,6 @@
 
 import json
 import os
-import signal
 import socket
 import sys
 import time
@@ -27,6 +26,7 @@ from calm_ft.sweeps.folder import (
     Sweep,
 )
 from calm_ft.sweeps.settings import fingerprint_of_run
+from calm_ft.sweeps.stopping import only_the_sweep_interrupts
 from calm_ft.sweeps.value import check_value_name, value_of
 
 Train = Callable[[Path, bool], object]
@@ -37,9 +37,7 @@ class SweepStopped(Exception):  # noqa: N818 - no fault, but the end of a sweep 
     """Ends a sweep whose jobs were interrupted, once all that ran have saved."""
 
 
-def work(
-    sweep: Sweep, settings: str, overrides: list[str], number: int, value_name: str, train: Train
-) -> float | None:
+def work(sweep: Sweep, settings: str, overrides: list[str], number: int, value_name: str, train: Train) -> float | None:
     """Do the job of these settings, or take its value where it is finished; a job that fails gives None.
 
     Another process that works on the same job is waited for. Where this is not the process that began the sweep,
@@ -51,7 +49,7 @@ def work(
     if not is_apart:
         return _work(sweep, sweep.claim(settings, overrides, number), value_name, train, is_apart)
     try:
-        with _only_sigterm_interrupts():
+        with only_the_sweep_interrupts():
             return _work(sweep, sweep.claim(settings, overrides, number), value_name, train, is_apart)
     except KeyboardInterrupt:  # which a launcher would answer by killing the other jobs
         raise SweepStopped("the sweep was stopped") from None
@@ -129,22 +127,6 @@ def _status(run_dir: Path) -> Any:
 
 def _say(sweep: Sweep, job: Job, what: str) -> None:
     print(f"{name_of(sweep, job)}: {what}", flush=True)
-
-
-@contextmanager
-def _only_sigterm_interrupts() -> Iterator[None]:
-    """Ctrl-C reaches all processes of a terminal, and the sweep's own passes it on as SIGTERM: once is enough."""
-    handlers = {signal.SIGINT: signal.SIG_IGN, signal.SIGTERM: _interrupt}
-    previous = {each: signal.signal(each, handler) for each, handler in handlers.items()}  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        for each, handler in previous.items():
-            signal.signal(each, handler)
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    raise KeyboardInterrupt
 
 
 @contextmanager

@@ -13,6 +13,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from calm_ft.sweeps.stopping import left_to_the_sweep
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -31,8 +33,8 @@ def signals_interrupt() -> Iterator[None]:
 
 
 def _heeded_signals() -> list[signal.Signals]:
-    """Those that are not ignored already, as under nohup, or in a sweep's job, where Ctrl-C comes as SIGTERM."""
-    return [each for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+    """All of them, but in a sweep's job those that the sweep's own process passes on."""
+    return [each for each in SIGNALS if signal.getsignal(each) is not left_to_the_sweep]
 
 
 def _raise_interrupt(number: int, frame: Any) -> None:

@@ -40,12 +40,14 @@ class Difference:
 
 @dataclass(frozen=True)
 class System:
-    """One system's figures; `differences` are those to the base, `rtf` is seconds of work a second of speech."""
+    """One system's figures; `differences` are those to the base, or to another run, `rtf` is seconds of work a second
+    of speech."""
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     counts: Mapping[str, int] = field(default_factory=dict)
     rtf: float | None = None
     differences: Mapping[str, Difference] = field(default_factory=dict)
+    why_no_difference: str = ""
 
 
 @dataclass(frozen=True)
