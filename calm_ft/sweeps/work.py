@@ -51,7 +51,9 @@ def work(sweep: Sweep, settings: str, overrides: list[str], number: int, value_n
     try:
         with only_the_sweep_interrupts():
             return _work(sweep, sweep.claim(settings, overrides, number), value_name, train, is_apart)
-    except KeyboardInterrupt:  # which a launcher would answer by killing the other jobs
+    except KeyboardInterrupt as interruption:  # which a launcher would answer by killing the other jobs
+        if isinstance(interruption.__context__, SystemExit):  # by which submitit ends a job that SLURM begins again
+            raise interruption.__context__ from None
         raise SweepStopped("the sweep was stopped") from None
 
 

@@ -14,7 +14,7 @@ from calm_ft.evaluation.page.paired import against, why_not_paired
 
 OTHER = (0.30, 0.50, 0.20, 0.40, 0.60, 0.35, 0.45, 0.25)
 BETTER = tuple(value - step for value, step in zip(OTHER, (0.1, 0.2, 0.1, 0.15, 0.12, 0.18, 0.1, 0.11), strict=True))
-MIXED = tuple(value + step for value, step in zip(OTHER, (0.2, -0.2, 0.1, -0.1, 0.3, -0.3, 0.1, -0.1), strict=True))
+MIXED = tuple(value + step for value, step in zip(OTHER, (0.2, -0.3, 0.1, -0.1, 0.3, -0.4, 0.1, -0.1), strict=True))
 
 
 def _run(name: str, wer: Sequence[float], texts: str = "abcdefgh", **protocol: Any) -> Run:
