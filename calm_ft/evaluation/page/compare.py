@@ -120,7 +120,7 @@ def render(page: Page, num_sentences: int) -> str:
     scrub = _scrubber(runs)
     heard = runs_heard(runs)
     paired = runs if page.other is None else against(runs, page.other)
-    other = BASE if page.other is None else page.other.name
+    other = BASE if page.other is None else page.other.folder.resolve().name  # short: it stands in every cell
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
