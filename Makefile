@@ -14,7 +14,7 @@ $(READY): pyproject.toml constraints.txt
 		{ echo "error: Python 3.11 or 3.12 is needed: make setup PYTHON=python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[chatterbox,evaluation,dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[chatterbox,evaluation,sweeps,dev]'
 	touch $(READY)
 
 demo: $(READY)  ## tune the embedded model to the demo voice, judge it, export it: runs/demo; and with replay: runs/demo_replay

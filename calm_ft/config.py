@@ -4,11 +4,13 @@ Constructors take plain typed keywords; `_target_` joins them here. Configuratio
 """
 
 import re
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -16,6 +18,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from calm_ft.errors import UserError
+from calm_ft.sweeps.folder import Sweep
 
 ASSETS = Path(__file__).parent / "assets"
 CONF = Path(__file__).parents[1] / "conf"
@@ -118,13 +121,60 @@ def tidy_arguments(arguments: list[str]) -> list[str]:
     return [*sweep[:1], *(argument for argument in free if argument not in sweep)]
 
 
-def give_each_job_its_folder(config: DictConfig) -> None:
-    """In a sweep, append the job's number to output_dir: `runs/name-0`, `runs/name-1`, ...; trackers group the jobs."""
-    if is_sweep():
-        with open_dict(config):
-            if "group" in config.logger and config.logger.group is None:
-                config.logger.group = Path(str(config.output_dir)).name
-            config.output_dir = f"{str(config.output_dir).rstrip('/')}-{HydraConfig.get().job.num}"
+def sweep_arguments(arguments: list[str]) -> tuple[list[str], Path | None]:
+    """The tidied command line with the one folder of its sweep, and that folder; None where it asks for no sweep.
+
+    Hydra composes a sweep's own settings without the overrides of its jobs, so that it would not find the folder in
+    output_dir.
+
+    Raises UserError where each job would have another sweep's folder.
+    """
+    if "-m" not in arguments and "--multirun" not in arguments:
+        return arguments, None
+    given = [argument for argument in arguments if re.match(r"\+{0,2}output_dir=", argument)]
+    kept = [argument for argument in arguments if argument not in given]
+    folder = f"runs/sweep-{datetime.now():%Y-%m-%d_%H-%M-%S}"
+    if given:
+        override = OverridesParser.create().parse_override(given[-1])
+        folder = "" if override.is_sweep_override() else str(override.value() or "")
+    if not folder or "${" in folder:
+        raise UserError(
+            f"{given[-1]} cannot be the folder of a sweep: give one name; its jobs' folders have -0, -1, ... behind it."
+        )
+    folder = folder.rstrip("/")
+    place = [_quoted("output_dir", folder), _quoted("hydra.sweep.dir", folder)]
+    return [*kept, *place], Path(folder).expanduser()
+
+
+def _quoted(key: str, value: str) -> str:
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"{key}='{escaped}'"
+
+
+def override_of(arguments: list[str], key: str) -> str | None:
+    """What the command line sets a plain key to; None where it does not."""
+    found = [argument.partition("=")[2] for argument in arguments if re.match(rf"\+{{0,2}}{key}=", argument)]
+    return found[-1] if found else None
+
+
+def sweep_of(config: DictConfig) -> Sweep:
+    """The sweep of a job's configuration."""
+    return Sweep(Path(str(config.output_dir)).expanduser())
+
+
+def job_number() -> int:
+    """The present job's number in its sweep, counted from where the sweep was last begun."""
+    return int(HydraConfig.get().job.num)
+
+
+def job_config(config: DictConfig, run_dir: Path, resume: bool) -> DictConfig:
+    """A sweep's configuration as that of one run; trackers group the jobs by the sweep's name."""
+    own = config.copy()
+    with open_dict(own):
+        if "group" in own.logger and own.logger.group is None:
+            own.logger.group = Path(str(config.output_dir)).name
+        own.output_dir, own.resume = str(run_dir), resume
+    return own
 
 
 def is_sweep() -> bool:
@@ -137,11 +187,6 @@ def job_overrides() -> list[str]:
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     assert isinstance(overrides, list)
     return [str(each) for each in overrides]
-
-
-def job_name() -> str:
-    """The present job as a sweep's messages name it."""
-    return " ".join(job_overrides()) or "the job without overrides"
 
 
 def experiment_from(config: DictConfig) -> Any:

@@ -102,7 +102,9 @@ class _Run:
         notices.say_components(console, prepared.plans)
         notices.say_disk(console, prepared.plans, experiment.checkpoint.keep)
         facts = preparation.facts(experiment, prepared)
-        self.record.start(experiment.config, prepared.exclusions, None if point is None else point.step, **facts)
+        resumed_at = None if point is None else point.step
+        overrides = self.command[2:]  # by which runs are told apart when they are compared
+        self.record.start(experiment.config, prepared.exclusions, resumed_at, overrides=overrides, **facts)
         try:
             return self._train_and_judge(trainer, prepared, scoring, beside, point, facts)
         except (KeyboardInterrupt, SystemExit):

@@ -13,6 +13,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from calm_ft.sweeps.stopping import left_to_the_sweep
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 
@@ -22,12 +24,17 @@ def signals_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {each: signal.signal(each, _raise_interrupt) for each in SIGNALS}
+    previous = {each: signal.signal(each, _raise_interrupt) for each in _heeded_signals()}
     try:
         yield
     finally:
         for each, handler in previous.items():
             signal.signal(each, handler)
+
+
+def _heeded_signals() -> list[signal.Signals]:
+    """All of them, but in a sweep's job those that the sweep's own process passes on."""
+    return [each for each in SIGNALS if signal.getsignal(each) is not left_to_the_sweep]
 
 
 def _raise_interrupt(number: int, frame: Any) -> None:
@@ -43,7 +50,7 @@ class StopAtSignal(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {each: signal.signal(each, self._request) for each in SIGNALS}
+            self._previous = {each: signal.signal(each, self._request) for each in _heeded_signals()}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -1,5 +1,8 @@
 """compare.py: what it prints, and what it says of and leaves behind after input that cannot be used."""
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -27,8 +30,42 @@ def test_a_run_as_training_leaves_it_can_be_shown(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, compare, finished_run, "--output", tmp_path / "page.html") == 0
-    assert "run was not evaluated" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "run was not evaluated" in printed
+    assert f"evaluate it: python scripts/evaluate.py {finished_run}\n" in printed
     assert (tmp_path / "page.html").read_text().count("<audio") == 3
+
+
+def test_a_run_is_compared_with_another_that_need_not_be_named_twice(
+    runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = tmp_path / "page.html"
+    assert run(monkeypatch, compare, runs[1], "--against", runs[0], "--output", page) == 0
+    text = page.read_text()
+    assert "Comparison of 2 runs" in text
+    assert "to a: " in text
+    assert "to base: " not in text
+
+
+def test_pages_need_no_model() -> None:
+    models = ("pocket_tts", "lightning", "calm_ft.adapters", "calm_ft.training", "calm_ft.config")
+    program = f"import sys, scripts.compare; print([each for each in {models} if each in sys.modules])"
+    printed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert printed == "[]\n"
+
+
+@pytest.mark.slow
+def test_what_was_not_evaluated_is_evaluated_on_demand_and_once(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    copied = tmp_path / "copied"
+    shutil.copytree(finished_run, copied)
+    page = tmp_path / "page.html"
+    assert run(monkeypatch, compare, copied, "--evaluate", "--output", page) == 0
+    assert "was not evaluated" not in capsys.readouterr().out
+    before = (copied / "evaluation" / "summary.json").stat().st_mtime_ns
+    assert run(monkeypatch, compare, copied, "--evaluate", "--output", page) == 0
+    assert (copied / "evaluation" / "summary.json").stat().st_mtime_ns == before
 
 
 FAULTS = {
@@ -36,6 +73,9 @@ FAULTS = {
     "nothing there": (["{here}/nowhere"], "is not a run's folder"),
     "a run given twice": (["{a}", "{b}", "{a}"], "is given twice"),
     "fewer than no sentences": (["{a}", "--sentences", "-1"], "cannot be negative"),
+    "against what is no run": (["{a}", "--against", "{here}"], "is not a run's folder"),
+    "a sweep that is a run": (["--sweep", "{a}"], "is not a sweep's folder"),
+    "nothing at all": ([], "nothing to compare"),
     "onto a read-only disk": (["{a}", "--output", "/proc/page.html"], "cannot be written"),
 }
 

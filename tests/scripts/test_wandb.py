@@ -90,5 +90,5 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group_below_their_own_folders(
         assert media == {".wav", ".png"}
     assert runs[0].run_id != runs[1].run_id
     assert runs[0].run_group == runs[1].run_group != ""
-    assert {path.name for path in workplace.iterdir()} == {"home", "multirun", "sweep-0", "sweep-1"}
+    assert {path.name for path in workplace.iterdir()} == {"home", "sweep", "sweep-0", "sweep-1"}
     assert not list((workplace / "home").iterdir())

@@ -40,9 +40,9 @@ class Difference:
 
 @dataclass(frozen=True)
 class System:
-    """One system's figures; `differences` are those to the base, `rtf` is seconds of work a second of speech.
+    """One system's figures; `differences` are those to the base, or to another run.
 
-    `first_audio_sec` is the mean time until the first audio.
+    `rtf` is seconds of work a second of speech, `first_audio_sec` the mean time until the first audio.
     """
 
     metrics: Mapping[str, Metric] = field(default_factory=dict)
@@ -50,6 +50,7 @@ class System:
     rtf: float | None = None
     differences: Mapping[str, Difference] = field(default_factory=dict)
     first_audio_sec: float | None = None
+    why_no_difference: str = ""
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,12 @@
-"""Systems by metrics. A difference is marked only where the paired interval against the base leaves zero out."""
+"""Systems by metrics. A difference, to the base or to another run, is marked only where the paired interval leaves
+zero out."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calm_ft.evaluation.page.figures import (
+    BASE,
     REFERENCE,
     SYSTEMS,
     TUNED,
@@ -20,7 +22,7 @@ from calm_ft.evaluation.page.wording import NOT_AVAILABLE, interval, number
 _NUM_CLIPS = "utterances"
 COUNTS = ("runaway", "silent", "truncated")
 _ARROWS = {"lower": "↓ lower is better", "higher": "↑ higher is better", "none": ""}
-_MARKS = {"better": "▲ better than base", "worse": "▼ worse than base"}
+_MARKS = {"better": "▲ better than", "worse": "▼ worse than"}
 
 
 @dataclass(frozen=True)
@@ -98,8 +100,8 @@ def whose(system: str, runs: Sequence[str], num_runs: int) -> str:
     return "" if system != TUNED and len(runs) == num_runs else ", ".join(runs)
 
 
-def metric_table(runs: Sequence[Run], may_mark: bool) -> MetricTable:
-    """The table; nothing is marked where the runs cannot be compared."""
+def metric_table(runs: Sequence[Run], may_mark: bool, other: str = BASE) -> MetricTable:
+    """The table; nothing is marked where the runs cannot be compared. `other`: to what the differences are."""
     systems = systems_of(runs)
     columns = metric_columns(systems)
     for name in missing_metrics(runs):
@@ -113,7 +115,7 @@ def metric_table(runs: Sequence[Run], may_mark: bool) -> MetricTable:
             system=system.name,
             runs=whose(system.name, [run.name for run in system.runs], len(runs)),
             is_tuned=system.name == TUNED,
-            cells=tuple(figure_cell(system, name, may_mark) for name in columns),
+            cells=tuple(figure_cell(system, name, may_mark, other) for name in columns),
             counts=tuple(_count(system.figures, name) for name in count_names),
             rtf=_range([run.evaluation.systems[system.name].rtf for run in system.runs]),
             first_audio=_range([run.evaluation.systems[system.name].first_audio_sec for run in system.runs]),
@@ -148,7 +150,7 @@ def columns_of(metrics: Mapping[str, Metric]) -> tuple[Column, ...]:
     return tuple(Column(name, metric.unit, _ARROWS[metric.direction]) for name, metric in metrics.items())
 
 
-def figure_cell(system: SystemOfRuns, name: str, may_mark: bool) -> Cell:
+def figure_cell(system: SystemOfRuns, name: str, may_mark: bool, other: str = BASE) -> Cell:
     """One figure of a system; a difference is marked where that is allowed and the interval leaves zero out."""
     metric = system.figures.metrics.get(name)
     if metric is None or metric.mean is None:
@@ -161,17 +163,17 @@ def figure_cell(system: SystemOfRuns, name: str, may_mark: bool) -> Cell:
         interval=interval(metric.low, metric.high),
         median=number(metric.median),
         num=NOT_AVAILABLE if metric.num is None else str(metric.num),
-        difference=_difference(difference),
+        difference=_difference(difference, other) or system.figures.why_no_difference,
         mark=mark,
-        mark_text=_MARKS.get(mark, ""),
+        mark_text=f"{_MARKS[mark]} {other}" if mark else "",
     )
 
 
-def _difference(difference: Difference | None) -> str:
+def _difference(difference: Difference | None, other: str) -> str:
     if difference is None or difference.mean is None:
         return ""
     sign = "+" if difference.mean > 0 else ""
-    return f"{sign}{number(difference.mean)} {interval(difference.low, difference.high)}"
+    return f"to {other}: {sign}{number(difference.mean)} {interval(difference.low, difference.high)}"
 
 
 def _count(figures: System, name: str) -> str:

@@ -10,6 +10,7 @@ import yaml
 
 from calm_ft.errors import UserError
 from calm_ft.evaluation.page.figures import Curve, Run
+from calm_ft.evaluation.page.labels import labelled
 from calm_ft.evaluation.page.plain_json import Source
 from calm_ft.evaluation.page.read_evaluation import read_evaluation
 from calm_ft.evaluation.page.unevaluated import from_training
@@ -28,7 +29,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
     for number, folder in enumerate(resolved):
         if folder in resolved[:number]:
             raise UserError(f"{folders[number]} is given twice: pass each run once.")
-    return [_read_run(name, folder) for name, folder in zip(names_of(resolved), folders, strict=True)]
+    return labelled([_read_run(name, folder) for name, folder in zip(names_of(resolved), folders, strict=True)])
 
 
 def names_of(folders: Sequence[Path]) -> list[str]:
