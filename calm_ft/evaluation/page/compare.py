@@ -95,7 +95,9 @@ def notices(page: Page) -> list[str]:
     """What a reader must know before the figures: one sentence each."""
     runs = page.runs
     found = facts.why_not_comparable(runs)
-    if found:
+    if found and facts.said_the_same(runs):
+        found.append("All said the same sentences, so differences are marked; the data may be what makes them.")
+    elif found:
         found.append("Therefore no difference is marked as better or worse.")
     found += filter(None, [facts.protocols_differ(runs, _scrubber(runs))])
     if page.other is not None:
@@ -130,7 +132,7 @@ def render(page: Page, num_sentences: int) -> str:
         lstrip_blocks=True,
     )
     environment.filters["scrub"] = scrub
-    may_mark = not facts.why_not_comparable(runs)
+    may_mark = facts.said_the_same(runs) or not facts.why_not_comparable(runs)
     return environment.get_template("page.html.j2").render(
         runs=[(run.name, charts.style(number)) for number, run in enumerate(runs)],
         notices=notices(page),

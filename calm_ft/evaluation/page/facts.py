@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from calm_ft.evaluation.page.figures import Run
+from calm_ft.evaluation.page.figures import TUNED, Run
 from calm_ft.evaluation.page.wording import NOT_AVAILABLE, Scrubber, number, quantity
 
 _FINGERPRINTS = {"data_fingerprint": "data", "validation_fingerprint": "split"}
@@ -58,6 +58,16 @@ def why_not_comparable(runs: Sequence[Run]) -> list[str]:
             named = "; ".join(f"{', '.join(names)}: {fingerprint}" for fingerprint, names in groups.items())
             sentences.append(f"The runs are not known to have the same {what} ({key}): {named}.")
     return sentences
+
+
+def said_the_same(runs: Sequence[Run]) -> bool:
+    """Whether all were evaluated and their tuned models said the same sentences, whatever they trained on."""
+    said = [
+        {(each.index, each.text) for each in run.evaluation.utterances if each.system == TUNED}
+        for run in runs
+        if run.evaluation.was_evaluated
+    ]
+    return len(said) == len(runs) and all(each and each == said[0] for each in said)
 
 
 def protocols_differ(runs: Sequence[Run], scrub: Callable[[object], str]) -> str | None:

@@ -65,6 +65,16 @@ def test_the_page_says_first_what_its_figures_cannot_show(tmp_path: Path) -> Non
     assert "better than base" not in text
 
 
+def test_runs_of_other_data_are_marked_only_where_they_said_the_same_sentences(tmp_path: Path) -> None:
+    one = add_evaluation(make_run(tmp_path / "one"))
+    other_data = add_evaluation(make_run(tmp_path / "two", data_fingerprint="x" * 24))
+    said_others = add_evaluation(make_run(tmp_path / "three", data_fingerprint="x" * 24), TEXTS[1:])
+    assert "better than base" in _text(compare_runs([one, other_data], tmp_path / "page.html").path)
+    compared = compare_runs([one, said_others], tmp_path / "page.html")
+    assert "better than base" not in _text(compared.path)
+    assert any("no difference is marked" in notice for notice in compared.notices)
+
+
 def test_runs_without_anything_make_a_page_that_says_so(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "run.json").write_text('{"status": "running"}')
