@@ -2,7 +2,7 @@
 
 All say the same sentences in the same voice with the same noise. The first few are samples, with a player each in the
 trackers and one picture; with a `Scoring` the sentences are scored too. Files stay in `samples/`: for each step one WAV
-file a sentence (48 kB a second of 24 kHz speech), `step-000200_00.wav`, and one picture, `step-000200.png`.
+file a sentence (32 kB a second at 16 kHz, 48 at 24), `step-000200_00.wav`, and one picture, `step-000200.png`.
 """
 
 from collections.abc import Mapping, Sequence

@@ -9,7 +9,7 @@ from calm_ft.evaluation.judge import Recording
 from calm_ft.training.scoring import Scoring
 from calm_ft.training.settings import ScoringSettings
 
-RATE_HZ = 24_000
+RATE_HZ = 16_000  # the embedded model's
 EVERY_TWO = ScoringSettings(
     every_n_steps=2, num_scored_sentences=2, max_time_share=1.0, asr="auto", opinion_scores=False
 )
