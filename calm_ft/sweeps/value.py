@@ -16,6 +16,7 @@ RESIDUAL, BASE_VOICES = "residual", "base_voices_residual"
 JUDGED = {"mcd_db": "lower", "sentence_id": "higher", "voice_id": "higher", "num_not_ended": "lower"}
 EVALUATED = {
     **dict.fromkeys(("wer", "cer", "log_f0_rmse", "voicing_error", "clipped_share"), "lower"),
+    **dict.fromkeys(("runaway", "silent", "truncated"), "lower"),
     **dict.fromkeys(("speaker_similarity_wavlm", "speaker_similarity_resemblyzer", "utmos"), "higher"),
     **dict.fromkeys(("dnsmos_overall", "dnsmos_signal", "dnsmos_background", "sentence_identified"), "higher"),
 }
