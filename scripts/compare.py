@@ -42,17 +42,19 @@ def main() -> None:
 
 def evaluate_missing(runs: Sequence[Path]) -> None:
     """Evaluate, with the defaults of scripts/evaluate.py, what has no evaluation; one that cannot be is said."""
-    missing = [run for run in runs if (run / "run.json").is_file() and not (run / "evaluation").is_dir()]
+    is_done = {run: (run / "evaluation" / "summary.json").is_file() for run in runs if (run / "run.json").is_file()}
+    missing = [str(run) for run, done in is_done.items() if not done]
     if not missing:
         return
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from calm_ft.evaluating.run import EvaluationSettings, evaluate  # the models, which nothing else here needs
+    from calm_ft.evaluating.settings import EvaluationSettings
+    from calm_ft.evaluating.several import evaluate_each  # the models, which nothing else here needs
 
-    for run in tqdm(missing, desc="evaluating runs", unit="run"):
-        try:
-            evaluate(str(run), EvaluationSettings())
-        except UserError as error:
-            print(f"{run} was not evaluated: {error}", file=sys.stderr)
+    others = [run / "evaluation" for run, done in is_done.items() if done]
+    results = evaluate_each(missing, EvaluationSettings(), others)
+    for run, result in tqdm(results, total=len(missing), desc="evaluating runs", unit="run"):
+        if isinstance(result, UserError):
+            print(f"{run} was not evaluated: {result}", file=sys.stderr)
 
 
 if __name__ == "__main__":

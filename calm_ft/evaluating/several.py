@@ -11,15 +11,20 @@ from calm_ft.evaluating.run import Evaluation, evaluate
 from calm_ft.evaluating.settings import EvaluationSettings
 
 
-def evaluate_each(models: Sequence[str], settings: EvaluationSettings) -> Iterator[tuple[str, Evaluation | UserError]]:
+def evaluate_each(
+    models: Sequence[str], settings: EvaluationSettings, others: Sequence[Path] = ()
+) -> Iterator[tuple[str, Evaluation | UserError]]:
     """Each model with its evaluation, or with why it has none: the others are evaluated all the same.
+
+    Args:
+        others: folders of evaluations that other runs have already.
 
     Raises UserError at once for settings that only one model can have.
     """
     for name, value in (("--output-dir", settings.output_dir), ("--of", settings.of)):
         if len(models) > 1 and value is not None:
             raise UserError(f"{name} {value} is for one run: pass one, or leave it out.")
-    done: list[Path] = []
+    done = list(others)
     for model in models:
         try:
             evaluation = evaluate(model, settings, done)

@@ -28,7 +28,6 @@ from calm_ft.tensor_hash import add_tensors
 
 # To be raised with each change to the code that changes what a system says: clips of older code are not taken then.
 SPEECH_VERSION = 1
-NUM_TOGETHER = 16
 NUM_TIMED = 5
 
 
@@ -94,8 +93,8 @@ class Speaker:
         ordered = sorted(places, key=lambda place: len(place.text))  # what is said together should end together
         # disable=None: no bar where stderr is no terminal
         with tqdm(total=len(ordered), desc=f"{self.system} speaks", leave=False, disable=None) as bar:
-            for start in range(0, len(ordered), NUM_TOGETHER):
-                together = ordered[start : start + NUM_TOGETHER]
+            for start in range(0, len(ordered), self.adapter.texts_together):
+                together = ordered[start : start + self.adapter.texts_together]
                 texts, seeds = [each.text for each in together], [each.noise_seed for each in together]
                 for place, said in zip(together, self.adapter.synthesize(texts, voice.value, seeds), strict=True):
                     self.kept.put(place.key, KeptClip(wav_bytes(said.audio, said.sample_rate_hz), said.ended))
