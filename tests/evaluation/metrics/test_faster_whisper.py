@@ -46,6 +46,8 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> Path:
         vocab_size=tokenizer.get_vocab_size(), d_model=16, encoder_layers=1, decoder_layers=1,
         encoder_attention_heads=2, decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16,
         bos_token_id=end, eos_token_id=end, pad_token_id=end, decoder_start_token_id=start,
+        # By default token 50256 is suppressed, which this vocabulary has not: CTranslate2 would write out of bounds.
+        suppress_tokens=None, begin_suppress_tokens=None,
     )  # fmt: skip
     torch.manual_seed(0)
     WhisperForConditionalGeneration(config).save_pretrained(source)
