@@ -31,7 +31,11 @@ def main() -> None:
     if arguments.against is not None and not any(arguments.against.resolve() == run.resolve() for run in runs):
         runs = [arguments.against, *runs]
     if arguments.evaluate:
-        evaluate_missing(runs)
+        try:
+            evaluate_missing(runs)
+        except KeyboardInterrupt:
+            print("interrupted; what was spoken is kept, and the same command goes on from there")
+            return
     compared = compare_runs(runs, arguments.output, arguments.sentences, arguments.against, left_out)
     for notice in compared.notices:
         print(notice)

@@ -49,11 +49,15 @@ def main() -> None:
 
     models = arguments.pop("models")
     faults = []
-    for model, result in evaluate_each(models, EvaluationSettings(**arguments)):
-        if isinstance(result, UserError):
-            faults.append(str(result) if len(models) == 1 else f"{model}: {result}")
-        else:
-            show(result)
+    try:
+        for model, result in evaluate_each(models, EvaluationSettings(**arguments)):
+            if isinstance(result, UserError):
+                faults.append(str(result) if len(models) == 1 else f"{model}: {result}")
+            else:
+                show(result)
+    except KeyboardInterrupt:
+        print("interrupted; what was spoken is kept, and the same command goes on from there")
+        return
     if faults:
         raise UserError(" ".join(faults))
 

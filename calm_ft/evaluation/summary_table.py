@@ -61,16 +61,22 @@ def _table(summary: Mapping[str, Any], title: str, several_seeds: bool = False, 
 
 def missing_lines(summary: Mapping[str, Any]) -> list[str]:
     """One line a reason for what could not be measured, with the figures that it concerns; one a clip left out."""
-    names: dict[str, list[str]] = {}
-    for name, reason in summary["missing"].items():
-        names.setdefault(reason, []).append(name)
+    missing = dict(summary["missing"])
     if "reason" in summary["base_voices"]:
-        names.setdefault(summary["base_voices"]["reason"], []).append("base voices (forgetting)")
-    lines = [f"no {', '.join(each)}: {reason}" for reason, each in names.items()]
+        missing["base voices (forgetting)"] = summary["base_voices"]["reason"]
+    lines = reason_lines(missing)
     excluded = summary["excluded"]
     lines += [f"left out: {each['path']}: {each['reason']}" for each in excluded[:_MAX_EXCLUDED_SHOWN]]
     rest = len(excluded) - _MAX_EXCLUDED_SHOWN
     return [*lines, f"left out: {rest} more, named in summary.json"] if rest > 0 else lines
+
+
+def reason_lines(missing: Mapping[str, str]) -> list[str]:
+    """One line a reason, with the figures that it concerns."""
+    names: dict[str, list[str]] = {}
+    for name, reason in missing.items():
+        names.setdefault(reason, []).append(name)
+    return [f"no {', '.join(each)}: {reason}" for reason, each in names.items()]
 
 
 def _title(name: str, figure: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from calm_ft.atomic_file import atomic_path
 from calm_ft.evaluation.audio_io import read_wav_bytes
 from calm_ft.evaluation.picture import spectrogram_figure
 from calm_ft.evaluation.protocol import BASE, REFERENCE, TUNED, Spoken
-from calm_ft.evaluation.summary_table import missing_lines
+from calm_ft.evaluation.summary_table import reason_lines
 from calm_ft.training.loggers import log_media, log_sentences, restore_sentences
 from calm_ft.training.loggers.sentences import FILE_NAME, SentenceFile, SentenceRow
 from calm_ft.training.monitor import PREFIX
@@ -75,7 +75,7 @@ class Course:
         self.base_counts = base.counts
         missing = {**self.scoring.missing, **base.missing}
         self._said_missing |= missing.keys()
-        for line in missing_lines({"missing": missing}):
+        for line in reason_lines(missing):
             say(line)
         self._file = SentenceFile(self.directory / FILE_NAME, resumed_step)
         if resumed_step is not None:

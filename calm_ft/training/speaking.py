@@ -31,10 +31,13 @@ class Speaking:
 
     def speak(self, adapter: TTSAdapter, system: str, step: int, num_sentences: int) -> list[Spoken]:
         """The first sentences by the adapter as it is; what is silent or does not end is named."""
-        voice = adapter.load_voice(self.voice_prompt)
+        texts = self.sentences[:num_sentences]
+        if not texts:
+            return []
+        seeds = [derive_seed(self.seed, "samples", index) for index in range(len(texts))]
+        together = adapter.synthesize(texts, adapter.load_voice(self.voice_prompt), seeds)
         spoken = []
-        for index, text in enumerate(self.sentences[:num_sentences]):
-            said = adapter.synthesize([text], voice, derive_seed(self.seed, "samples", index))[0]
+        for index, (text, said) in enumerate(zip(texts, together, strict=True)):
             if not said.ended:
                 say(f"sample {index} at step {step} did not end by itself: {text!r}")
             if is_silent(said.audio, said.sample_rate_hz):

@@ -74,10 +74,10 @@ class FakeSpeech:
         self.adapter, self.audio, self.ended = adapter, audio, ended
         adapter.synthesize = self.speak  # type: ignore[method-assign,assignment]
 
-    def speak(self, texts: Sequence[str], voice: Any, seed: int, **_: Any) -> list[Synthesis]:
+    def speak(self, texts: Sequence[str], voice: Any, seed: Any, **_: Any) -> list[Synthesis]:
         torch.rand(3), np.random.rand(3), random.random()
         assert not any(part.training for part in self.adapter.modules())
-        return [Synthesis(self.audio, self.adapter.sample_rate_hz, self.ended)]
+        return [Synthesis(self.audio, self.adapter.sample_rate_hz, self.ended) for _ in texts]
 
 
 class Watch(Callback):
@@ -122,7 +122,8 @@ def test_step_0_is_the_base_and_noise_is_the_same_at_every_step(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, speech_file: Path
 ) -> None:
     voice = nano_adapter.load_voice(speech_file)
-    base = nano_adapter.synthesize(SENTENCES[:1], voice, derive_seed(0, "samples", 0))[0]
+    seeds = [derive_seed(0, "samples", index) for index in range(len(SENTENCES))]
+    base = nano_adapter.synthesize(SENTENCES, voice, seeds)[0]
     write_wav(tmp_path / "base.wav", base.audio, base.sample_rate_hz)
     heard = course(tmp_path / "samples", speech_file)
     still = adamw(lr=1e-12)
