@@ -24,6 +24,14 @@ OUTCOMES = {
     TUNED_VOICE: ("cer", "mcd_db", "speaker_similarity_resemblyzer", "sentence_identified", "log_f0_rmse"),
     BASE_VOICES: ("cer", "mcd_db", "speaker_similarity_resemblyzer"),
 }
+SHORT = {
+    "cer": "CER",
+    "mcd_db": "MCD, dB",
+    "speaker_similarity_resemblyzer": "similarity",
+    "sentence_identified": "sentence identified",
+    "log_f0_rmse": "F0 error, cents",
+}
+DIGITS = {"cer": 3, "mcd_db": 2, "speaker_similarity_resemblyzer": 3, "sentence_identified": 2, "log_f0_rmse": 0}
 ZERO_SHOT = "zero-shot base"
 CENTRE = "head_only_recordings"
 
@@ -149,23 +157,34 @@ def _difference(values: Values, other: Values) -> dict[str, Any]:
 
 def markdown(content: Mapping[str, Any]) -> str:
     """Means with the seeds' range; differences with their interval, bold where they count."""
-    outcomes = list(content["means"][ZERO_SHOT])
-    header = [f"| | {' | '.join(outcomes)} |", "|---" * (len(outcomes) + 1) + "|"]
+    outcomes = [Outcome(voices, figure) for voices, figures in OUTCOMES.items() for figure in figures]
+    header = [f"| | {' | '.join(map(_column, outcomes))} |", "|---" * (len(outcomes) + 1) + "|"]
     lines = list(header)
     for name in (ZERO_SHOT, *(each for each in content["means"] if each != ZERO_SHOT)):
-        of = content["means"][name]
-        cells = [f"{of[each]['mean']:.3f} ({min(of[each]['seeds']):.3f}..{max(of[each]['seeds']):.3f})" for each in of]
+        cells = [_mean_cell(content["means"][name][str(each)], each.figure) for each in outcomes]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     lines += ["", *header]
     for each in content["comparisons"]:
-        cells = [_cell(each["outcomes"][outcome]) for outcome in outcomes]
+        cells = [_difference_cell(each["outcomes"][str(outcome)], outcome.figure) for outcome in outcomes]
         lines.append(f"| {each['setting']} against {each['against']} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _cell(difference: Mapping[str, Any]) -> str:
-    text = f"{difference['mean']:+.3f} [{difference['low']:+.3f}, {difference['high']:+.3f}]"
-    return f"**{text}**" if difference["counts"] else text
+def _column(outcome: Outcome) -> str:
+    name = SHORT[outcome.figure]
+    return name if outcome.voices == TUNED_VOICE else f"base voices: {name}"
+
+
+def _mean_cell(described: Mapping[str, Any], figure: str) -> str:
+    digits = DIGITS[figure]
+    low, high = min(described["seeds"]), max(described["seeds"])
+    return f"{described['mean']:.{digits}f} ({low:.{digits}f}..{high:.{digits}f})"
+
+
+def _difference_cell(difference: Mapping[str, Any], figure: str) -> str:
+    digits = DIGITS[figure]
+    mean, low, high = (f"{difference[key]:+.{digits}f}" for key in ("mean", "low", "high"))
+    return f"**{mean}** [{low}, {high}]" if difference["counts"] else f"{mean} [{low}, {high}]"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 
+from calm_ft.adapters.base import Synthesis
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.training.by_evaluation import BestByEvaluation, StopByEvaluation
@@ -179,9 +180,8 @@ def test_the_figures_are_those_of_the_metrics_and_a_silent_clip_leaves_no_zero(
     assert evaluated.means["mcd_db"] == pytest.approx(sum(both) / 2)  # type: ignore[arg-type]
     assert {"wer", "cer", "speaker_similarity_resemblyzer", "duration_ratio"} <= evaluated.means.keys()
     assert not any(name.startswith(("dnsmos", "utmos")) or name == "rtf" for name in evaluated.means)
-    nano_adapter.synthesize = lambda *_, **__: [  # type: ignore[method-assign]
-        type("Silence", (), {"audio": torch.zeros(24_000), "sample_rate_hz": 24_000, "ended": True})()
-    ]
+    silence = Synthesis(torch.zeros(24_000), 24_000, ended=True)
+    nano_adapter.synthesize = lambda texts, *_, **__: [silence for _ in texts]  # type: ignore[method-assign]
     silent = scoring.score(Speaking(scoring.texts, speech_file, 0).speak(nano_adapter, "base", 0, 2))
     assert "mcd_db" not in silent.means
     assert silent.missing["mcd_db"] == "the clip is silent"
