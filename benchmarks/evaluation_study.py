@@ -68,7 +68,7 @@ def train(output_dir: Path) -> None:
 def evaluate(output_dir: Path) -> None:
     """All runs on sentences that neither they nor the recogniser have heard; what is done is not repeated."""
     heldout = write_heldout(output_dir / "heldout")
-    runs = sorted(str(each) for each in (output_dir / "runs").iterdir())
+    runs = sorted(str(each.parent) for each in (output_dir / "runs").glob("*/run.json"))
     subprocess.run([sys.executable, "scripts/evaluate.py", *runs, "--heldout-path", str(heldout)], cwd=ROOT, check=True)
 
 

@@ -35,7 +35,7 @@ _ROWS: dict[str, Callable[[VoiceScores], str]] = {
 
 
 _EXPLANATION = """\
-What these figures can and cannot show: a machine compared audio with recordings; nobody listened, and no
+What these figures can and cannot show: a machine compared audio with recordings; nobody listened, and for these no
 speech recogniser was asked whether the words are right.
 - MCD is a distance to one particular recording: it rewards that recording's exact sounds and pace, counts a
   different but natural reading as an error, and says little about pitch, noise or roughness. What the codec
