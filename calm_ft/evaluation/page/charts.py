@@ -10,7 +10,10 @@ from calm_ft.evaluation.page.metric_table import metric_columns, systems_of
 
 NUM_STYLES = 8
 NUM_SHOWN_METRICS = 4
-_SHOWN = ("val/residual", "train/loss", "val_base/residual")
+_SHOWN = (
+    *("val/residual", "train/loss", "val_base/residual"),
+    *("eval/cer", "eval/mcd_db", "eval/speaker_similarity_resemblyzer", "eval/sentence_identified"),
+)
 _COSTS: dict[str, Callable[[Run], float | None]] = {
     "trained parameters": trained_parameters,
     "training time (s)": training_sec,
@@ -32,7 +35,7 @@ def style(number: int) -> str:
 
 
 def curve_charts(runs: Sequence[Run]) -> Charts:
-    """A chart for each value that some run logged at two steps; the losses are shown, their parts folded away.
+    """A chart for each value that some run logged at two steps; losses and the main evaluated figures are shown.
 
     Systems have charts of their own: a loss of one says nothing of a loss of another.
     """
