@@ -46,3 +46,12 @@ def test_runs_are_called_by_the_overrides_in_which_they_differ() -> None:
     other = _run("x-1", 1, 0.1, 7.0, ("++trainer.max_steps=2", "strategy=full", "seed=1"))
     assert [run.name for run in labelled([one, other])] == ["x-0 (seed=0)", "x-1 (seed=1)"]
     assert [run.name for run in labelled([one])] == ["x-0"]
+
+
+def test_long_numbers_of_a_search_are_shortened_and_typed_ones_are_not() -> None:
+    drawn = _run("x-0", 0, 0.1, 7.0, ("optimizer.lr=0.0008609071385778796", "strategy=full"))
+    typed = _run("x-1", 0, 0.1, 7.0, ("optimizer.lr=1.25e-4", "strategy=full"))
+    assert [run.name for run in labelled([drawn, typed])] == [
+        "x-0 (optimizer.lr=0.0008609)",
+        "x-1 (optimizer.lr=1.25e-4)",
+    ]
