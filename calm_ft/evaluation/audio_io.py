@@ -35,12 +35,6 @@ def as_mono(audio: AudioLike) -> np.ndarray:
     return np.nan_to_num(array.reshape(-1).astype(np.float64), nan=0.0, posinf=0.0, neginf=0.0)
 
 
-def level_dbfs(audio: AudioLike) -> float:
-    """The RMS level of audio [T] in dBFS; minus infinity for empty audio or digital silence."""
-    mono = as_mono(audio)
-    return _to_db(float(np.mean(np.square(mono)))) if mono.size else -math.inf
-
-
 def is_silent(audio: AudioLike, sample_rate_hz: int) -> bool:
     """Whether audio [T] is empty or nowhere louder than SILENCE_DBFS over 20 ms."""
     return _to_db(float(_power_envelope(as_mono(audio), sample_rate_hz).max())) < SILENCE_DBFS

@@ -53,8 +53,18 @@ def dtw_distortion(cepstra_a: np.ndarray, cepstra_b: np.ndarray) -> float:
     """The MCD in dB between two sequences of cepstra, [F, 13] and [F', 13]; infinite if one has no frame."""
     if not len(cepstra_a) or not len(cepstra_b):
         return math.inf
+    return path_distortion(*align(cepstra_a, cepstra_b))
+
+
+def align(cepstra_a: np.ndarray, cepstra_b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Distances [F, F'] of two sequences of at least one frame, and the path [P, 2] of step 4 above."""
     distance = scipy.spatial.distance.cdist(cepstra_a, cepstra_b)
     _, path = librosa.sequence.dtw(C=distance)
+    return distance, np.asarray(path)
+
+
+def path_distortion(distance: np.ndarray, path: np.ndarray) -> float:
+    """The MCD in dB along an alignment's path."""
     return DB_PER_CEPSTRAL_DISTANCE * float(distance[path[:, 0], path[:, 1]].mean())
 
 

@@ -13,7 +13,7 @@ import yaml
 from pocket_tts import TTSModel
 
 from calm_ft.config import compose_config, experiment_from
-from calm_ft.evaluation.soundness import check_sound
+from calm_ft.evaluation.audio_io import is_silent
 from calm_ft.training.checkpoints import read_checkpoint, trained_weights
 from calm_ft.training.run import run_training
 from scripts import export, synthesize
@@ -75,7 +75,7 @@ def test_the_stock_package_loads_the_export_and_speaks_from_its_voice(
     model = TTSModel.load_model(config=finished_run / "export" / "config.yaml")
     voice = model.get_state_for_audio_prompt(finished_run / "export" / "voice.safetensors")
     audio = model.generate_audio(voice, "Hello there.")
-    assert not check_sound(audio, model.sample_rate, "Hello there.").silent
+    assert not is_silent(audio, model.sample_rate)
 
 
 def test_in_the_export_frozen_tensors_are_the_base_and_trained_ones_the_average(finished_run: Path) -> None:
@@ -95,9 +95,8 @@ def test_synthesize_speaks_punctuated_text_from_a_run(
     output = tmp_path / "said.wav"
     assert run(monkeypatch, synthesize, finished_run, "--text", TEXT, "--output", output) == 0
     audio, rate = soundfile.read(output)
-    sound = check_sound(torch.from_numpy(audio), rate, TEXT)
-    assert not sound.silent
-    assert 0.5 < sound.duration_sec < 15
+    assert not is_silent(audio, rate)
+    assert 0.5 < audio.size / rate < 15
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,10 @@ F0: WORLD's DIO refined by StoneMask (Morise et al., "Fast and reliable F0 estim
 extraction of vocal fold vibration", 2009), through pyworld.
 """
 
-import librosa
 import numpy as np
-import scipy.spatial.distance
 
 from calm_ft.evaluation.audio_io import trim_silence
-from calm_ft.evaluation.mcd import DB_PER_CEPSTRAL_DISTANCE, HOP_SEC, speech_cepstra
+from calm_ft.evaluation.mcd import HOP_SEC, align, path_distortion, speech_cepstra
 from calm_ft.evaluation.metrics.base import Clip, Figure, Measurement, Metric, ModelMissing, NotMeasured
 
 ALIGNED_FIGURES = (
@@ -39,9 +37,9 @@ class Distortion(Metric):
     def _measure(self, clip: Clip) -> Measurement:
         speech, reference = _speech(clip)
         rate = clip.sample_rate_hz
-        distance, path = _align(speech_cepstra(speech, rate), speech_cepstra(reference, rate))
+        distance, path = align(speech_cepstra(speech, rate), speech_cepstra(reference, rate))
         return {
-            "mcd_db": DB_PER_CEPSTRAL_DISTANCE * float(distance[path[:, 0], path[:, 1]].mean()),
+            "mcd_db": path_distortion(distance, path),
             "duration_ratio": speech.size / reference.size,
         }
 
@@ -64,7 +62,7 @@ class Pitch(Metric):
     def _measure(self, clip: Clip) -> Measurement:
         speech, reference = _speech(clip)
         rate = clip.sample_rate_hz
-        _, path = _align(speech_cepstra(speech, rate), speech_cepstra(reference, rate))
+        _, path = align(speech_cepstra(speech, rate), speech_cepstra(reference, rate))
         pairs = self._f0_hz(speech, rate), self._f0_hz(reference, rate)
         path = path[(path[:, 0] < len(pairs[0])) & (path[:, 1] < len(pairs[1]))]
         f0_hz, true_f0_hz = pairs[0][path[:, 0]], pairs[1][path[:, 1]]
@@ -85,10 +83,3 @@ def _speech(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
     assert clip.reference is not None
     rate = clip.sample_rate_hz
     return trim_silence(clip.audio, rate), trim_silence(clip.reference, rate)
-
-
-def _align(cepstra: np.ndarray, reference_cepstra: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Distances [F, F'] and the path [P, 2] of dynamic time warping, steps as in `mcd.dtw_distortion`."""
-    distance = scipy.spatial.distance.cdist(cepstra, reference_cepstra)
-    _, path = librosa.sequence.dtw(C=distance)
-    return distance, np.asarray(path)
