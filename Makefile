@@ -34,7 +34,7 @@ test-gpu: $(READY)  ## the ones that need a CUDA device
 lint: $(READY)  ## formatting, lint, types, walls between rooms: what CI runs
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy calm_ft scripts tests benchmarks
+	$(BIN)/mypy calm_ft scripts tools tests benchmarks
 	$(BIN)/lint-imports --no-cache
 
 format: $(READY)  ## mend what can be mended by a machine

@@ -27,7 +27,7 @@ from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, decode_audio
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS, build, compose_config, plain
 from calm_ft.errors import UserError, run_script
-from calm_ft.nano.released_shape import RELEASED, write_released_shape
+from tools.nano.released_shape import RELEASED, write_released_shape
 
 DEMO = ASSETS / "demo_voice" / "train"
 NEVER_ENDS = 1e9

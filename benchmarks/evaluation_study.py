@@ -12,9 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from calm_ft.nano.asr_corpus import held_out_sentences
-from calm_ft.nano.assets import write_voice
-from calm_ft.nano.voices import DEMO_VOICE
+from tools.nano.asr_corpus import held_out_sentences
+from tools.nano.assets import write_voice
+from tools.nano.voices import DEMO_VOICE
 
 ROOT = Path(__file__).parents[1]
 SEEDS = "0,1,2"

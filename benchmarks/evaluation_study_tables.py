@@ -17,7 +17,7 @@ import numpy as np
 from benchmarks.evaluation_study import RATES, sweeps
 from calm_ft.atomic_file import write_text
 from calm_ft.errors import UserError, run_script
-from calm_ft.evaluation.bootstrap import Values, paired_interval
+from calm_ft.metrics.bootstrap import Values, paired_interval
 
 TUNED_VOICE, BASE_VOICES = "tuned voice", "base voices"
 OUTCOMES = {

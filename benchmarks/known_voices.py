@@ -1,6 +1,6 @@
 """Which of its voices the embedded base knows best: validation residual and zero-shot speech, voice by voice.
 
-`calm_ft.nano.voices.REPLAY_VOICES` were chosen by it, before anything was tuned. Every voice says the same everyday
+`tools.nano.voices.REPLAY_VOICES` were chosen by it, before anything was tuned. Every voice says the same everyday
 sentences, which stand in no shipped folder; each is prompted by another clip of the same voice.
 
     python benchmarks/known_voices.py --output known_voices.json
@@ -25,13 +25,13 @@ from calm_ft.data.prompts import PromptPool
 from calm_ft.data.sources import read_recordings
 from calm_ft.errors import run_script
 from calm_ft.evaluation.judge import Judged, Recording, judge
-from calm_ft.evaluation.voice_identification import VoiceReferences
-from calm_ft.nano.assets import NUM_REPLAY_CLIPS, everyday_sentences, write_voice
-from calm_ft.nano.voices import FLOW_LM_VOICES, JUDGING_VOICES
+from calm_ft.metrics.voice_identification import VoiceReferences
 from calm_ft.randomness import derive_seed
 from calm_ft.training.residuals import mean_residuals
 from calm_ft.training.settings import DataSettings
 from calm_ft.training.validation_loader import validation_loader
+from tools.nano.assets import NUM_REPLAY_CLIPS, everyday_sentences, write_voice
+from tools.nano.voices import FLOW_LM_VOICES, JUDGING_VOICES
 
 SEED = 0
 TAIL_SEC = 0.08

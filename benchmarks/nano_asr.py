@@ -23,13 +23,13 @@ from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS, compose_config, experiment_from
 from calm_ft.errors import run_script
-from calm_ft.evaluation.ctc_text import spoken_characters
-from calm_ft.evaluation.embedded_asr import ASSET, EmbeddedASR
-from calm_ft.nano.asr_corpus import held_out_sentences, read_codec
-from calm_ft.nano.codec_evaluation import render
-from calm_ft.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
-from calm_ft.nano.voices import BASE_VOICE, DEMO_VOICE, FLOW_LM_VOICES, JUDGING_VOICES, REPLAY_VOICES, ZERO_SHOT_VOICES
+from calm_ft.metrics.ctc_text import spoken_characters
+from calm_ft.metrics.embedded_asr import ASSET, EmbeddedASR
 from calm_ft.randomness import derive_seed
+from tools.nano.asr_corpus import held_out_sentences, read_codec
+from tools.nano.codec_evaluation import render
+from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
+from tools.nano.voices import BASE_VOICE, DEMO_VOICE, FLOW_LM_VOICES, JUDGING_VOICES, REPLAY_VOICES, ZERO_SHOT_VOICES
 
 SEED = 0
 UNHEARD_VOICES = (DEMO_VOICE, *ZERO_SHOT_VOICES)

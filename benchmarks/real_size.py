@@ -26,7 +26,7 @@ import torch
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS
 from calm_ft.errors import UserError, run_script
-from calm_ft.nano.released_shape import RELEASED, write_released_shape
+from tools.nano.released_shape import RELEASED, write_released_shape
 
 ROOT = Path(__file__).parents[1]
 STRATEGIES = ("head_only", "last_n_layers", "full", "lora")

@@ -19,9 +19,9 @@ from statistics import mean
 
 import soundfile
 
-from calm_ft.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
-from calm_ft.nano.everyday import EVERYDAY
-from calm_ft.nano.voices import FLOW_LM_VOICES
+from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
+from tools.nano.everyday import EVERYDAY
+from tools.nano.voices import FLOW_LM_VOICES
 
 ROOT = Path(__file__).parents[1]
 ASSETS = ROOT / "calm_ft" / "assets"

@@ -60,7 +60,7 @@ def recordings(voice: str, directory: Path) -> tuple[Path, Path]:
     judging = ASSETS / "judging_voices"
     if voice == "annie":
         return ASSETS / "demo_voice", judging
-    from calm_ft.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
+    from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
 
     others = directory / "others"
     if not (directory / "complete").is_file():

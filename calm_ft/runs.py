@@ -12,9 +12,9 @@ from calm_ft.adapters.hub import check_repo_name, upload
 from calm_ft.adapters.pocket_tts.export import push_to_hub, relocate
 from calm_ft.config import build, compose_config, plain
 from calm_ft.errors import UserError
-from calm_ft.evaluation.audio_io import write_wav
 from calm_ft.finetuning.lora_file import merge_lora_file
 from calm_ft.finetuning.strategy import Strategy
+from calm_ft.metrics.audio_io import write_wav
 from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint, trained_weights
 
 VOICE_PROMPT = Path("samples") / "voice_prompt.wav"

@@ -10,8 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from calm_ft.errors import UserError, run_script
-from calm_ft.evaluation.page.compare import NUM_SENTENCES, check_output, compare_runs
-from calm_ft.evaluation.page.sweep_runs import runs_of_sweep
+from calm_ft.report.page.compare import NUM_SENTENCES, check_output, compare_runs
+from calm_ft.report.page.sweep_runs import runs_of_sweep
 
 
 def main() -> None:

@@ -64,7 +64,7 @@ def main() -> None:
 
 def show(evaluation: "Evaluation") -> None:
     """Print an evaluation's tables and what cannot be read from them."""
-    from calm_ft.evaluation.summary_table import EXPLANATION, base_voices_table, missing_lines, summary_table
+    from calm_ft.report.terminal import EXPLANATION, base_voices_table, missing_lines, summary_table
 
     console = Console(width=140, highlight=False)
     console.print(summary_table(evaluation.summary))

@@ -15,10 +15,10 @@ from calm_ft.errors import UserError
 from calm_ft.evaluating.heldout import choose_usable
 from calm_ft.evaluating.settings import EvaluationSettings
 from calm_ft.evaluating.subject import Subject
-from calm_ft.evaluation.metrics.available import Available, of_another_voice
-from calm_ft.evaluation.metrics.base import Figure
 from calm_ft.evaluation.protocol import BASE, REFERENCE, Scored, Spoken, recorded, score
 from calm_ft.evaluation.score_cache import ScoreCache
+from calm_ft.metrics.base import Figure
+from calm_ft.metrics.registry import Available, of_another_voice
 from calm_ft.training.base_voices import read_voice_folders
 from calm_ft.training.judgement import MAX_PROMPT_SEC
 

@@ -20,11 +20,11 @@ from calm_ft.evaluating.plan import Plan, prepare
 from calm_ft.evaluating.settings import EvaluationSettings
 from calm_ft.evaluating.speaking import NUM_TIMED, Lines, Speaker, as_file
 from calm_ft.evaluation.kept_audio import SPOKEN, KeptAudio
-from calm_ft.evaluation.metrics.available import available_metrics
 from calm_ft.evaluation.protocol import BASE, CODEC, REFERENCE, Spoken, recorded, score
-from calm_ft.evaluation.records import write_records
 from calm_ft.evaluation.score_cache import CACHE_FILE, ScoreCache
 from calm_ft.evaluation.summary import summarize, summarize_base_voices
+from calm_ft.metrics.registry import available_metrics
+from calm_ft.report.records import write_records
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from tqdm import tqdm
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.evaluating.timing import time_sentence, timing_conditions
-from calm_ft.evaluation.audio_io import wav_bytes
 from calm_ft.evaluation.kept_audio import KeptAudio, KeptClip
 from calm_ft.evaluation.protocol import Spoken
+from calm_ft.metrics.audio_io import wav_bytes
 from calm_ft.randomness import derive_seed
 from calm_ft.tensor_hash import add_tensors
 

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calm_ft.evaluation.audio_io import AudioLike, trim_silence
 from calm_ft.evaluation.estimate import Estimate, estimate_over_sentences
-from calm_ft.evaluation.mcd import dtw_distortion, mel_cepstra
-from calm_ft.evaluation.sentence_identification import identify_sentence
-from calm_ft.evaluation.voice_identification import VoiceReferences
+from calm_ft.metrics.audio_io import AudioLike, trim_silence
+from calm_ft.metrics.mcd import dtw_distortion, mel_cepstra
+from calm_ft.metrics.sentence_identification import identify_sentence
+from calm_ft.metrics.voice_identification import VoiceReferences
 
 
 @dataclass(frozen=True)

@@ -17,11 +17,11 @@ import torch
 from tqdm import tqdm
 
 from calm_ft.data.utterance import Utterance
-from calm_ft.evaluation.audio_io import AudioLike, read_wav_bytes, wav_bytes
 from calm_ft.evaluation.kept_audio import Timing
-from calm_ft.evaluation.metrics.base import Clip, Figure, Measurement, Metric, NotMeasured
-from calm_ft.evaluation.metrics.resampling import resampled
 from calm_ft.evaluation.score_cache import ScoreCache
+from calm_ft.metrics.audio_io import AudioLike, read_wav_bytes, wav_bytes
+from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, NotMeasured
+from calm_ft.metrics.resampling import resampled
 
 REFERENCE, CODEC, BASE, TUNED = "reference", "codec", "base", "tuned"
 TIMING_FIGURES = (Figure("rtf", "s/s", "lower"), Figure("time_to_first_audio_sec", "s", "lower"))

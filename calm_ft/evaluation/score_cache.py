@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from calm_ft.atomic_file import write_text
-from calm_ft.evaluation.metrics.base import Measurement, Metric, NotMeasured
+from calm_ft.metrics.base import Measurement, Metric, NotMeasured
 
 CACHE_FILE = "scores.json"
 

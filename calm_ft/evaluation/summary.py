@@ -20,17 +20,6 @@ from typing import Any
 import numpy as np
 
 from calm_ft.data.utterance import Exclusion
-from calm_ft.evaluation.bootstrap import (
-    CONFIDENCE,
-    MIN_PAIRS_FOR_A_VERDICT,
-    NUM_RESAMPLES,
-    Values,
-    is_better,
-    mean_interval,
-    paired_interval,
-    seed_spread,
-)
-from calm_ft.evaluation.metrics.base import Figure
 from calm_ft.evaluation.protocol import (
     BASE,
     CODEC,
@@ -40,6 +29,17 @@ from calm_ft.evaluation.protocol import (
     TRUNCATED_END_DB,
     TRUNCATED_RATIO,
     Scored,
+)
+from calm_ft.metrics.base import Figure
+from calm_ft.metrics.bootstrap import (
+    CONFIDENCE,
+    MIN_PAIRS_FOR_A_VERDICT,
+    NUM_RESAMPLES,
+    Values,
+    is_better,
+    mean_interval,
+    paired_interval,
+    seed_spread,
 )
 
 NO_BASE_VOICES = {"reason": "no base voices were asked for."}

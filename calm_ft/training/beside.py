@@ -10,21 +10,21 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 from calm_ft.errors import UserError
-from calm_ft.training.by_evaluation import BestByEvaluation, StopByEvaluation
+from calm_ft.training.callbacks.by_evaluation import BestByEvaluation, StopByEvaluation
+from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
+from calm_ft.training.callbacks.nonfinite import StopAtNonFinite
+from calm_ft.training.callbacks.periodic_evaluation import Rhythm, SpeakWhileTraining, Verdicts
+from calm_ft.training.callbacks.progress import progress_for_stderr
+from calm_ft.training.callbacks.stopping import StopAtSignal
+from calm_ft.training.callbacks.throughput import Throughput
+from calm_ft.training.callbacks.time_budget import TimeBudget
 from calm_ft.training.course import Course
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.loggers import StepsDone
 from calm_ft.training.monitor import Monitor, monitor_of
-from calm_ft.training.nonfinite import StopAtNonFinite
-from calm_ft.training.preparation import Prepared
-from calm_ft.training.progress import progress_for_stderr
-from calm_ft.training.samples import Rhythm, SpeakWhileTraining, Verdicts
-from calm_ft.training.saving import checkpoint_callbacks
+from calm_ft.training.prepare import Prepared
 from calm_ft.training.scoring import Evaluated, Scoring
 from calm_ft.training.speaking import Speaking
-from calm_ft.training.stopping import StopAtSignal
-from calm_ft.training.throughput import Throughput
-from calm_ft.training.time_budget import TimeBudget
 
 
 @dataclass(frozen=True)

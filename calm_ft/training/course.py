@@ -16,10 +16,10 @@ from rich.table import Table
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.atomic_file import atomic_path
-from calm_ft.evaluation.audio_io import read_wav_bytes
-from calm_ft.evaluation.picture import spectrogram_figure
 from calm_ft.evaluation.protocol import BASE, REFERENCE, TUNED, Spoken
-from calm_ft.evaluation.summary_table import reason_lines
+from calm_ft.metrics.audio_io import read_wav_bytes
+from calm_ft.report.picture import spectrogram_figure
+from calm_ft.report.terminal import reason_lines
 from calm_ft.training.loggers import log_media, log_sentences, restore_sentences
 from calm_ft.training.loggers.sentences import FILE_NAME, SentenceFile, SentenceRow
 from calm_ft.training.monitor import PREFIX

@@ -20,9 +20,9 @@ from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
 from calm_ft.evaluation.judge import Recording
-from calm_ft.evaluation.voice_identification import VoiceReferences
+from calm_ft.metrics.voice_identification import VoiceReferences
 from calm_ft.training.base_voices import BaseVoices, encode, prepare_base_voices, read_base_voices, read_voice_folders
-from calm_ft.training.lit_datamodule import Recordings
+from calm_ft.training.datamodule import Recordings
 from calm_ft.training.settings import DataSettings, ScoringSettings, require_integer
 from calm_ft.training.validation_loader import validation_loader
 

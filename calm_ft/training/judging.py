@@ -13,11 +13,11 @@ from torch import Tensor
 from tqdm import tqdm
 
 from calm_ft.adapters.base import TTSAdapter
-from calm_ft.evaluation.audio_io import write_wav
 from calm_ft.evaluation.judge import Judged, VoiceScores, judge
-from calm_ft.evaluation.picture import spectrogram_figure
 from calm_ft.evaluation.table import comparison_dict, comparison_table, explain, explain_demo
+from calm_ft.metrics.audio_io import write_wav
 from calm_ft.randomness import derive_seed
+from calm_ft.report.picture import spectrogram_figure
 from calm_ft.training.base_voices import NO_BASE_VOICES
 from calm_ft.training.judgement import TUNED_VOICE, JudgingPlan, VoiceSet
 from calm_ft.training.residuals import mean_residuals

@@ -6,8 +6,8 @@ Which way is better is known of the figures. So it is derived, and a mode that w
 from dataclasses import dataclass
 
 from calm_ft.errors import UserError
-from calm_ft.evaluation.metrics.available import ALL_FIGURES, OPINION_FIGURES
 from calm_ft.evaluation.summary import FLAG_FIGURES
+from calm_ft.metrics.registry import ALL_FIGURES, OPINION_FIGURES
 from calm_ft.training.judgement import Judgement
 from calm_ft.training.settings import CheckpointSettings
 

@@ -11,8 +11,8 @@ from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.text_report import TextReport
 from calm_ft.data.utterance import Exclusion, commonest_reason
 from calm_ft.finetuning.strategy import ComponentPlan
-from calm_ft.training.lit_datamodule import Recordings
-from calm_ft.training.preparation import ReadSource
+from calm_ft.training.datamodule import Recordings
+from calm_ft.training.prepare import ReadSource
 from calm_ft.training.settings import DataSettings
 
 FORGETTING = 1.05  # a smaller rise lies within what another seed changes

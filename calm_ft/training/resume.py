@@ -20,9 +20,9 @@ from torch import nn
 
 from calm_ft.errors import UserError
 from calm_ft.tensor_hash import add_tensors
+from calm_ft.training.callbacks.checkpoints import LAST, step_checkpoints
 from calm_ft.training.checkpoints import read_checkpoint
-from calm_ft.training.lit_module import FineTuning
-from calm_ft.training.saving import LAST, step_checkpoints
+from calm_ft.training.module import FineTuning
 
 HOW_TO_MEND = "resume with what the run began with, or choose a new output_dir"
 

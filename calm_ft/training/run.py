@@ -21,17 +21,18 @@ from rich.console import Console
 
 from calm_ft.atomic_file import is_disk_fault
 from calm_ft.errors import UserError
-from calm_ft.training import loggers, notices, preparation
+from calm_ft.training import loggers, notices
+from calm_ft.training import prepare as preparation
 from calm_ft.training.beside import Beside, callbacks_beside
+from calm_ft.training.callbacks.stopping import signals_interrupt
 from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint
 from calm_ft.training.course import Course
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.judging import JudgedRun
-from calm_ft.training.preparation import Prepared
+from calm_ft.training.prepare import Prepared
+from calm_ft.training.record import RunRecord
 from calm_ft.training.resume import Restore, ResumePoint, check_identity, find_resume_point, remove_abandoned
-from calm_ft.training.run_record import RunRecord
 from calm_ft.training.scoring import Scoring
-from calm_ft.training.stopping import signals_interrupt
 from calm_ft.training.trainer import build_trainer
 
 

@@ -13,8 +13,8 @@ import torch
 from tqdm import tqdm
 
 from calm_ft.adapters.base import TTSAdapter
-from calm_ft.evaluation.audio_io import is_silent, wav_bytes
 from calm_ft.evaluation.protocol import Spoken
+from calm_ft.metrics.audio_io import is_silent, wav_bytes
 from calm_ft.randomness import derive_seed
 
 

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 
 from calm_ft.errors import UserError
-from calm_ft.training.saving import AtomicCheckpointIO
+from calm_ft.training.callbacks.checkpoints import AtomicCheckpointIO
 from calm_ft.training.settings import require_integer, require_number
 
 DECIDED_ELSEWHERE = {

@@ -15,8 +15,8 @@ from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.audio import load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
-from calm_ft.nano.released_shape import RELEASED, write_released_shape
 from tests.conftest import default_objective
+from tools.nano.released_shape import RELEASED, write_released_shape
 
 
 def test_a_commands_time_and_peak_memory_are_its_own(tmp_path: Path) -> None:

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 
 from calm_ft.data.utterance import Utterance
-from calm_ft.evaluation.audio_io import wav_bytes
 from calm_ft.evaluation.kept_audio import Timing
-from calm_ft.evaluation.metrics.alignment import Distortion
-from calm_ft.evaluation.metrics.base import Clip, Figure, Measurement, Metric
-from calm_ft.evaluation.metrics.sound import Sound
 from calm_ft.evaluation.protocol import Scored, Spoken, choose_sentences, recorded, score
-from calm_ft.evaluation.records import write_records
 from calm_ft.evaluation.score_cache import ScoreCache
 from calm_ft.evaluation.summary import summarize
-from calm_ft.evaluation.summary_table import missing_lines, summary_table
-from tests.evaluation.metrics.signals import RATE_HZ, recording, voiced
+from calm_ft.metrics.alignment import Distortion
+from calm_ft.metrics.audio_io import wav_bytes
+from calm_ft.metrics.base import Clip, Figure, Measurement, Metric
+from calm_ft.metrics.sound import Sound
+from calm_ft.report.records import write_records
+from calm_ft.report.terminal import missing_lines, summary_table
+from tests.metrics.signals import RATE_HZ, recording, voiced
 
 NUM_SENTENCES = 7
 TIMING = Timing(0.5, 0.1, 1.0, "one machine", "2026-01-01T00:00:00+00:00")

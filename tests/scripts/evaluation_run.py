@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from calm_ft.evaluation.metrics.base import ModelMissing
+from calm_ft.metrics.base import ModelMissing
 from scripts import evaluate
 from tests.scripts.run_script import run
 
@@ -15,8 +15,8 @@ NO_BASE_VOICES = ["--base-sentences", 0]
 
 def evaluate_run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
     """The exit code; the hub is out of reach, and DNSMOS, which takes longer than all else together, is not there."""
-    monkeypatch.setattr("calm_ft.evaluation.metrics.hub._hub_answers", lambda: False)
-    monkeypatch.setattr("calm_ft.evaluation.metrics.naturalness._dnsmos", _no_dnsmos)
+    monkeypatch.setattr("calm_ft.metrics.hub._hub_answers", lambda: False)
+    monkeypatch.setattr("calm_ft.metrics.naturalness._dnsmos", _no_dnsmos)
     return run(monkeypatch, evaluate, *arguments)
 
 

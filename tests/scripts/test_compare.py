@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scripts import compare
-from tests.evaluation.page.made_runs import add_evaluation, make_run
+from tests.report.page.made_runs import add_evaluation, make_run
 from tests.scripts.run_script import run
 
 

@@ -63,7 +63,7 @@ def test_each_voice_is_compared_with_its_own_prompt(evaluated: tuple[Path, dict[
 
 
 def test_the_table_has_them_apart(evaluated: tuple[Path, dict[str, Any]]) -> None:
-    from calm_ft.evaluation.summary_table import base_voices_table
+    from calm_ft.report.terminal import base_voices_table
 
     table = base_voices_table(evaluated[1])
     assert table is not None

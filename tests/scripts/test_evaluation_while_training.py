@@ -18,7 +18,7 @@ MONITORED = "mcd_db"
 
 @pytest.fixture(autouse=True)
 def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("calm_ft.evaluation.metrics.hub._hub_answers", lambda: False)
+    monkeypatch.setattr("calm_ft.metrics.hub._hub_answers", lambda: False)
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from calm_ft.errors import UserError
-from calm_ft.evaluation.metrics.alignment import ALIGNED_FIGURES, PITCH_FIGURES
-from calm_ft.evaluation.metrics.naturalness import DNSMOS_FIGURES, UTMOS_FIGURE
-from calm_ft.evaluation.metrics.sentences import SENTENCE_FIGURE
-from calm_ft.evaluation.metrics.sound import SOUND_FIGURES
-from calm_ft.evaluation.metrics.speaker import RESEMBLYZER_FIGURE, WAVLM_FIGURE
-from calm_ft.evaluation.metrics.words import WORD_FIGURES
+from calm_ft.metrics.alignment import ALIGNED_FIGURES, PITCH_FIGURES
+from calm_ft.metrics.naturalness import DNSMOS_FIGURES, UTMOS_FIGURE
+from calm_ft.metrics.sentences import SENTENCE_FIGURE
+from calm_ft.metrics.sound import SOUND_FIGURES
+from calm_ft.metrics.speaker import RESEMBLYZER_FIGURE, WAVLM_FIGURE
+from calm_ft.metrics.words import WORD_FIGURES
 from calm_ft.sweeps.value import DIRECTIONS, check_value_name, optuna_direction, value_of
 
 RECORD = {

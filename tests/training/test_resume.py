@@ -15,10 +15,10 @@ from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import Full, HeadOnly, LastNLayers, Strategy
+from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
 from calm_ft.training.checkpoints import read_checkpoint
 from calm_ft.training.muon import MuonFactory
 from calm_ft.training.resume import ResumePoint, check_identity, find_resume_point, remove_abandoned
-from calm_ft.training.saving import checkpoint_callbacks
 from calm_ft.training.schedules import CosineSchedule
 from calm_ft.training.settings import CheckpointSettings
 from tests.conftest import NANO, default_objective

@@ -7,7 +7,7 @@ import pytest
 
 from calm_ft.data.utterance import Exclusion
 from calm_ft.errors import UserError
-from calm_ft.training.run_record import RunRecord, write_text
+from calm_ft.training.record import RunRecord, write_text
 
 
 def test_a_record_is_kept_up_to_date_and_nothing_is_written_before_it_starts(tmp_path: Path) -> None:

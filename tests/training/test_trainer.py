@@ -8,7 +8,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 
 from calm_ft.errors import UserError
-from calm_ft.training.progress import LineProgress
+from calm_ft.training.callbacks.progress import LineProgress
 from calm_ft.training.trainer import build_trainer, validation_interval
 
 CPU = {"accelerator": "cpu", "max_steps": 5}

@@ -17,8 +17,8 @@ from calm_ft.data.sources import read_recordings
 from calm_ft.data.split import Split
 from calm_ft.errors import run_script
 from calm_ft.finetuning.strategy import HeadOnly, Strategy
-from calm_ft.training.lit_datamodule import BatchLimits, EncodedSource, Recordings
-from calm_ft.training.lit_module import FineTuning
+from calm_ft.training.datamodule import BatchLimits, EncodedSource, Recordings
+from calm_ft.training.module import FineTuning
 from calm_ft.training.optimizers import AdamWFactory, OptimizerFactory
 from calm_ft.training.resume import Restore, ResumePoint
 from calm_ft.training.schedules import CosineSchedule

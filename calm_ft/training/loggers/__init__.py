@@ -3,9 +3,9 @@
 One file a tracker; `tracker` holds what they have in common.
 """
 
+from calm_ft.training.callbacks.steps_done import StepsDone
 from calm_ft.training.loggers.choices import CsvOnly, LoggerSettings, ResumedLogs, TensorBoardSettings, WandbSettings
 from calm_ft.training.loggers.metrics_csv import MetricsCsv
-from calm_ft.training.loggers.steps_done import StepsDone
 from calm_ft.training.loggers.tracker import (
     Tracker,
     finish,

@@ -29,7 +29,7 @@ from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from calm_ft.errors import UserError
-from calm_ft.evaluation.picture import spectrogram_pixels
+from calm_ft.report.picture import spectrogram_pixels
 from calm_ft.training.loggers.sentences import SentenceRow
 from calm_ft.training.loggers.tracker import Tracker, flat
 

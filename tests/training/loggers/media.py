@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from calm_ft.evaluation.audio_io import write_wav
+from calm_ft.metrics.audio_io import write_wav
 
 
 def write_media(folder: Path) -> tuple[dict[str, Path], dict[str, Path]]:

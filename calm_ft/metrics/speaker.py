@@ -1,0 +1,106 @@
+"""Speaker similarity: the cosine between two speaker embeddings, of the clip and of the voice prompt.
+
+Two encoders, for they disagree and only one is always at hand: WavLM for speaker verification from the hub (Chen et
+al., "WavLM", 2022; microsoft/wavlm-base-plus-sv), and Resemblyzer's GE2E encoder, whose weights come in its package
+(Wan et al., "Generalized End-to-End Loss for Speaker Verification", 2018). Figures of the two must not be compared.
+Both cut silence at the ends off, else the pauses would be embedded too.
+"""
+
+import copy
+import hashlib
+import warnings
+from abc import abstractmethod
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from calm_ft.metrics.audio_io import trim_silence
+from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, ModelMissing
+from calm_ft.metrics.hub import fetch_model, one_line
+from calm_ft.metrics.resampling import MODEL_RATE_HZ, at_model_rate
+
+WAVLM = "microsoft/wavlm-base-plus-sv"
+RESEMBLYZER_FIGURE = Figure("speaker_similarity_resemblyzer", "cosine", "higher")
+WAVLM_FIGURE = Figure("speaker_similarity_wavlm", "cosine", "higher")
+_MIN_SAMPLES = MODEL_RATE_HZ // 2
+
+
+class SpeakerSimilarity(Metric):
+    """What the two encoders share; a subclass gives the embedding."""
+
+    in_threads = True
+
+    def __init__(self, prompt: np.ndarray, sample_rate_hz: int, version: str) -> None:
+        """`prompt`: a recording [T] of the voice that was asked for."""
+        self._version = version
+        self._listen_to(prompt, sample_rate_hz)
+
+    def with_prompt(self, prompt: np.ndarray, sample_rate_hz: int) -> Self:
+        """The same encoder, with another recording [T] to compare with."""
+        other = copy.copy(self)
+        other._listen_to(prompt, sample_rate_hz)
+        return other
+
+    def _listen_to(self, prompt: np.ndarray, sample_rate_hz: int) -> None:
+        self.identity = f"{self._version} {hashlib.sha256(prompt.tobytes()).hexdigest()}"
+        self._target = self._embed(_speech(prompt, sample_rate_hz))
+
+    @abstractmethod
+    def _embed(self, samples: np.ndarray) -> np.ndarray:
+        """The embedding [E] of speech [T] at 16 kHz, of length one."""
+
+    def _measure(self, clip: Clip) -> Measurement:
+        embedding = self._embed(_speech(clip.audio, clip.sample_rate_hz))
+        return {self.figures[0].name: float(embedding @ self._target)}
+
+
+class ResemblyzerSimilarity(SpeakerSimilarity):
+    """By Resemblyzer, which needs no download."""
+
+    figures = (RESEMBLYZER_FIGURE,)
+
+    def __init__(self, prompt: np.ndarray, sample_rate_hz: int) -> None:
+        """Raises ModelMissing where resemblyzer is not installed."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                from resemblyzer import VoiceEncoder
+        except ImportError as error:
+            raise ModelMissing(f"{error.name} is not installed: install the extra `evaluation`.") from error
+        self._encoder: Any = VoiceEncoder("cpu", verbose=False)
+        super().__init__(prompt, sample_rate_hz, "resemblyzer-1")
+
+    def _embed(self, samples: np.ndarray) -> np.ndarray:
+        return np.asarray(self._encoder.embed_utterance(samples))
+
+
+class WavLMSimilarity(SpeakerSimilarity):
+    """By WavLM, the field's usual encoder."""
+
+    figures = (WAVLM_FIGURE,)
+
+    def __init__(self, prompt: np.ndarray, sample_rate_hz: int, model: str = WAVLM) -> None:
+        """`model`: a repository or a local folder. Raises ModelMissing where it cannot be had."""
+        folder = fetch_model(model, ["*.json", "model.safetensors", "pytorch_model.bin"])
+        try:
+            from transformers import AutoFeatureExtractor, WavLMForXVector
+
+            self._features: Any = AutoFeatureExtractor.from_pretrained(folder)
+            # transformers reads a .bin by torch.load(weights_only=True).
+            self._model: Any = WavLMForXVector.from_pretrained(folder).eval()
+        except Exception as error:  # a repository may hold anything
+            raise ModelMissing(f"{model} could not be loaded ({one_line(error)}).") from error
+        super().__init__(prompt, sample_rate_hz, f"wavlm-1 {model}")
+
+    def _embed(self, samples: np.ndarray) -> np.ndarray:
+        inputs = self._features(samples, sampling_rate=MODEL_RATE_HZ, return_tensors="pt")
+        with torch.no_grad():
+            embedding = self._model(**inputs).embeddings[0]
+        return torch.nn.functional.normalize(embedding, dim=-1).numpy()
+
+
+def _speech(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Speech at 16 kHz, repeated to half a second where it is shorter, as convolutions need some length."""
+    samples = at_model_rate(trim_silence(audio, sample_rate_hz), sample_rate_hz)
+    return samples if samples.size >= _MIN_SAMPLES else np.resize(samples, _MIN_SAMPLES)

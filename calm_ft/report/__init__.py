@@ -1,0 +1,1 @@
+"""What an evaluation says: its result, the table on the terminal, the page that compares runs."""

@@ -1,0 +1,101 @@
+"""Loaders over encoded recordings: batch k of training is a function of (seed, k), whoever computes its rows."""
+
+import signal
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+from torch.utils.data import DataLoader
+
+from calm_ft.adapters.base import TTSAdapter
+from calm_ft.data.batch_plan import BatchPlan
+from calm_ft.data.dataset import IndicesFrom, Share, TrainingBatches, ValidationBatches
+from calm_ft.data.mixture import Mixture
+from calm_ft.data.prompts import PromptPool
+from calm_ft.data.split import Split
+from calm_ft.training.callbacks.throughput import TimedDataLoader
+
+
+@dataclass(frozen=True)
+class EncodedSource:
+    """One source's clips, split, with its weight beside the first source's."""
+
+    name: str
+    split: Split
+    weight: float
+
+
+@dataclass(frozen=True)
+class BatchLimits:
+    """What one process's share of a batch may hold."""
+
+    max_frames_per_batch: int
+    max_batch_size: int
+
+
+class Recordings(LightningDataModule):
+    """Training and validation batches of the first source, the others mixed into training by weight."""
+
+    def __init__(
+        self,
+        adapter: TTSAdapter,
+        sources: Sequence[EncodedSource],
+        limits: BatchLimits,
+        num_workers: int,
+        seed: int,
+        num_ranks: int = 1,
+    ) -> None:
+        """Raises UserError for weights, limits or numbers of processes that leave a batch or a source empty."""
+        super().__init__()
+        self.adapter = adapter
+        self.seed = seed
+        self.num_workers = num_workers
+        self.num_ranks = num_ranks
+        self.sources = list(sources)
+        self.train_clips, self.validation_clips = sources[0].split.train, sources[0].split.validation
+        self.replay_clips = [clip for source in sources[1:] for clip in source.split.train]
+        self.replay_validation_clips = [clip for source in sources[1:] for clip in source.split.validation]
+        self.pool = PromptPool([*self.train_clips, *self.replay_clips], adapter.prompts_from_own_beginning)
+        whole = (limits.max_frames_per_batch * num_ranks, limits.max_batch_size * num_ranks)
+        mixture = Mixture([len(each.split.train) for each in sources], [each.weight for each in sources], seed)
+        lengths = [clip.num_frames for clip in (*self.train_clips, *self.replay_clips)]
+        self.plan = BatchPlan(lengths, *whole, seed, mixture, min_rows=num_ranks)
+        validation_lengths = [clip.num_frames for clip in self.validation_clips]
+        self.validation_plan = BatchPlan(validation_lengths, limits.max_frames_per_batch, limits.max_batch_size, seed)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """From the trainer's present step on: batch indices go on where a resumed run was."""
+        trainer = self.trainer
+        assert trainer is not None
+        num_batches = trainer.max_steps * trainer.accumulate_grad_batches
+        first = trainer.global_step * trainer.accumulate_grad_batches
+        clips = [*self.train_clips, *self.replay_clips]
+        share = Share(trainer.global_rank, trainer.world_size)
+        batches = TrainingBatches(clips, self.pool, self.plan, self.adapter.collate, num_batches, self.seed, share)
+        return TimedDataLoader(
+            batches,
+            batch_size=None,
+            sampler=IndicesFrom(first, num_batches),
+            num_workers=self.num_workers,
+            worker_init_fn=_leave_interrupts_to_the_run,
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Every validation clip once; each process its share of the batches, or all where some would have none.
+
+        Lightning refuses an empty loader, and a mean does not change where every process counts everything.
+        """
+        batches = ValidationBatches(
+            self.validation_clips, self.pool, self.validation_plan, self.adapter.collate, self.seed
+        )
+        trainer = self.trainer
+        rank, num_ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
+        first, step = (rank, num_ranks) if len(batches) >= num_ranks else (0, 1)
+        return DataLoader(batches, batch_size=None, sampler=IndicesFrom(first, len(batches), step))
+
+
+def _leave_interrupts_to_the_run(worker: int) -> None:
+    """Ctrl-C reaches every process; a worker that ended by it would end the step that is to be finished."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)

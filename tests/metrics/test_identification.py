@@ -1,0 +1,99 @@
+"""Sentence and voice identification on real recordings: their ceilings, which a synthesis cannot pass."""
+
+import librosa
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from calm_ft.metrics.mcd import NUM_CEPSTRA, mel_cepstra
+from calm_ft.metrics.sentence_identification import identify_sentence
+from calm_ft.metrics.voice_identification import NUM_STATISTICS, VoiceReferences, voice_statistics
+from tests.metrics.espeak_speech import SAMPLE_RATE_HZ, SENTENCES, VOICES, speak
+
+
+@pytest.fixture(scope="module")
+def voices() -> VoiceReferences:
+    clips = {voice: [speak(text, voice) for text in SENTENCES[:12]] for voice in VOICES}
+    return VoiceReferences.from_clips(clips, SAMPLE_RATE_HZ)
+
+
+@pytest.mark.parametrize("voice", ["f5", "klatt4", "m7"])
+def test_other_voices_sentences_are_nearest_to_the_same_sentence(voice):
+    candidates = [mel_cepstra(speak(text, "Annie"), SAMPLE_RATE_HZ) for text in SENTENCES]
+    spoken = [mel_cepstra(speak(text, voice), SAMPLE_RATE_HZ) for text in SENTENCES]
+    right = [identify_sentence(cepstra, candidates) == index for index, cepstra in enumerate(spoken)]
+    assert np.mean(right) >= 0.9  # chance is 0.04
+
+
+def test_a_constant_difference_of_spectrum_does_not_change_the_sentence():
+    candidates = [mel_cepstra(speak(text, "Annie"), SAMPLE_RATE_HZ) for text in SENTENCES[:6]]
+    coloured = candidates[3] + np.linspace(-2, 2, NUM_CEPSTRA)
+    assert identify_sentence(coloured, candidates) == 3
+
+
+def test_noise_is_no_sentence():
+    candidates = [mel_cepstra(speak(text, "Annie"), SAMPLE_RATE_HZ) for text in SENTENCES]
+    rng = np.random.default_rng(0)
+    noise = [mel_cepstra(0.1 * rng.standard_normal(32_000), SAMPLE_RATE_HZ) for _ in range(24)]
+    right = [identify_sentence(cepstra, candidates) == index for index, cepstra in enumerate(noise)]
+    assert np.mean(right) <= 0.25
+
+
+def test_a_silent_clip_and_a_missing_list_are_refused():
+    cepstra = mel_cepstra(speak(SENTENCES[0], "Annie"), SAMPLE_RATE_HZ)
+    with pytest.raises(ValueError, match="silent"):
+        identify_sentence(np.zeros((0, NUM_CEPSTRA)), [cepstra])
+    with pytest.raises(ValueError, match="candidate"):
+        identify_sentence(cepstra, [])
+
+
+def test_held_out_recordings_are_identified_as_their_voice(voices):
+    right = [
+        voices.identify(speak(text, voice), SAMPLE_RATE_HZ) == voice for voice in VOICES for text in SENTENCES[12:]
+    ]
+    assert np.mean(right) >= 0.97  # chance is 0.09
+
+
+def test_voice_statistics_ignore_gain_and_silence_at_the_ends():
+    clip = speak(SENTENCES[0], "f1")
+    statistics = voice_statistics(clip, SAMPLE_RATE_HZ)
+    assert statistics is not None
+    assert statistics.shape == (NUM_STATISTICS,)
+    other = voice_statistics(0.3 * np.pad(clip, (777, 3000)), SAMPLE_RATE_HZ)
+    assert other is not None
+    np.testing.assert_allclose(statistics, other, atol=1e-3)
+
+
+def test_median_pitch_is_that_of_a_known_tone():
+    """A 200 Hz sawtooth lies an octave, 12 semitones, above 100 Hz and has no spread."""
+    time_sec = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    statistics = voice_statistics(0.3 * (2 * (200 * time_sec % 1) - 1), SAMPLE_RATE_HZ)
+    assert statistics is not None
+    assert statistics[-2] == pytest.approx(12, abs=0.1)
+    assert statistics[-1] < 0.1
+
+
+def test_silence_has_no_voice(voices):
+    assert voices.identify(np.zeros(16_000), SAMPLE_RATE_HZ) is None
+    assert voices.identify(np.zeros(0), SAMPLE_RATE_HZ) is None
+    assert voices.identify(speak(SENTENCES[0], "m1")[16_000:16_160], SAMPLE_RATE_HZ) in VOICES
+
+
+def test_too_few_voices_or_clips_are_refused():
+    clip = speak(SENTENCES[0], "m1")
+    with pytest.raises(ValueError, match="two voices"):
+        VoiceReferences.from_clips({"m1": [clip, clip]}, SAMPLE_RATE_HZ)
+    with pytest.raises(ValueError, match="'f1' needs at least two clips"):
+        VoiceReferences.from_clips({"m1": [clip, clip], "f1": [clip, np.zeros(8000)]}, SAMPLE_RATE_HZ)
+
+
+def test_a_copy_that_is_smoothed_over_time_keeps_its_voice(voices):
+    """As a codec does it: the copy has the same spectrum on the average but moves less."""
+    right = []
+    for text in SENTENCES[12:18]:
+        clip = speak(text, "Annie")
+        spectrum = librosa.stft(clip, n_fft=512, hop_length=128)
+        smooth = scipy.ndimage.uniform_filter1d(np.abs(spectrum), 9, axis=1)
+        copy = librosa.istft(smooth * np.exp(1j * np.angle(spectrum)), hop_length=128)
+        right.append(voices.identify(copy, SAMPLE_RATE_HZ) == "Annie")
+    assert np.mean(right) >= 0.8

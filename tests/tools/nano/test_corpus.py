@@ -1,0 +1,116 @@
+"""The corpus resumes, and the held-out voices stand in no training list."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from calm_ft.errors import UserError
+from tools.nano import corpus as corpus_module
+from tools.nano import espeak
+from tools.nano.corpus import Line, codec_lines, flow_lm_lines, write_corpus
+from tools.nano.espeak import SAMPLE_RATE_HZ, TRAILING_SILENCE_SEC, EspeakVoice, synthesize
+from tools.nano.files import read_json_lines
+from tools.nano.sentences import make_sentences, num_distinct_words
+from tools.nano.voices import (
+    BASE_VOICE,
+    DEMO_VOICE,
+    FLOW_LM_VOICES,
+    HELD_OUT_VARIANTS,
+    JUDGING_VOICES,
+    ZERO_SHOT_VOICES,
+)
+
+LINES = [
+    Line(EspeakVoice("f1", "f1"), text, f"f1/{number}.wav")
+    for number, text in enumerate(["One red fox ran.", "Is it late?", "Stop, now!"])
+]
+
+
+def test_a_corpus_killed_half_way_keeps_its_files_and_has_no_manifest(tmp_path: Path, monkeypatch):
+    calls: list[str] = []
+
+    def synthesize_and_die(text: str, voice: EspeakVoice):
+        calls.append(text)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return synthesize(text, voice)
+
+    monkeypatch.setattr(corpus_module, "synthesize", synthesize_and_die)
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(tmp_path, LINES)
+    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["0.wav", "1.wav"]
+
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
+    manifest = write_corpus(tmp_path, LINES)
+    assert calls[3:] == ["Stop, now!"]
+    assert all(path.stat().st_mtime_ns == written for path, written in finished.items())
+    rows = read_json_lines(manifest)
+    assert [row["text"] for row in rows] == [line.text for line in LINES]
+    assert all((tmp_path / row["path"]).is_file() and row["speaker"] == "f1" for row in rows)
+
+
+def test_a_file_cut_off_while_it_was_written_leaves_nothing_behind(tmp_path: Path, monkeypatch):
+    def write_half(path: Path, *arguments: object, **settings: object) -> None:
+        Path(path).write_bytes(b"RIFF")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(soundfile, "write", write_half)
+    with pytest.raises(KeyboardInterrupt):
+        write_corpus(tmp_path, LINES)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_speech_is_audible_and_ends_in_a_fixed_silence():
+    samples = synthesize("The tall man waited.", EspeakVoice("f2", "f2"))
+    tail_samples = round(TRAILING_SILENCE_SEC * SAMPLE_RATE_HZ)
+    assert abs(samples[-tail_samples:]).max() == 0
+    assert abs(samples[-tail_samples - 1]) > 0
+    assert 0.1 < abs(samples).max() <= 0.8
+    assert 0.5 < len(samples) / SAMPLE_RATE_HZ < 5
+
+
+def test_held_out_voices_stand_in_no_training_list():
+    heard = {line.voice.variant for line in codec_lines(0)} | {line.voice.variant for line in flow_lm_lines(0)}
+    assert {DEMO_VOICE.variant, *(voice.variant for voice in ZERO_SHOT_VOICES)} == HELD_OUT_VARIANTS
+    assert not heard & HELD_OUT_VARIANTS
+
+
+def test_the_lists_have_the_sizes_of_the_recipe():
+    assert len({line.voice.variant for line in codec_lines(0)}) >= 80
+    assert len({voice.name for voice in FLOW_LM_VOICES}) == len(FLOW_LM_VOICES) == 24
+    assert len(flow_lm_lines(0)) == 24 * 520
+    assert len({line.path for line in flow_lm_lines(0)}) == 24 * 520
+    assert len(set(JUDGING_VOICES)) == 8
+    assert BASE_VOICE in JUDGING_VOICES
+    assert set(JUDGING_VOICES) <= set(FLOW_LM_VOICES)
+
+
+def test_sentences_are_distinct_punctuated_and_repeatable():
+    sentences = make_sentences(500, seed=0, stream="a")
+    assert sentences == make_sentences(500, seed=0, stream="a")
+    assert sentences != make_sentences(500, seed=1, stream="a")
+    assert len(set(sentences)) == 500
+    assert all(sentence[0].isupper() and sentence[-1] in ".!?" for sentence in sentences)
+    assert all(3 <= len(sentence.split()) <= 12 for sentence in sentences)
+    assert {sentence[-1] for sentence in sentences} == set(".!?")
+    assert any("," in sentence for sentence in sentences)
+    assert num_distinct_words() > 3500
+
+
+def test_taken_sentences_are_not_made_again():
+    taken = make_sentences(50, seed=0, stream="a")
+    assert not set(taken) & set(make_sentences(50, seed=0, stream="a", taken=taken))
+
+
+def test_without_espeak_one_sentence_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "espeakng_loader", None)
+    espeak._engine.cache_clear()
+    with pytest.raises(UserError, match=r"pip install 'calm_ft\[nano\]'"):
+        synthesize("Hello.", EspeakVoice("f1", "f1"))
+
+
+def test_an_unknown_variant_is_refused():
+    with pytest.raises(UserError, match="nobody"):
+        synthesize("Hello.", EspeakVoice("x", "nobody"))

@@ -1,0 +1,92 @@
+"""Stages say what they need, keep the latents when the decoder is refined, and join the final bundle."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import soundfile
+import torch
+
+from calm_ft.errors import UserError
+from tools.nano import stages
+from tools.nano.bundle import codec_only_state, read_state
+from tools.nano.codec_data import CodecCorpus
+from tools.nano.codec_training import ENCODER_PARTS, CodecRecipe, CodecTrainer, load_averaged_codec
+from tools.nano.sentences import make_sentences
+from tools.nano.stages import BuildFolder
+from tools.nano.tokenizer import train_tokenizer
+
+ONE_STEP = CodecRecipe(num_steps=1, batch_size=1, num_warmup_steps=1)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> BuildFolder:
+    """A folder whose codec, refined decoder and tokenizer took one step each."""
+    folder = BuildFolder(tmp_path_factory.mktemp("build"))
+    clip = folder.root / "clip.wav"
+    soundfile.write(clip, 0.1 * np.random.default_rng(0).standard_normal(32_000), 16_000)
+    corpus = CodecCorpus([clip], [clip])
+    joint = CodecTrainer(corpus, ONE_STEP, folder.codec_checkpoint).run()
+    frozen = CodecRecipe(num_steps=1, batch_size=1, num_warmup_steps=1, frozen=ENCODER_PARTS)
+    CodecTrainer(corpus, frozen, folder.decoder_checkpoint, joint).run()
+    train_tokenizer(make_sentences(3000, seed=0, stream="tokenizer"), folder.tokenizer)
+    return folder
+
+
+def _is_encoder(name: str) -> bool:
+    return name.startswith(tuple(part + "." for part in ENCODER_PARTS))
+
+
+def test_refining_the_decoder_moves_it_and_leaves_the_encoder_bit_equal(trained: BuildFolder):
+    joint = load_averaged_codec(trained.codec_checkpoint).state_dict()
+    refined = load_averaged_codec(trained.decoder_checkpoint).state_dict()
+    kept = {name for name, weight in refined.items() if torch.equal(weight, joint[name])}
+    assert kept == {name for name in refined if _is_encoder(name)}
+
+
+def test_the_final_bundle_joins_the_runs_flow_lm_and_the_refined_decoder(trained: BuildFolder):
+    stages.build_bundle(trained, seed=0)
+    assert not trained.bundle.exists()  # no FlowLM yet: the codec-only bundle was written
+    export = trained.flow_lm_run / "export"
+    export.mkdir(parents=True)
+    state = read_state(trained.codec_bundle)
+    state["flow_lm.emb_mean"] = torch.full_like(state["flow_lm.emb_mean"], 3.0)
+    safetensors.torch.save_file(state, export / "model.safetensors")
+
+    joined = read_state(stages.build_bundle(trained, seed=0).parent)
+    refined = load_averaged_codec(trained.decoder_checkpoint).state_dict()
+    assert joined["flow_lm.emb_mean"].unique().tolist() == [3.0]
+    for name, weight in refined.items():
+        assert torch.equal(joined[f"mimi.{name}"], weight.half()), name
+    shutil.rmtree(trained.flow_lm_run)
+
+
+def test_a_fresh_flow_lm_is_a_function_of_the_seed(trained: BuildFolder):
+    codec = load_averaged_codec(trained.codec_checkpoint)
+    first, second, other = (codec_only_state(codec, trained.tokenizer, seed=seed) for seed in (0, 0, 1))
+    assert all(torch.equal(weight, second[name]) for name, weight in first.items())
+    assert not torch.equal(first["flow_lm.input_linear.weight"], other["flow_lm.input_linear.weight"])
+
+
+@pytest.mark.parametrize(
+    ("stage", "missing"),
+    [
+        (lambda folder: stages.build_codec(folder, ONE_STEP), "corpus"),
+        (lambda folder: stages.refine_decoder(folder, ONE_STEP), "codec"),
+        (lambda folder: stages.build_tokenizer(folder), "corpus"),
+        (lambda folder: stages.build_codec_bundle(folder, 0), "codec"),
+        (lambda folder: stages.build_bundle(folder, 0), "codec"),
+    ],
+)
+def test_a_stage_without_its_input_names_the_stage_to_run(stage, missing: str, tmp_path: Path):
+    with pytest.raises(UserError, match=f"--stage {missing}"):
+        stage(BuildFolder(tmp_path))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_begun_with_another_seed_is_refused(tmp_path: Path):
+    (tmp_path / "seed.txt").write_text("1")
+    with pytest.raises(UserError, match="another seed"):
+        stages.build_corpus(BuildFolder(tmp_path), seed=0)

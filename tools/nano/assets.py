@@ -1,0 +1,90 @@
+"""The demo voice, the judging voices and the base voices to replay, as ogg + txt pairs.
+
+`demo_voice/train` (about 5 minutes) and `heldout` share no sentence with each other or with the
+FlowLM's corpus. `judging_voices/<voice>` hold six clips each, for nearest-voice identification; the base
+voice has all sentences of `demo_voice/heldout` and, as its last clip, one more to prompt it with, so that it can be
+judged as the demo voice is. `base_voices/<voice>` hold 16 clips each of voices that the base knows and that judge
+nothing, to be mixed into training; their sentences stand nowhere else and differ from voice to voice.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import soundfile
+
+from calm_ft.atomic_file import write_text
+from tools.nano.corpus import flow_lm_lines
+from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
+from tools.nano.everyday import EVERYDAY
+from tools.nano.voices import BASE_VOICE, DEMO_VOICE, JUDGING_VOICES, REPLAY_VOICES, ZERO_SHOT_VOICES
+
+NUM_TRAIN_CLIPS = 152
+NUM_HELDOUT_CLIPS = 24
+NUM_JUDGING_CLIPS = 6
+NUM_REPLAY_VOICES = 8
+NUM_REPLAY_CLIPS = 16
+_OGG_QUALITY = 0.6
+
+
+@dataclass(frozen=True)
+class EverydaySentences:
+    """All sets are disjoint, and none of them shares a sentence with the FlowLM's corpus.
+
+    `replay` holds a list for each of REPLAY_VOICES; `unshipped` are sentences that no shipped clip says.
+    """
+
+    heldout: list[str]
+    train: list[str]
+    base_prompt: str
+    replay: list[list[str]]
+    unshipped: list[str]
+
+
+def everyday_sentences(seed: int) -> EverydaySentences:
+    """The sentences of every shipped clip; the same seed gives the same ones."""
+    taken = {line.text for line in flow_lm_lines(seed)}
+
+    def make(num_sentences: int, stream: str) -> list[str]:
+        sentences = EVERYDAY.make_sentences(num_sentences, seed=seed, stream=stream, taken=taken)
+        taken.update(sentences)
+        return sentences
+
+    heldout, train = make(NUM_HELDOUT_CLIPS, "heldout"), make(NUM_TRAIN_CLIPS, "demo_train")
+    base_prompt = max(make(20, "base_prompt"), key=len)
+    # By number, not by name: the sentences that measure the voices must not depend on which were chosen.
+    replay = [make(NUM_REPLAY_CLIPS, f"replay.{number}") for number in range(NUM_REPLAY_VOICES)]
+    return EverydaySentences(heldout, train, base_prompt, replay, make(NUM_REPLAY_CLIPS, "unshipped"))
+
+
+def write_assets(directory: Path, seed: int) -> None:
+    """Write `demo_voice/`, `judging_voices/` and `base_voices/` anew."""
+    sentences = everyday_sentences(seed)
+    write_voice(directory / "demo_voice" / "train", DEMO_VOICE, sentences.train)
+    write_voice(directory / "demo_voice" / "heldout", DEMO_VOICE, sentences.heldout)
+    shutil.rmtree(directory / "judging_voices", ignore_errors=True)
+    for voice in (*JUDGING_VOICES, *ZERO_SHOT_VOICES):
+        full, few = [*sentences.heldout, sentences.base_prompt], sentences.heldout[:NUM_JUDGING_CLIPS]
+        write_voice(directory / "judging_voices" / voice.name, voice, full if voice == BASE_VOICE else few)
+    write_base_voices(directory / "base_voices", sentences)
+
+
+def write_base_voices(directory: Path, sentences: EverydaySentences) -> None:
+    """Write the voices to replay, one folder each."""
+    shutil.rmtree(directory, ignore_errors=True)
+    for voice, texts in zip(REPLAY_VOICES, sentences.replay, strict=True):
+        write_voice(directory / voice.name, voice, texts)
+
+
+def write_voice(directory: Path, voice: EspeakVoice, texts: Sequence[str]) -> None:
+    """Record sentences as `000.ogg` with `000.txt`, and so on, in place of what the folder held."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir(parents=True)
+    for number, text in enumerate(texts):
+        path = directory / f"{number:03d}.ogg"
+        samples = synthesize(text, voice)
+        soundfile.write(
+            path, samples, SAMPLE_RATE_HZ, format="OGG", subtype="VORBIS", compression_level=1 - _OGG_QUALITY
+        )
+        write_text(path.with_suffix(".txt"), text + "\n")

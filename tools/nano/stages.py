@@ -1,0 +1,225 @@
+"""The build's stages over one working folder. Each stage keeps what an earlier call finished and says what
+it needs.
+
+corpus -> codec -> decoder -> tokenizer -> bundle (codec only) -> flow_lm (this project's own trainer) -> bundle
+(final) -> assets -> asr (a recogniser of this speech, from a corpus of its own)
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from pocket_tts.models.mimi import MimiModel
+
+from calm_ft.atomic_file import write_text
+from calm_ft.errors import UserError
+from tools.nano.asr_corpus import asr_lines, read_codec, write_coded_corpus
+from tools.nano.asr_data import AsrCorpus
+from tools.nano.asr_training import AsrRecipe, AsrTrainer, write_asr_asset
+from tools.nano.bundle import codec_only_state, read_state, write_bundle
+from tools.nano.codec_data import load_codec_corpus
+from tools.nano.codec_evaluation import codec_mcd
+from tools.nano.codec_training import ENCODER_PARTS, CodecRecipe, CodecTrainer, load_averaged_codec
+from tools.nano.corpus import codec_lines, flow_lm_lines, write_corpus
+from tools.nano.files import read_json_lines
+from tools.nano.sentences import make_sentences
+from tools.nano.tokenizer import train_tokenizer
+from tools.nano.voices import DEMO_VOICE, ZERO_SHOT_VOICES
+
+_NUM_CODEC_TEST_SENTENCES = 8
+_SHIPPED_BUNDLE = Path(__file__).parents[2] / "calm_ft" / "assets" / "nano"
+_TRAIN_SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
+
+# The FlowLM's recipe: 24 short clips a batch, one draw of noise and time a frame, Muon.
+FLOW_LM_RECIPE = (
+    "optimizer=muon",
+    "optimizer.schedule.num_warmup_steps=200",
+    "adapter.head_batch_multiplier=1",
+    "data.max_batch_size=24",
+    "data.max_frames_per_batch=800",
+    "data.max_duration_sec=12",
+    "data.validation_fraction=0.01",
+    "trainer.max_steps=7000",
+    "trainer.val_check_interval=1000",
+    "logger=csv",
+)
+
+
+@dataclass(frozen=True)
+class BuildFolder:
+    """Where each stage keeps its results."""
+
+    root: Path
+
+    @property
+    def codec_manifest(self) -> Path:
+        return self.root / "corpus" / "codec" / "manifest.jsonl"
+
+    @property
+    def flow_lm_manifest(self) -> Path:
+        return self.root / "corpus" / "flow_lm" / "manifest.jsonl"
+
+    @property
+    def codec_checkpoint(self) -> Path:
+        return self.root / "codec.pt"
+
+    @property
+    def decoder_checkpoint(self) -> Path:
+        return self.root / "decoder.pt"
+
+    @property
+    def tokenizer(self) -> Path:
+        return self.root / "tokenizer.model"
+
+    @property
+    def codec_bundle(self) -> Path:
+        return self.root / "codec_bundle"
+
+    @property
+    def flow_lm_run(self) -> Path:
+        return self.root / "flow_lm_run"
+
+    @property
+    def bundle(self) -> Path:
+        return self.root / "bundle"
+
+    @property
+    def asr_clips(self) -> Path:
+        return self.root / "corpus" / "asr"
+
+    @property
+    def asr_coded_clips(self) -> Path:
+        return self.root / "corpus" / "asr_coded"
+
+    @property
+    def asr_checkpoint(self) -> Path:
+        return self.root / "asr.pt"
+
+
+def build_corpus(folder: BuildFolder, seed: int) -> None:
+    """Record both corpora.
+
+    Raises UserError where the folder was begun with another seed, as its recordings say other sentences.
+    """
+    _claim_seed(folder, seed)
+    write_corpus(folder.codec_manifest.parent, codec_lines(seed))
+    write_corpus(folder.flow_lm_manifest.parent, flow_lm_lines(seed))
+
+
+def _claim_seed(folder: BuildFolder, seed: int) -> None:
+    seed_file = folder.root / "seed.txt"
+    if seed_file.is_file() and seed_file.read_text(encoding="utf-8") != str(seed):
+        raise UserError(
+            f"{folder.root} was begun with another seed: choose another --output-dir, or the seed in {seed_file}."
+        )
+    write_text(seed_file, str(seed))
+
+
+def build_codec(folder: BuildFolder, recipe: CodecRecipe) -> None:
+    """Train the codec, or go on from its checkpoint."""
+    for manifest in (folder.codec_manifest, folder.flow_lm_manifest):
+        _require(manifest, "corpus")
+    torch.set_num_threads(1)
+    corpus = load_codec_corpus(folder.codec_manifest, folder.flow_lm_manifest)
+    _report_codec(CodecTrainer(corpus, recipe, folder.codec_checkpoint).run(), recipe.seed)
+
+
+def refine_decoder(folder: BuildFolder, recipe: CodecRecipe) -> None:
+    """Train the codec's decoder on, from the codec stage's average; the latents stay as they are."""
+    _require(folder.codec_checkpoint, "codec")
+    torch.set_num_threads(1)
+    corpus = load_codec_corpus(folder.codec_manifest, folder.flow_lm_manifest)
+    start = load_averaged_codec(folder.codec_checkpoint)
+    recipe = replace(recipe, frozen=ENCODER_PARTS)
+    _report_codec(CodecTrainer(corpus, recipe, folder.decoder_checkpoint, start).run(), recipe.seed)
+
+
+def _report_codec(codec: MimiModel, seed: int) -> None:
+    texts = make_sentences(_NUM_CODEC_TEST_SENTENCES, seed=seed, stream="codec_test")
+    for voice in (DEMO_VOICE, *ZERO_SHOT_VOICES):
+        print(
+            f"codec MCD on the held-out voice {voice.name}: {codec_mcd(codec, voice, texts):.2f} dB",
+            flush=True,
+        )
+
+
+def build_tokenizer(folder: BuildFolder) -> None:
+    """Train the tokenizer on the FlowLM corpus's texts."""
+    _require(folder.flow_lm_manifest, "corpus")
+    train_tokenizer((row["text"] for row in read_json_lines(folder.flow_lm_manifest)), folder.tokenizer)
+
+
+def build_codec_bundle(folder: BuildFolder, seed: int) -> Path:
+    """Codec, tokenizer and a fresh FlowLM: the bundle that the FlowLM's training starts from."""
+    _require(folder.codec_checkpoint, "codec")
+    _require(folder.tokenizer, "tokenizer")
+    codec = load_averaged_codec(folder.codec_checkpoint)
+    return write_bundle(folder.codec_bundle, codec_only_state(codec, folder.tokenizer, seed=seed), folder.tokenizer)
+
+
+def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
+    """Train the FlowLM with scripts/train.py, whose first phase caches latents.
+
+    A run that was killed goes on from its last checkpoint, one that ended is not repeated.
+    """
+    if (folder.flow_lm_run / "export" / "config.yaml").is_file():
+        print(f"{folder.flow_lm_run} holds a finished run", flush=True)
+        return
+    if not (folder.codec_bundle / "config.yaml").is_file():
+        build_codec_bundle(folder, seed)
+    command = [
+        sys.executable,
+        str(_TRAIN_SCRIPT),
+        "experiment=scratch",
+        f"adapter.model={folder.codec_bundle.absolute() / 'config.yaml'}",
+        f"data.path={folder.flow_lm_manifest.absolute()}",
+        f"output_dir={folder.flow_lm_run.absolute()}",
+        "resume=true",
+        f"seed={seed}",
+        *FLOW_LM_RECIPE,
+        *overrides,
+    ]
+    finished = subprocess.run(command, check=False)
+    if finished.returncode:
+        raise UserError(
+            f"The FlowLM's training ended with exit code {finished.returncode}; its own message stands above."
+        )
+
+
+def build_bundle(folder: BuildFolder, seed: int) -> Path:
+    """The final bundle from the FlowLM run's export, with the refined decoder if there is one.
+
+    Without a run, the codec-only bundle.
+    """
+    export = folder.flow_lm_run / "export"
+    if not export.is_dir():
+        return build_codec_bundle(folder, seed)
+    state = read_state(export)
+    if folder.decoder_checkpoint.is_file():
+        refined = load_averaged_codec(folder.decoder_checkpoint).state_dict()
+        state |= {f"mimi.{name}": tensor for name, tensor in refined.items()}
+    return write_bundle(folder.bundle, state, folder.tokenizer)
+
+
+def build_asr(folder: BuildFolder, recipe: AsrRecipe, directory: Path) -> None:
+    """Record the recogniser's clips, train it, or go on from its checkpoint, and write it to `directory`.
+
+    The codec is that of the folder's bundle, or of the shipped one where the folder has none.
+    """
+    _claim_seed(folder, recipe.seed)
+    torch.set_num_threads(1)
+    lines = asr_lines(recipe.seed)
+    print(f"recording what is missing of {len(lines)} clips", flush=True)
+    clean = write_corpus(folder.asr_clips, lines)
+    codec = read_codec(folder.bundle if folder.bundle.is_dir() else _SHIPPED_BUNDLE)
+    coded = write_coded_corpus(folder.asr_coded_clips, folder.asr_clips, lines, codec, recipe.seed)
+    trainer = AsrTrainer(AsrCorpus([clean, coded]), recipe, folder.asr_checkpoint)
+    trainer.run()
+    write_asr_asset(directory, trainer)
+
+
+def _require(path: Path, stage: str) -> None:
+    if not path.is_file():
+        raise UserError(f"{path} is missing: run `python -m tools.nano --stage {stage}` first.")

@@ -1,0 +1,79 @@
+"""Who speaks: the held-out voices, the FlowLM's 24 voices, and the codec's many variants.
+
+`HELD_OUT_VARIANTS` stand in no training list: Annie is the demo voice, f5 and klatt4 judge zero-shot
+cloning.
+"""
+
+import random
+
+from calm_ft.randomness import derive_seed
+from tools.nano.espeak import EspeakVoice, list_variants
+
+DEMO_VOICE = EspeakVoice("Annie", "Annie")
+ZERO_SHOT_VOICES = (EspeakVoice("f5", "f5"), EspeakVoice("klatt4", "klatt4"))
+HELD_OUT_VARIANTS = frozenset({"Annie", "f5", "klatt4"})
+
+# Effects rather than people: whispers, choruses of robots, and near copies at another speed.
+_EFFECT_VARIANTS = frozenset(
+    {"AnxiousAndy", "Demonic", "Tweaky", "UniRobot", "anikaRobot", "croak", "fast", "whisper", "whisperf"}
+    | {"robosoft"}
+    | {f"robosoft{number}" for number in range(2, 9)}
+)
+
+_US, _GB, _SCOTS, _RP, _CARIBBEAN, _NYC = "en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-us-nyc"
+CODEC_ACCENTS = (_US, _GB, _SCOTS, _RP, _CARIBBEAN, _NYC, "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+
+FLOW_LM_VOICES = (
+    EspeakVoice("f1", "f1"),
+    EspeakVoice("f2", "f2"),
+    EspeakVoice("f3", "f3", _GB, 55, 55, 165),
+    EspeakVoice("f4", "f4", _US, 45, 50, 175),
+    EspeakVoice("belinda", "belinda"),
+    EspeakVoice("linda", "linda", _GB, 52, 45, 170),
+    EspeakVoice("alicia", "Alicia"),
+    EspeakVoice("andrea", "Andrea", _US, 50, 50, 160),
+    EspeakVoice("steph", "steph", _US, 55, 60, 175),
+    EspeakVoice("aunty", "aunty", _RP, 45, 50, 165),
+    EspeakVoice("anika", "anika", _US, 50, 50, 155),
+    EspeakVoice("grandma", "grandma", _SCOTS, 50, 50, 165),
+    EspeakVoice("alex", "Alex"),
+    EspeakVoice("andy", "Andy"),
+    EspeakVoice("denis", "Denis", _GB, 50, 50, 165),
+    EspeakVoice("michael", "Michael"),
+    EspeakVoice("reed", "Reed"),
+    EspeakVoice("adam", "adam", _US, 45, 45, 175),
+    EspeakVoice("david", "david", _GB, 55, 55, 175),
+    EspeakVoice("john", "john"),
+    EspeakVoice("m3", "m3"),
+    EspeakVoice("m7", "m7", _SCOTS, 45, 45, 170),
+    EspeakVoice("max", "max", _US, 60, 50, 170),
+    EspeakVoice("storm", "Storm", _RP, 40, 50, 165),
+)
+
+
+def codec_variants() -> list[str]:
+    """The espeak variants that the codec hears: all that sound like people, less the held-out ones."""
+    return [name for name in list_variants() if name not in _EFFECT_VARIANTS | HELD_OUT_VARIANTS]
+
+
+def make_codec_voices(num_settings: int, *, seed: int) -> list[EspeakVoice]:
+    """Every codec variant with `num_settings` random accents, pitches, ranges and rates."""
+    voices = []
+    for variant in codec_variants():
+        for setting in range(num_settings):
+            rng = random.Random(derive_seed(seed, f"codec_voice.{variant}", setting))
+            name = f"{variant.replace(' ', '_')}-{setting}"
+            pitch, pitch_range, rate = rng.randint(20, 85), rng.randint(20, 80), rng.randint(135, 205)
+            voices.append(EspeakVoice(name, variant, rng.choice(CODEC_ACCENTS), pitch, pitch_range, rate))
+    return voices
+
+
+_BY_NAME = {voice.name: voice for voice in FLOW_LM_VOICES}
+
+# The voice that shows what tuning costs the others, and seven more for a voice to be told from.
+BASE_VOICE = _BY_NAME["belinda"]
+JUDGING_VOICES = tuple(_BY_NAME[name] for name in ("alicia", "f2", "f4", "belinda", "linda", "adam", "reed", "david"))
+
+# Mixed into tuning so that they are not forgotten: of the 16 voices that judge nothing, the eight with the lowest
+# validation residual of the untuned base, lowest first (benchmarks/known_voices.py).
+REPLAY_VOICES = tuple(_BY_NAME[name] for name in ("alex", "max", "m3", "denis", "f1", "steph", "john", "andy"))
