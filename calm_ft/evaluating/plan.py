@@ -13,8 +13,8 @@ from calm_ft.evaluating.base_voices import BaseVoices, read_base_voices
 from calm_ft.evaluating.heldout import HeldOut, heldout_folder, load_recording, read_heldout
 from calm_ft.evaluating.settings import EvaluationSettings
 from calm_ft.evaluating.subject import Models, Subject, find_subject
-from calm_ft.metrics.embedded_asr import EmbeddedASR
-from calm_ft.metrics.recogniser import choose_recogniser
+from calm_ft.metrics.embedded_recogniser import EmbeddedASR
+from calm_ft.metrics.recognisers import choose_recogniser
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calm_ft.errors import UserError
-from calm_ft.metrics.recogniser import AUTO_ASR
+from calm_ft.metrics.recognisers import AUTO_ASR
 
 
 @dataclass(frozen=True)

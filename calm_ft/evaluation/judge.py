@@ -15,9 +15,9 @@ import numpy as np
 
 from calm_ft.evaluation.estimate import Estimate, estimate_over_sentences
 from calm_ft.metrics.audio_io import AudioLike, trim_silence
-from calm_ft.metrics.mcd import dtw_distortion, mel_cepstra
-from calm_ft.metrics.sentence_identification import identify_sentence
-from calm_ft.metrics.voice_identification import VoiceReferences
+from calm_ft.metrics.distortion import dtw_distortion, mel_cepstra
+from calm_ft.metrics.identification import identify_sentence
+from calm_ft.metrics.identification import VoiceReferences
 
 
 @dataclass(frozen=True)

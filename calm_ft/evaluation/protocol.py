@@ -21,7 +21,7 @@ from calm_ft.evaluation.kept_audio import Timing
 from calm_ft.evaluation.score_cache import ScoreCache
 from calm_ft.metrics.audio_io import AudioLike, read_wav_bytes, wav_bytes
 from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, NotMeasured
-from calm_ft.metrics.resampling import resampled
+from calm_ft.metrics.audio_io import resampled
 
 REFERENCE, CODEC, BASE, TUNED = "reference", "codec", "base", "tuned"
 TIMING_FIGURES = (Figure("rtf", "s/s", "lower"), Figure("time_to_first_audio_sec", "s", "lower"))

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
 from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, ModelMissing
 from calm_ft.metrics.hub import fetch_file
-from calm_ft.metrics.resampling import MODEL_RATE_HZ, at_model_rate
 
 UTMOS_REPO, UTMOS_FILE = "Blinorot/UTMOS-PyTorch", "utmos_scripted.pt"
 UTMOS_FIGURE = Figure("utmos", "MOS", "higher")

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from calm_ft.metrics.alignment import ALIGNED_FIGURES, PITCH_FIGURES, Distortion, Pitch
 from calm_ft.metrics.base import Figure, Metric, ModelMissing
-from calm_ft.metrics.faster_whisper_asr import PREFIX, FasterWhisperTranscriber
+from calm_ft.metrics.distortion import ALIGNED_FIGURES, PITCH_FIGURES, Distortion, Pitch
+from calm_ft.metrics.identification import SENTENCE_FIGURE, SentenceIdentified
 from calm_ft.metrics.naturalness import DNSMOS, DNSMOS_FIGURES, UTMOS, UTMOS_FIGURE
-from calm_ft.metrics.sentences import SENTENCE_FIGURE, SentenceIdentified
+from calm_ft.metrics.recognisers import PREFIX, FasterWhisperTranscriber, HubTranscriber
 from calm_ft.metrics.sound import SOUND_FIGURES, Sound
 from calm_ft.metrics.speaker import (
     RESEMBLYZER_FIGURE,
@@ -18,7 +18,6 @@ from calm_ft.metrics.speaker import (
     SpeakerSimilarity,
     WavLMSimilarity,
 )
-from calm_ft.metrics.transcribers import HubTranscriber
 from calm_ft.metrics.words import WORD_FIGURES, Transcriber, WordErrors
 
 NO_ASR = "none"

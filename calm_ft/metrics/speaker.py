@@ -15,10 +15,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from calm_ft.metrics.audio_io import trim_silence
+from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate, trim_silence
 from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, ModelMissing
 from calm_ft.metrics.hub import fetch_model, one_line
-from calm_ft.metrics.resampling import MODEL_RATE_HZ, at_model_rate
 
 WAVLM = "microsoft/wavlm-base-plus-sv"
 RESEMBLYZER_FIGURE = Figure("speaker_similarity_resemblyzer", "cosine", "higher")

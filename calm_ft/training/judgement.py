@@ -20,7 +20,7 @@ from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
 from calm_ft.evaluation.judge import Recording
-from calm_ft.metrics.voice_identification import VoiceReferences
+from calm_ft.metrics.identification import VoiceReferences
 from calm_ft.training.base_voices import BaseVoices, encode, prepare_base_voices, read_base_voices, read_voice_folders
 from calm_ft.training.datamodule import Recordings
 from calm_ft.training.settings import DataSettings, ScoringSettings, require_integer

@@ -11,7 +11,7 @@ from calm_ft.evaluation.judge import Recording
 from calm_ft.evaluation.protocol import REFERENCE, Scored, Spoken, recorded, score
 from calm_ft.evaluation.score_cache import ScoreCache
 from calm_ft.evaluation.summary import FLAGS
-from calm_ft.metrics.recogniser import EMBEDDED_ASR, choose_recogniser, is_embedded
+from calm_ft.metrics.recognisers import EMBEDDED_ASR, choose_recogniser, is_embedded
 from calm_ft.metrics.registry import available_metrics
 from calm_ft.training.settings import ScoringSettings
 

@@ -12,7 +12,7 @@ from calm_ft.evaluation.kept_audio import Timing
 from calm_ft.evaluation.protocol import Scored, Spoken, choose_sentences, recorded, score
 from calm_ft.evaluation.score_cache import ScoreCache
 from calm_ft.evaluation.summary import summarize
-from calm_ft.metrics.alignment import Distortion
+from calm_ft.metrics.distortion import Distortion
 from calm_ft.metrics.audio_io import wav_bytes
 from calm_ft.metrics.base import Clip, Figure, Measurement, Metric
 from calm_ft.metrics.sound import Sound

@@ -1,4 +1,13 @@
-"""Whose voice is it? The nearest of several voices, each known by a few recordings.
+"""Which sentence and whose voice: the nearest of those on a list.
+
+Does the synthesis say its sentence? The true sentence's recording should be the nearest among all
+candidates.
+
+Distance: the MCD along the best alignment (`mcd.dtw_distortion`), a mean over the path and so independent of
+length, between cepstra from which each clip's own mean is taken: that removes most of the voice (the
+long-term spectrum) and leaves what changes over time, the words. Chance is one in the number of candidates.
+
+Whose voice is it? The nearest of several voices, each known by a few recordings.
 
 A clip is described by 19 statistics: the mean of each mel cepstrum c_1..c_13 (`mcd.mel_cepstra`) over its
 loud frames, the standard deviation of c_1..c_4, median F0 and its spread, in semitones. A voice is the mean
@@ -15,6 +24,7 @@ makes of recordings, and of a codec's copies of them, is the ceiling for a synth
 F0: de Cheveigné and Kawahara, "YIN" (2002).
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -22,7 +32,27 @@ import librosa
 import numpy as np
 
 from calm_ft.metrics.audio_io import AudioLike, trim_silence
-from calm_ft.metrics.mcd import HOP_SEC, NUM_CEPSTRA, speech_cepstra
+from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, NotMeasured
+from calm_ft.metrics.distortion import HOP_SEC, NUM_CEPSTRA, dtw_distortion, mel_cepstra, speech_cepstra
+
+
+def identify_sentence(synthesized_cepstra: np.ndarray, candidates: Sequence[np.ndarray]) -> int:
+    """The index of the candidate nearest to the synthesis, both cepstra [F, 13] from `mcd.mel_cepstra`.
+
+    Raises ValueError if there is no candidate, or no frame of the synthesis (it is silent) to compare with
+    them.
+    """
+    if not candidates:
+        raise ValueError("sentence identification needs at least one candidate recording")
+    if not len(synthesized_cepstra):
+        raise ValueError("a silent clip says no sentence")
+    synthesized = _without_mean(synthesized_cepstra)
+    return int(np.argmin([dtw_distortion(synthesized, _without_mean(candidate)) for candidate in candidates]))
+
+
+def _without_mean(cepstra: np.ndarray) -> np.ndarray:
+    return cepstra - cepstra.mean(axis=0) if len(cepstra) else cepstra
+
 
 _NUM_DEVIATIONS = 4
 NUM_STATISTICS = NUM_CEPSTRA + _NUM_DEVIATIONS + 2
@@ -98,3 +128,29 @@ def _pitch(speech: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, np.ndar
     )
     rms = librosa.feature.rms(y=speech, frame_length=window_samples, hop_length=hop_samples)[0]
     return 12 * np.log2(f0_hz / 100), rms > _LOUD * rms.max()
+
+
+SENTENCE_FIGURE = Figure("sentence_identified", "rate", "higher")
+
+
+class SentenceIdentified(Metric):
+    """1 where the nearest of the listed recordings is that of the clip's text, else 0; silence says none of them."""
+
+    figures = (SENTENCE_FIGURE,)
+    needs_speech = False
+
+    def __init__(self, recordings: Mapping[str, np.ndarray], sample_rate_hz: int) -> None:
+        """`recordings`: text -> its recording [T], none of them silent; chance is one in their number."""
+        self._texts = list(recordings)
+        self._cepstra = [mel_cepstra(audio, sample_rate_hz) for audio in recordings.values()]
+        digest = hashlib.sha256()
+        for text, cepstra in zip(self._texts, self._cepstra, strict=True):
+            digest.update(text.encode() + cepstra.tobytes())
+        self.identity = f"sentence-1 {digest.hexdigest()}"
+
+    def _measure(self, clip: Clip) -> Measurement:
+        if clip.text not in self._texts or len(self._texts) < 2:
+            return {SENTENCE_FIGURE.name: NotMeasured("there are no two recordings to choose from")}
+        cepstra = mel_cepstra(clip.audio, clip.sample_rate_hz)
+        right = len(cepstra) > 0 and self._texts[identify_sentence(cepstra, self._cepstra)] == clip.text
+        return {SENTENCE_FIGURE.name: float(right)}
