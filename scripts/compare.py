@@ -51,11 +51,10 @@ def evaluate_missing(runs: Sequence[Path]) -> None:
     if not missing:
         return
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from calm_ft.evaluating.settings import EvaluationSettings
-    from calm_ft.evaluating.several import evaluate_each  # the models, which nothing else here needs
+    from calm_ft.evaluating.evaluate import EvaluationRequest, evaluate_each  # the models, which nothing else needs
 
     others = [run / "evaluation" for run, done in is_done.items() if done]
-    results = evaluate_each(missing, EvaluationSettings(), others)
+    results = evaluate_each(missing, EvaluationRequest(), others)
     for run, result in tqdm(results, total=len(missing), desc="evaluating runs", unit="run"):
         if isinstance(result, UserError):
             print(f"{run} was not evaluated: {result}", file=sys.stderr)
