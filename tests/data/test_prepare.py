@@ -8,6 +8,7 @@ import pytest
 import soundfile
 import torch
 
+from calm_ft import progress
 from calm_ft.data import prepare
 from calm_ft.data.audio import load_clip
 from calm_ft.data.utterance import Utterance, WordTime
@@ -147,7 +148,7 @@ def test_bad_clips_are_excluded_with_reasons_and_the_good_ones_train(tmp_path, w
         "the audio is silent",
         "the audio has no samples",
         "the audio holds NaN or infinite samples",
-        "the audio cannot be read",
+        "the audio cannot be read (Format not recognised)",
         "the audio file cannot be opened",
         "the clip lasts 3.1 s, longer than the limit of 2 s",
     ]
@@ -197,14 +198,20 @@ def test_settings_that_no_clip_can_keep_are_refused(write_utterances, encode, se
         encode(write_utterances(2), **settings)
 
 
-def test_progress_shows_clips_and_remaining_time(tmp_path, write_utterances, encoder, capfd):
-    prepare.encode_recordings(write_utterances(3), encoder, tmp_path / "cache", 0.1, 20.0)
-    shown = capfd.readouterr().err
-    assert "encoding: 100%" in shown
-    assert "3/3" in shown
+@pytest.mark.parametrize("shown", [True, False])
+def test_in_a_log_encoding_says_how_many_clips_are_done_and_when_it_ends(
+    tmp_path, write_utterances, encoder, monkeypatch, capfd, shown
+):
+    monkeypatch.setattr(progress, "LINE_INTERVAL_SEC", 0.0)
+    prepare.encode_recordings(write_utterances(3), encoder, tmp_path / "cache", 0.1, 20.0, progress=shown)
+    lines = capfd.readouterr().err.splitlines()
+    encoding = [line for line in lines if line.startswith("encoding: ")]
+    assert [line.split(" [")[0] for line in encoding] == ["encoding: 1/3", "encoding: 2/3", "encoding: 3/3"] * shown
+    assert (encoding[-1:] or ["[0:00<0:00]"])[0].endswith("[0:00<0:00]")
+    assert shown or not lines
 
 
-def test_a_clip_of_which_the_encoder_makes_no_numbers_is_left_out_and_its_neighbours_are_kept(
+def test_a_clip_whose_features_are_not_finite_is_left_out_and_its_neighbours_are_kept(
     write_utterances, tmp_path
 ):
     class Overflows(FrameEnergyEncoder):
@@ -218,5 +225,5 @@ def test_a_clip_of_which_the_encoder_makes_no_numbers_is_left_out_and_its_neighb
     done = prepare.encode_recordings(utterances, Overflows(), tmp_path / "cache", 0.1, 20.0, progress=False)
     assert [clip.utterance.id for clip in done.encoded] == ["clip00", "clip02", "clip03"]
     assert [(row.path, row.reason) for row in done.exclusions] == [
-        (str(utterances[1].audio_path), "the encoder makes no numbers of it")
+        (str(utterances[1].audio_path), "the encoder gives values that are not finite")
     ]

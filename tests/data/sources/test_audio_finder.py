@@ -5,8 +5,8 @@ import unicodedata
 import pytest
 
 from calm_ft.data.sources import read_recordings
-from calm_ft.data.sources.audio_finder import AudioFinder
-from calm_ft.data.sources.recordings import UnusableText
+from calm_ft.data.sources.finding_audio import AudioFinder
+from calm_ft.data.utterance import UnusableClip
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_a_name_matches_its_file_across_unicode_forms(tmp_path, write_clip):
         ("/", "there is no audio file '/'"),
         ("wavs", "there is no audio file 'wavs'"),
         (" ", "the row names no audio file"),
-        ("b.m4a", "'b.m4a' is no audio file that can be read; convert it"),
-        ("a.txt", "'a.txt' is no audio file that can be read; convert it"),
+        ("b.m4a", "'b.m4a' is not an audio file that can be read; convert it"),
+        ("a.txt", "'a.txt' is not an audio file that can be read; convert it"),
         ("a very long text in the wrong column " * 20, "there is no audio file"),
         ("a/" + "x" * 300 + ".wav", "there is no audio file"),
         ("nul\0byte.wav", "there is no audio file"),
@@ -74,5 +74,5 @@ def test_a_name_matches_its_file_across_unicode_forms(tmp_path, write_clip):
 def test_what_is_not_there_or_no_audio_is_said(tmp_path, write_clip, name, reason):
     write_clip("wavs/a.wav")
     (tmp_path / "a.txt").write_text("hello")
-    with pytest.raises(UnusableText, match=f"^{reason}"):
+    with pytest.raises(UnusableClip, match=f"^{reason}"):
         AudioFinder(tmp_path).find(name)

@@ -50,7 +50,7 @@ def test_each_bad_clip_is_excluded_with_its_own_reason_and_the_good_one_stays(tm
         "latin1.wav": "the text is not UTF-8",
         "utf16.wav": "the text is not UTF-8",
         "orphan.txt": "there is no audio file of this name beside the text",
-        "phone.m4a": ".m4a audio cannot be read; convert it to wav or flac",
+        "phone.m4a": f".m4a audio cannot be read; convert it: ffmpeg -i {tmp_path}/phone.m4a {tmp_path}/phone.wav",
     }
 
 

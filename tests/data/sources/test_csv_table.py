@@ -97,7 +97,7 @@ def test_each_faulty_row_is_excluded_with_its_line_and_reason(read):
         (7, "the text is not UTF-8"),
         (8, "the clip 'a' was given before, as a.wav"),
         (9, "the row has 3 columns and the header 2; quote a text that holds a ','"),
-        (10, "'c.m4a' is no audio file that can be read; convert it to wav or flac"),
+        (10, "'c.m4a' is not an audio file that can be read; convert it to wav or flac"),
         (11, "the row names no audio file"),
         (12, "the quotes do not fit: one is left open, or one inside a text is not doubled"),
         (13, "the text is empty"),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from calm_ft.data.sources import read_recordings
-from calm_ft.data.sources.manifest import write_manifest
+from calm_ft.data.sources import write_manifest
 from calm_ft.data.utterance import Utterance, WordTime
 from calm_ft.errors import UserError
 
@@ -62,7 +62,7 @@ def words_row(*times):
         ('{"path": "a.wav", "text": "hello", "end_sec": -1}', "end_sec should be a time in seconds, not -1"),
         ('{"path": "a.wav", "text": " "}', "the text is empty"),
         ('{"path": "gone.wav", "text": "hello"}', "there is no audio file 'gone.wav'"),
-        ('{"path": "a.m4a", "text": "hello"}', "'a.m4a' is no audio file that can be read"),
+        ('{"path": "a.m4a", "text": "hello"}', "'a.m4a' is not an audio file that can be read"),
         ('{"path": "good.wav", "text": "again"}', "the clip 'good' was given before, as good.wav"),
         ('{"path": "a.wav", "text": "hello", "words": [{}]}', "words should be a list of"),
         ('{"path": "a.wav", "text": "hello", "words": 7}', "words should be a list of"),

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from calm_ft.data.sources import read_recordings
-from calm_ft.data.sources.recognise import FORMAT_NAMES
+from calm_ft.data.sources import FORMATS
 from calm_ft.errors import UserError
 
 OURS = json.dumps({"path": "wavs/a.wav", "text": "from our manifest"})
@@ -72,7 +72,7 @@ def test_a_table_given_by_itself_is_recognised_under_any_name(folder, name):
 
 
 def test_every_format_appears_in_the_table_above():
-    assert {format for _, format, _ in RECOGNISED} == set(FORMAT_NAMES)
+    assert {format for _, format, _ in RECOGNISED} == set(FORMATS)
 
 
 @pytest.mark.parametrize(
