@@ -50,6 +50,16 @@ def test_of_two_files_of_one_stem_the_one_named_is_taken_and_the_lossless_one_fo
     assert [finder.find(name) for name in ("a.mp3", "a.flac", "a")] == [mp3, flac, flac]
 
 
+def test_a_row_that_names_a_recording_finds_it_after_its_conversion(tmp_path, write_clip):
+    (tmp_path / "wavs").mkdir()
+    (tmp_path / "wavs/my clip.m4a").write_bytes(b"m4a")
+    finder = AudioFinder(tmp_path)
+    with pytest.raises(UnusableClip, match=rf"convert it: ffmpeg -i '{tmp_path}/wavs/my clip.m4a' '.*/my clip.wav'$"):
+        finder.find("my clip.m4a")
+    path = write_clip("wavs/my clip.wav")
+    assert AudioFinder(tmp_path).find("my clip.m4a") == path
+
+
 def test_a_name_matches_its_file_across_unicode_forms(tmp_path, write_clip):
     path = write_clip(unicodedata.normalize("NFD", "\u00fcber.wav"))
     assert AudioFinder(tmp_path).find("\u00fcber.wav") == path
