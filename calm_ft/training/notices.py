@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from calm_ft.adapters.base import TTSAdapter
-from calm_ft.data.text_report import TextReport
+from calm_ft.data.text_coverage import TextReport
 from calm_ft.data.utterance import Exclusion, commonest_reason
 from calm_ft.finetuning.strategy import ComponentPlan
 from calm_ft.report.result import EvaluationResult

@@ -1,6 +1,5 @@
 """From settings to what training needs: the model, what of it trains, encoded clips, and what the run is judged by."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from calm_ft.data.prepare import EncodedUtterance, encode_recordings
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.sources.recordings import Recordings as ReadRecordings
 from calm_ft.data.split import Split, split_validation
-from calm_ft.data.text_report import TextReport, summarize
+from calm_ft.data.text_coverage import TextReport, summarize
 from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import ComponentPlan
@@ -140,7 +139,6 @@ def encode_source(
         Path(data.cache_dir).expanduser(),
         data.tail_sec,
         data.max_duration_sec,
-        progress=sys.stderr.isatty(),
     )
     exclusions += encoded.exclusions
     split = split_validation(encoded.encoded, data.validation_fraction, seed)

@@ -5,8 +5,8 @@ import unicodedata
 import pytest
 
 from calm_ft.data.sources import read_recordings
-from calm_ft.data.sources.audio_finder import AudioFinder
-from calm_ft.data.sources.recordings import UnusableText
+from calm_ft.data.sources.finding_audio import AudioFinder
+from calm_ft.data.utterance import UnusableClip
 
 
 @pytest.mark.parametrize(
@@ -50,6 +50,16 @@ def test_of_two_files_of_one_stem_the_one_named_is_taken_and_the_lossless_one_fo
     assert [finder.find(name) for name in ("a.mp3", "a.flac", "a")] == [mp3, flac, flac]
 
 
+def test_a_row_that_names_a_recording_finds_it_after_its_conversion(tmp_path, write_clip):
+    (tmp_path / "wavs").mkdir()
+    (tmp_path / "wavs/my clip.m4a").write_bytes(b"m4a")
+    finder = AudioFinder(tmp_path)
+    with pytest.raises(UnusableClip, match=rf"convert it: ffmpeg -i '{tmp_path}/wavs/my clip.m4a' '.*/my clip.wav'$"):
+        finder.find("my clip.m4a")
+    path = write_clip("wavs/my clip.wav")
+    assert AudioFinder(tmp_path).find("my clip.m4a") == path
+
+
 def test_a_name_matches_its_file_across_unicode_forms(tmp_path, write_clip):
     path = write_clip(unicodedata.normalize("NFD", "\u00fcber.wav"))
     assert AudioFinder(tmp_path).find("\u00fcber.wav") == path
@@ -64,8 +74,8 @@ def test_a_name_matches_its_file_across_unicode_forms(tmp_path, write_clip):
         ("/", "there is no audio file '/'"),
         ("wavs", "there is no audio file 'wavs'"),
         (" ", "the row names no audio file"),
-        ("b.m4a", "'b.m4a' is no audio file that can be read; convert it"),
-        ("a.txt", "'a.txt' is no audio file that can be read; convert it"),
+        ("b.m4a", "'b.m4a' is not an audio file that can be read; convert it"),
+        ("a.txt", "'a.txt' is not an audio file that can be read; convert it"),
         ("a very long text in the wrong column " * 20, "there is no audio file"),
         ("a/" + "x" * 300 + ".wav", "there is no audio file"),
         ("nul\0byte.wav", "there is no audio file"),
@@ -74,5 +84,5 @@ def test_a_name_matches_its_file_across_unicode_forms(tmp_path, write_clip):
 def test_what_is_not_there_or_no_audio_is_said(tmp_path, write_clip, name, reason):
     write_clip("wavs/a.wav")
     (tmp_path / "a.txt").write_text("hello")
-    with pytest.raises(UnusableText, match=f"^{reason}"):
+    with pytest.raises(UnusableClip, match=f"^{reason}"):
         AudioFinder(tmp_path).find(name)

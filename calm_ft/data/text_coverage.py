@@ -1,7 +1,7 @@
-"""What of the clips' texts no model hears: which characters, how often, in which clips.
+"""Which characters of the texts do not reach the model, how often, and in which clips.
 
-Nothing is left out for it. A dash that is read as a comma is as it should be; a letter that the tokenizer lacks is
-heard in the recording and missing from its text, and that is for people to judge.
+No clip is excluded for this. That a dash is read as a comma is intended; a letter that the tokenizer does not know is
+spoken in the recording but missing from the model's text. Whether that matters is for people to judge.
 """
 
 import unicodedata
@@ -14,8 +14,8 @@ NUM_EXAMPLES = 3
 NUM_CHARACTERS_SAID = 12
 
 
-class Unspoken(Protocol):
-    """Counts of characters in one text, as an adapter gives them."""
+class UncoveredCharacters(Protocol):
+    """Counts of the characters of one text that do not reach the model, as an adapter gives them."""
 
     dropped: Counter[str]
     unknown: Counter[str]
@@ -23,7 +23,7 @@ class Unspoken(Protocol):
 
 @dataclass
 class CharacterCount:
-    """One character over all texts; examples are the ids of the first clips."""
+    """How often one character occurs in all texts; examples are the ids of the first clips with it."""
 
     times: int = 0
     clips: int = 0
@@ -32,13 +32,13 @@ class CharacterCount:
 
 @dataclass(frozen=True)
 class TextReport:
-    """Counts by character, the commonest first."""
+    """Counts by character, the most frequent first."""
 
     dropped: dict[str, CharacterCount]
     unknown: dict[str, CharacterCount]
 
     def lines(self) -> list[str]:
-        """One sentence for each kind that there is, for people; none where every character is heard."""
+        """At most one sentence for each of the two kinds, for people; none if every character reaches the model."""
         kinds = (
             ("the text preparation drops or replaces", self.dropped),
             ("the tokenizer does not know", self.unknown),
@@ -46,12 +46,12 @@ class TextReport:
         return [f"{what} {_said(counts)}" for what, counts in kinds if counts]
 
     def as_dict(self) -> dict[str, Any]:
-        """The same for run.json: kind, character, times, clips, examples."""
+        """The same for run.json: times, clips and examples by kind and character."""
         return asdict(self)
 
 
-def summarize(reports: Mapping[str, Unspoken]) -> TextReport:
-    """Joins the reports of single texts, given by utterance id."""
+def summarize(reports: Mapping[str, UncoveredCharacters]) -> TextReport:
+    """Adds up the counts of single texts, given by utterance id."""
     return TextReport(
         _joined({id: report.dropped for id, report in reports.items()}),
         _joined({id: report.unknown for id, report in reports.items()}),
@@ -81,7 +81,7 @@ def _said(counts: dict[str, CharacterCount]) -> str:
 
 
 def _visible(character: str) -> str:
-    """The character, or its code and name where nothing would be seen of it alone."""
+    """The character, or its code and name if it is invisible by itself."""
     if character.isprintable() and not unicodedata.combining(character):
         return character
     return f"U+{ord(character):04X} {unicodedata.name(character, 'control character')}"

@@ -4,7 +4,7 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
-from calm_ft.data.text_report import summarize
+from calm_ft.data.text_coverage import summarize
 
 
 @dataclass
