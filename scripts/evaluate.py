@@ -63,19 +63,15 @@ def main() -> None:
 
 
 def show(evaluation: "Evaluation") -> None:
-    """Print an evaluation's tables and what cannot be read from them."""
-    from calm_ft.report.terminal import EXPLANATION, base_voices_table, missing_lines, summary_table
+    """Print where the files are, the table, and last the warnings."""
+    from calm_ft.report.result import parse_result
+    from calm_ft.report.terminal import print_result
 
     console = Console(width=140, highlight=False)
-    console.print(summary_table(evaluation.summary))
-    forgetting = base_voices_table(evaluation.summary)
-    if forgetting is not None:
-        console.print(forgetting)
-    for line in (*missing_lines(evaluation.summary), EXPLANATION):
-        console.print(line, style="dim", markup=False)
     console.print(
         f"{evaluation.num_clips} clips in {evaluation.wall_sec:.0f} s; files: {evaluation.folder}", markup=False
     )
+    print_result(console, parse_result(evaluation.summary))
 
 
 if __name__ == "__main__":
