@@ -27,6 +27,7 @@ extraction of vocal fold vibration", 2009), through pyworld.
 """
 
 import math
+from typing import Self
 
 import librosa
 import numpy as np
@@ -34,7 +35,7 @@ import scipy.fft
 import scipy.spatial.distance
 
 from calm_ft.metrics.audio_io import AudioLike, trim_silence
-from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, ModelMissing, NotMeasured
+from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing, NotMeasured
 
 NUM_CEPSTRA = 13
 HOP_SEC = 0.0125
@@ -102,12 +103,12 @@ def _mel_power(speech: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
 
 ALIGNED_FIGURES = (
-    Figure("mcd_db", "dB", "lower"),
-    Figure("duration_ratio", "ratio", "none"),
+    Figure("mcd_db", "dB", "lower", "distance to the recording (MCD)"),
+    Figure("duration_ratio", "ratio", "none", "length beside the recording's"),
 )
 PITCH_FIGURES = (
-    Figure("log_f0_rmse", "cents", "lower"),
-    Figure("voicing_error", "rate", "lower"),
+    Figure("log_f0_rmse", "cents", "lower", "pitch error"),
+    Figure("voicing_error", "rate", "lower", "voicing error"),
 )
 _MIN_VOICED_PAIRS = 10  # an eighth of a second
 _CENTS_PER_OCTAVE = 1200
@@ -119,6 +120,10 @@ class Distortion(Metric):
     figures = ALIGNED_FIGURES
     identity = "distortion-1"
     needs_reference = True
+
+    @classmethod
+    def build(cls, given: Given) -> Self:
+        return cls()
 
     def _measure(self, clip: Clip) -> Measurement:
         speech, reference = _speech(clip)
@@ -144,6 +149,10 @@ class Pitch(Metric):
         except ImportError as error:
             raise ModelMissing("pyworld is not installed: install the extra `evaluation`.") from error
         self._world = pyworld
+
+    @classmethod
+    def build(cls, given: Given) -> Self:
+        return cls()
 
     def _measure(self, clip: Clip) -> Measurement:
         speech, reference = _speech(clip)

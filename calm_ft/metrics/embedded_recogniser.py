@@ -148,14 +148,6 @@ class EmbeddedASR:
         self._network.eval()
         self._features = LogMel()
 
-    def check_system(self, *, is_nano: bool, force: bool = False) -> None:
-        """Raise UserError where another model than the embedded one is to be judged, unless forced."""
-        if not (is_nano or force):
-            raise UserError(
-                f"The recogniser '{self.name}' knows the embedded model's synthetic speech alone, so its error rates "
-                "of another model mean nothing: choose another recogniser, or force this one."
-            )
-
     @torch.inference_mode()
     def transcribe(self, audio: AudioLike, sample_rate_hz: int) -> str:
         """What mono audio `[T]` at any rate says: lower-case letters, apostrophes and single spaces.

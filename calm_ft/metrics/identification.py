@@ -27,12 +27,13 @@ F0: de Cheveigné and Kawahara, "YIN" (2002).
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import librosa
 import numpy as np
 
 from calm_ft.metrics.audio_io import AudioLike, trim_silence
-from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, NotMeasured
+from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing, NotMeasured
 from calm_ft.metrics.distortion import HOP_SEC, NUM_CEPSTRA, dtw_distortion, mel_cepstra, speech_cepstra
 
 
@@ -130,7 +131,7 @@ def _pitch(speech: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, np.ndar
     return 12 * np.log2(f0_hz / 100), rms > _LOUD * rms.max()
 
 
-SENTENCE_FIGURE = Figure("sentence_identified", "rate", "higher")
+SENTENCE_FIGURE = Figure("sentence_identified", "rate", "higher", "right sentence is the nearest", trusted_by_codec=0.7)
 
 
 class SentenceIdentified(Metric):
@@ -148,9 +149,48 @@ class SentenceIdentified(Metric):
             digest.update(text.encode() + cepstra.tobytes())
         self.identity = f"sentence-1 {digest.hexdigest()}"
 
+    @classmethod
+    def build(cls, given: Given) -> Self:
+        return cls(given.recordings, given.sample_rate_hz)
+
+    def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> None:
+        """Each voice has another list of sentences, so the rates would not compare."""
+
     def _measure(self, clip: Clip) -> Measurement:
         if clip.text not in self._texts or len(self._texts) < 2:
             return {SENTENCE_FIGURE.name: NotMeasured("there are no two recordings to choose from")}
         cepstra = mel_cepstra(clip.audio, clip.sample_rate_hz)
         right = len(cepstra) > 0 and self._texts[identify_sentence(cepstra, self._cepstra)] == clip.text
         return {SENTENCE_FIGURE.name: float(right)}
+
+
+VOICE_FIGURE = Figure("voice_identified", "rate", "higher", "right voice is the nearest", trusted=0.6)
+
+
+class VoiceIdentified(Metric):
+    """1 where the nearest of the known voices is the one that was asked for, else 0; silence is nobody's voice."""
+
+    figures = (VOICE_FIGURE,)
+    needs_speech = False
+
+    def __init__(self, voices: VoiceReferences, voice: str) -> None:
+        """`voice`: the one of `voices` that clips should sound like; chance is one in their number."""
+        self._voices, self._voice = voices, voice
+        digest = hashlib.sha256(voices.means.tobytes() + voices.scale.tobytes()).hexdigest()
+        self.identity = f"voice-1 {voice} {digest}"
+
+    @classmethod
+    def build(cls, given: Given) -> Self:
+        clips = dict(given.other_voices)
+        if given.voice not in clips or len(clips) < 2:
+            raise ModelMissing("no other voice is known that this one could be taken for: set evaluation.base_voices.")
+        try:
+            return cls(VoiceReferences.from_clips(clips, given.sample_rate_hz), given.voice)
+        except ValueError as error:
+            raise ModelMissing(f"the voices cannot be told apart: {error}.") from error
+
+    def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> "VoiceIdentified | None":
+        return VoiceIdentified(self._voices, voice) if voice in self._voices.names else None
+
+    def _measure(self, clip: Clip) -> Measurement:
+        return {VOICE_FIGURE.name: float(self._voices.identify(clip.audio, clip.sample_rate_hz) == self._voice)}

@@ -1,44 +1,73 @@
-"""Speech recognisers: which one judges, and how each is loaded and asked."""
+"""Speech recognisers: which one judges, and how each is loaded and asked.
 
-import filecmp
+The language follows the model: an English recogniser would make nothing of other speech, without a word.
+"""
+
 import logging
 import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from calm_ft.errors import UserError
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.metrics.embedded_recogniser import EmbeddedASR
 from calm_ft.metrics.hub import fetch, fetch_model, one_line
-from calm_ft.metrics.registry import DEFAULT_ASR
 
-AUTO_ASR, EMBEDDED_ASR = "auto", "embedded"
-_EMBEDDED_WEIGHTS = Path(__file__).parents[1] / "assets" / "nano" / "model.safetensors"
+AUTO_ASR, EMBEDDED_ASR, NO_ASR = "auto", "embedded", "none"
+ENGLISH_ASR, MULTILINGUAL_ASR = "openai/whisper-base.en", "openai/whisper-small"
 
 
-def choose_recogniser(asr: str, model: str | None, force: bool = False) -> str | EmbeddedASR:
-    """The embedded one for the embedded model, which speaks as it was taught to hear; for others one of the hub.
+class Transcriber(Protocol):
+    """A speech recogniser; `name` says which one, with its version where that matters."""
+
+    name: str
+
+    def transcribe(self, audio: np.ndarray, sample_rate_hz: int) -> str:
+        """What is said in audio [T]."""
+
+
+def choose_recogniser(asr: str, language: str, is_miniature: bool, force: bool = False) -> str | EmbeddedASR:
+    """The recogniser that judges a model.
 
     Args:
-        model: what a run was given as its model, if it is known.
+        asr: "auto", "embedded", "none", a model of the hub, "faster-whisper:" and one of its models, or a folder.
+            "auto" is the embedded one for the embedded model, and for others Whisper in the language.
+        language: what the model speaks, an ISO 639-1 code.
+        is_miniature: whether the embedded model is judged, whose speech alone the embedded recogniser knows.
         force: let the embedded one judge any model.
 
-    Raises UserError where the embedded one is asked for another model, unless it is forced.
+    Raises UserError where the embedded one is asked for another model and not forced, and where an English recogniser
+    is asked for another language.
     """
-    is_nano = is_embedded(model)
-    if asr != EMBEDDED_ASR and not (asr == AUTO_ASR and is_nano):
-        return DEFAULT_ASR if asr == AUTO_ASR else asr
-    embedded = EmbeddedASR()
-    embedded.check_system(is_nano=is_nano, force=force)
-    return embedded
+    if asr == EMBEDDED_ASR or (asr == AUTO_ASR and is_miniature):
+        if not (is_miniature or force):
+            raise UserError(
+                "The embedded recogniser knows the embedded model's synthetic speech alone, so its error rates of "
+                "another model mean nothing: choose auto, none, a recogniser of the hub, or a folder."
+            )
+        return EmbeddedASR()
+    if asr == AUTO_ASR:
+        return ENGLISH_ASR if language == "en" else MULTILINGUAL_ASR
+    if asr.endswith(".en") and language != "en":
+        raise UserError(
+            f"The recogniser {asr} knows English alone, and the model speaks {language!r}: choose auto or a "
+            f"multilingual one, such as {MULTILINGUAL_ASR}, or set the language (evaluation.language, --language)."
+        )
+    return asr
 
 
-def is_embedded(model: str | None) -> bool:
-    """Whether a run tuned the embedded model, wherever that lay then."""
-    weights = Path(str(model)) / "model.safetensors"
-    return weights.is_file() and filecmp.cmp(weights, _EMBEDDED_WEIGHTS, shallow=False)
+def load_transcriber(asr: str | Transcriber, language: str) -> Transcriber:
+    """The recogniser that was chosen. Raises ModelMissing where it cannot be had."""
+    if not isinstance(asr, str):
+        return asr
+    if asr == NO_ASR:
+        raise ModelMissing("no speech recogniser was asked for: name one of the hub, or a folder.")
+    if asr.startswith(PREFIX):
+        return FasterWhisperTranscriber(asr.removeprefix(PREFIX), language)
+    return HubTranscriber(asr, language)
 
 
 _FILES = ["*.json", "*.txt", "model.safetensors"]
@@ -48,8 +77,11 @@ _CHUNK_SEC = 30.0
 class HubTranscriber:
     """Any model of transformers' speech recognition pipeline, such as openai/whisper-small.en, or a local folder."""
 
-    def __init__(self, name: str) -> None:
-        """Raises ModelMissing where it cannot be had, or is no speech recogniser."""
+    def __init__(self, name: str, language: str = "en") -> None:
+        """`language`: what a multilingual Whisper is told to expect, so that it neither guesses nor translates.
+
+        Raises ModelMissing where it cannot be had, or is no speech recogniser.
+        """
         folder = fetch_model(name, _FILES)
         self.name = name
         logging.getLogger("transformers").setLevel(logging.ERROR)  # advice about generation settings, clip by clip
@@ -62,6 +94,9 @@ class HubTranscriber:
             )
         except Exception as error:  # a repository may hold anything
             raise ModelMissing(f"{name} is no speech recogniser that can be loaded ({one_line(error)}).") from error
+        generation = getattr(self._pipeline.model, "generation_config", None)
+        told = {"language": language, "task": "transcribe"} if getattr(generation, "is_multilingual", False) else {}
+        self._settings: dict[str, Any] = {"generate_kwargs": told} if told else {}
 
     def transcribe(self, audio: np.ndarray, sample_rate_hz: int) -> str:
         """What is said in audio [T]; longer clips are heard in pieces of 30 s."""
@@ -69,7 +104,7 @@ class HubTranscriber:
         long = {"chunk_length_s": _CHUNK_SEC} if len(samples) > _CHUNK_SEC * MODEL_RATE_HZ else {}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            heard = self._pipeline({"raw": samples, "sampling_rate": MODEL_RATE_HZ}, **long)
+            heard = self._pipeline({"raw": samples, "sampling_rate": MODEL_RATE_HZ}, **long, **self._settings)
         assert isinstance(heard, dict)
         return str(heard["text"])
 
@@ -80,7 +115,7 @@ PREFIX = "faster-whisper:"
 class FasterWhisperTranscriber:
     """A size such as small.en, a repository with a converted model, or a local folder with one (CTranslate2's)."""
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, language: str = "en") -> None:
         """Raises ModelMissing where the package or the model cannot be had."""
         try:
             from faster_whisper import WhisperModel, available_models, download_model
@@ -107,9 +142,12 @@ class FasterWhisperTranscriber:
                 f"{folder} holds no CTranslate2 Whisper that can be loaded ({one_line(error)})."
             ) from error
         self.name = f"{PREFIX}{model}"
+        self._language = language
 
     def transcribe(self, audio: np.ndarray, sample_rate_hz: int) -> str:
         """What is said in audio [T]; always the same, for nothing is drawn at a raised temperature."""
         samples = at_model_rate(audio, sample_rate_hz)
-        segments, _ = self._model.transcribe(samples, temperature=0.0, condition_on_previous_text=False)
+        segments, _ = self._model.transcribe(
+            samples, temperature=0.0, condition_on_previous_text=False, language=self._language
+        )
         return "".join(segment.text for segment in segments).strip()
