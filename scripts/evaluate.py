@@ -67,11 +67,11 @@ def show(evaluation: "Evaluation") -> None:
     """Print an evaluation's tables and what cannot be read from them."""
     from calm_ft.report.terminal import print_result
 
-    console = Console(highlight=False)
-    print_result(console, evaluation.result)
+    console = Console(width=140, highlight=False)
     console.print(
         f"{evaluation.num_clips} clips in {evaluation.wall_sec:.0f} s; files: {evaluation.folder}", markup=False
     )
+    print_result(console, evaluation.result)
 
 
 if __name__ == "__main__":
