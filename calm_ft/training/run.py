@@ -60,11 +60,12 @@ class RunInterrupted(KeyboardInterrupt):
     """A signal ended the run after its folder was made; the message says how to continue."""
 
 
-def run_training(experiment: Experiment, command: list[str]) -> float | None:
+def run_training(experiment: Experiment, program: list[str], overrides: list[str]) -> float | None:
     """Train, export and judge; returns the tuned model's validation residual (the value to optimise).
 
     Args:
-        command: the program and overrides by which the run was started, for the line that continues it.
+        program: the words that start this program, for the line that continues the run.
+        overrides: what the user set, by which runs are told apart when they are compared.
 
     Raises UserError for every input that is the user's to mend, and RunInterrupted. Returns None in other processes
     than the first.
@@ -72,7 +73,7 @@ def run_training(experiment: Experiment, command: list[str]) -> float | None:
     _quiet_libraries()
     with signals_interrupt():
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            return _Run(experiment, command).run()
+            return _Run(experiment, program, overrides).run()
         _help(experiment)
     return None
 
@@ -132,9 +133,10 @@ def _help(experiment: Experiment) -> None:
 class _Run:
     """The first process's run: its console, folder and trackers."""
 
-    def __init__(self, experiment: Experiment, command: list[str]) -> None:
+    def __init__(self, experiment: Experiment, program: list[str], overrides: list[str]) -> None:
         self.experiment = experiment
-        self.command = command
+        self.program = program
+        self.overrides = overrides
         self.console = Console(width=120)
         self.notice = notices.miniature_notice(experiment.config)
         notices.say(self.console, self.notice)
@@ -159,8 +161,7 @@ class _Run:
         notices.say_before_training(console, experiment, sources, prepared)
         facts = prepare.facts(experiment, prepared)
         resumed_at = None if point is None else point.step
-        overrides = self.command[2:]  # by which runs are told apart when they are compared
-        self.record.start(experiment.config, prepared.exclusions, resumed_at, overrides=overrides, **facts)
+        self.record.start(experiment.config, prepared.exclusions, resumed_at, overrides=self.overrides, **facts)
         try:
             return self._train_and_judge(trainer, prepared, evaluation, callbacks, point, facts)
         except (KeyboardInterrupt, SystemExit):
@@ -309,8 +310,8 @@ class _Run:
             tracker.log_metrics(figures, step=step)
 
     def _line_that_continues(self) -> str:
-        kept = [each for each in self.command if not each.lstrip("+").startswith(("output_dir=", "resume="))]
-        line = shlex.join([*kept, f"output_dir={self.record.output_dir}", "resume=true"])
+        kept = [each for each in self.overrides if not each.lstrip("+").startswith(("output_dir=", "resume="))]
+        line = shlex.join([*self.program, *kept, f"output_dir={self.record.output_dir}", "resume=true"])
         return f"interrupted; what was done is saved, and this continues: {line}"
 
 

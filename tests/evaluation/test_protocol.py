@@ -6,17 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calm_ft.evaluation.protocol import Scored, Spoken, choose_sentences, recorded, score
+from calm_ft.report.records import write_records
 
 from calm_ft.data.utterance import Utterance
 from calm_ft.evaluation.kept_audio import Timing
-from calm_ft.evaluation.protocol import Scored, Spoken, choose_sentences, recorded, score
 from calm_ft.evaluation.score_cache import ScoreCache
 from calm_ft.evaluation.summary import summarize
 from calm_ft.metrics.audio_io import wav_bytes
 from calm_ft.metrics.base import Clip, Figure, Measurement, Metric
 from calm_ft.metrics.distortion import Distortion
 from calm_ft.metrics.sound import Sound
-from calm_ft.report.records import write_records
 from tests.metrics.signals import RATE_HZ, recording, voiced
 
 NUM_SENTENCES = 7

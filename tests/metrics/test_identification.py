@@ -6,8 +6,7 @@ import pytest
 import scipy.ndimage
 
 from calm_ft.metrics.distortion import NUM_CEPSTRA, mel_cepstra
-from calm_ft.metrics.identification import identify_sentence
-from calm_ft.metrics.identification import NUM_STATISTICS, VoiceReferences, voice_statistics
+from calm_ft.metrics.identification import NUM_STATISTICS, VoiceReferences, identify_sentence, voice_statistics
 from tests.metrics.espeak_speech import SAMPLE_RATE_HZ, SENTENCES, VOICES, speak
 
 
