@@ -45,8 +45,8 @@ class EvaluationRequest(Settings):
 
     group: ClassVar[str] = ""
 
-    num_sentences: int = Field(50, ge=1)
-    num_seeds: int = Field(1, ge=1)
+    num_sentences: int = Field(default=50, ge=1)
+    num_seeds: int = Field(default=1, ge=1)
     asr: str = AUTO_ASR
     force_asr: bool = False
     language: str | None = None
@@ -56,8 +56,8 @@ class EvaluationRequest(Settings):
     heldout_path: Path | None = None
     voice: Path | None = None
     base_voices: Path | None = None
-    base_sentences: int = Field(4, ge=0)
-    max_base_voices: int = Field(8, ge=1)
+    base_sentences: int = Field(default=4, ge=0)
+    max_base_voices: int = Field(default=8, ge=1)
 
 
 @dataclass(frozen=True)

@@ -30,16 +30,16 @@ class EvaluationSettings(Settings):
 
     group: ClassVar[str] = "evaluation"
 
-    num_sentences: int = Field(8, ge=0)
-    num_seeds: int = Field(1, ge=1)
+    num_sentences: int = Field(default=8, ge=0)
+    num_seeds: int = Field(default=1, ge=1)
     heldout_path: str | None = None
     base_voices: str | None = None
-    base_sentences: int = Field(0, ge=0)
-    max_base_voices: int = Field(8, ge=1)
-    every_n_steps: int | None = Field(None, ge=1)
-    num_scored_sentences: int = Field(8, ge=1)
-    num_samples: int = Field(2, ge=0)
-    max_time_share: float = Field(0.2, gt=0, le=1, strict=False)
+    base_sentences: int = Field(default=0, ge=0)
+    max_base_voices: int = Field(default=8, ge=1)
+    every_n_steps: int | None = Field(default=None, ge=1)
+    num_scored_sentences: int = Field(default=8, ge=1)
+    num_samples: int = Field(default=2, ge=0)
+    max_time_share: float = Field(default=0.2, gt=0, le=1, strict=False)
     asr: str = AUTO_ASR
     language: str | None = None
     opinion_scores: bool = False
