@@ -4,32 +4,39 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from lightning.pytorch import Callback
 
-from calm_ft.adapters.base import Synthesis
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
-from calm_ft.training.callbacks.by_evaluation import BestByEvaluation, StopByEvaluation
+from calm_ft.errors import UserError
+from calm_ft.evaluation.evaluator import StepScores
+from calm_ft.evaluation.settings import EvaluationSettings
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
-from calm_ft.training.callbacks.periodic_evaluation import Rhythm, SpeakWhileTraining, Verdicts
-from calm_ft.training.callbacks.time_budget import TimeBudget
+from calm_ft.training.callbacks.metric_monitor import (
+    BestByEvaluation,
+    MetricMonitor,
+    Monitor,
+    StopByEvaluation,
+    monitor_of,
+)
+from calm_ft.training.callbacks.periodic_evaluation import PeriodicEvaluation
 from calm_ft.training.checkpoints import read_checkpoint
-from calm_ft.training.course import Course
+from calm_ft.training.evaluation import RunEvaluation
 from calm_ft.training.resume import ResumePoint
-from calm_ft.training.scoring import Evaluated
 from calm_ft.training.settings import CheckpointSettings
-from calm_ft.training.speaking import Speaking
 from tests.conftest import NANO, default_objective
 from tests.training.tiny_run import assert_same, fit
-from tests.training.tiny_scoring import scoring_of
 
 Clips = list[EncodedUtterance]
-BY_CER = CheckpointSettings(every_n_steps=2, keep=9, monitor="eval/cer", mode="min")
+EVALUATED = EvaluationSettings(every_n_steps=200)
 
 
-class Foretold(Course):
-    """A course whose evaluations have given figures by step, in the place of a voice."""
+def by(name: str, mode: str | None = None) -> CheckpointSettings:
+    return CheckpointSettings(every_n_steps=2, keep=9, monitor=name, mode=mode)
+
+
+class Foretold(RunEvaluation):
+    """An evaluation whose figures are given by step, in the place of a voice."""
 
     def __init__(self, values: dict[int, float | str | None], figure: str = "cer") -> None:
         self.values = values
@@ -37,28 +44,30 @@ class Foretold(Course):
         self.base_counts = {figure: 2}
         self.asked: list[int] = []
 
-    def at_step(self, module: Any, step: int, trackers: Any, sampled: bool, scored: bool) -> Evaluated | None:
-        assert scored
+    def at_step(self, module: Any, step: int, trackers: Any) -> StepScores:
         self.asked.append(step)
         value = self.values[step]
         if isinstance(value, str):
             raise RuntimeError(value)
         if value is None:
-            return Evaluated([], {self.figure: 0.0}, {self.figure: 1}, {})  # one sentence lacks it: that is no merit
-        return Evaluated([], {self.figure: value}, {self.figure: 2}, {})
+            return StepScores([], {self.figure: 0.0}, {self.figure: 1}, {})  # one sentence lacks it: that is no merit
+        return StepScores([], {self.figure: value}, {self.figure: 2}, {})
 
 
 def evaluating(
-    directory: Path, course: Course, every: int = 2, patience: int | None = None, budget: TimeBudget | None = None
+    directory: Path,
+    evaluation: RunEvaluation,
+    patience: int | None = None,
+    max_time_share: float = 1.0,
+    expected_sec: float = 0.0,
 ) -> list[Callback]:
-    saving = checkpoint_callbacks(directory, BY_CER)
+    saving = checkpoint_callbacks(directory, by("eval/cer", "min"))
     judges: list[Any] = [each for each in saving if isinstance(each, BestByEvaluation)]
     assert len(judges) == 1
     if patience is not None:
         judges.append(StopByEvaluation("eval/cer", 0.0, patience, mode="min", check_finite=False))
-    verdicts = Verdicts("cer", judges)
-    speaking = SpeakWhileTraining(course, Rhythm(None, every), budget or TimeBudget(1.0), verdicts)
-    return [*saving, *judges[1:], speaking]
+    monitor = MetricMonitor("cer", judges)
+    return [*saving, *judges[1:], PeriodicEvaluation(evaluation, 2, max_time_share, monitor, expected_sec)]
 
 
 def best_step(directory: Path) -> int:
@@ -81,18 +90,17 @@ def test_the_best_checkpoint_is_that_of_the_best_evaluation_wherever_validations
     best: int,
     every_validation: int,
 ) -> None:
-    course = Foretold(values)
-    callbacks = evaluating(tmp_path, course)
+    evaluation = Foretold(values)
+    callbacks = evaluating(tmp_path, evaluation)
     fit(nano_adapter, clips, tmp_path, max_steps=7, val_check_interval=every_validation, callbacks=callbacks)
-    assert course.asked == [2, 4, 6, 7]
+    assert evaluation.asked == [2, 4, 6, 7]
     assert best_step(tmp_path) == best
 
 
 def test_patience_counts_evaluations_and_no_validation_in_between(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:
-    course = Foretold({2: 0.5, 4: 0.6, 6: None, 8: 0.1})
-    callbacks = evaluating(tmp_path, course, patience=2)
+    callbacks = evaluating(tmp_path, Foretold({2: 0.5, 4: 0.6, 6: None, 8: 0.1}), patience=2)
     _, trainer = fit(nano_adapter, clips, tmp_path, max_steps=20, val_check_interval=1, callbacks=callbacks)
     assert trainer.global_step == 6
     assert best_step(tmp_path) == 2
@@ -101,8 +109,7 @@ def test_patience_counts_evaluations_and_no_validation_in_between(
 def test_a_failed_evaluation_is_not_counted_against_patience(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:
-    course = Foretold({2: 0.5, 4: "out of memory", 6: 0.4, 8: 0.6})
-    callbacks = evaluating(tmp_path, course, patience=1)
+    callbacks = evaluating(tmp_path, Foretold({2: 0.5, 4: "out of memory", 6: 0.4, 8: 0.6}), patience=1)
     _, trainer = fit(nano_adapter, clips, tmp_path, max_steps=20, callbacks=callbacks)
     assert trainer.global_step == 8
 
@@ -120,10 +127,10 @@ def test_a_resumed_run_goes_on_with_the_same_best_value_and_the_same_patience(
     _, first = fit(nano(), clips, whole, callbacks=evaluating(whole, Foretold(values), patience=3), **common)
     path = whole / f"step-{stopped_at:08d}.ckpt"
     point = ResumePoint(path, stopped_at, read_checkpoint(path))
-    course = Foretold(values)
-    callbacks = evaluating(resumed, course, patience=3)
+    evaluation = Foretold(values)
+    callbacks = evaluating(resumed, evaluation, patience=3)
     _, second = fit(nano(), clips, resumed, callbacks=callbacks, point=point, **common)
-    assert course.asked == [step for step in (2, 4, 6, 8) if step > stopped_at]
+    assert evaluation.asked == [step for step in (2, 4, 6, 8) if step > stopped_at]
     assert first.global_step == second.global_step == 8
     assert best_step(whole) == 2
     assert not (resumed / "best.ckpt").exists()  # nothing after the stop beat what the checkpoint remembers
@@ -134,55 +141,60 @@ def test_a_resumed_run_goes_on_with_the_same_best_value_and_the_same_patience(
     assert waits == [[3], [3]]
 
 
-def test_over_its_share_of_time_an_evaluation_is_skipped_and_said_unless_it_decides(
+def test_an_evaluation_over_its_share_of_time_is_not_skipped_where_it_decides(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hour = TimeBudget(0.2, expected_sec=3600)
-    free, bound = Foretold({2: 0.5, 4: 0.5}), Foretold({2: 0.5, 4: 0.5})
-    fit(nano_adapter, clips, tmp_path, max_steps=4, callbacks=[SpeakWhileTraining(free, Rhythm(None, 2), hour)])
-    said = capsys.readouterr().err
-    assert free.asked == []
-    assert said.count("no evaluation at step 2: it would bring its share to 100 %") == 1
-    callbacks = evaluating(tmp_path, bound, budget=TimeBudget(0.2, expected_sec=3600))
+    evaluation = Foretold({2: 0.5, 4: 0.5})
+    callbacks = evaluating(tmp_path, evaluation, max_time_share=0.2, expected_sec=3600)
     fit(nano_adapter, clips, tmp_path, max_steps=4, callbacks=callbacks)
-    assert bound.asked == [2, 4]
+    assert evaluation.asked == [2, 4]
     assert capsys.readouterr().err.count("none is skipped, for cer is monitored") == 1
 
 
-def test_a_budget_lets_an_evaluation_through_when_enough_time_has_been_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = {"sec": 0.0}
-    monkeypatch.setattr("calm_ft.training.callbacks.time_budget.time.perf_counter", lambda: clock["sec"])
-    budget = TimeBudget(0.2, expected_sec=10.0)
-    clock["sec"] = 39.0
-    assert not budget.allows_another
-    clock["sec"] = 40.0
-    assert budget.allows_another
-    clock["sec"] = 60.0  # 40 s of training and an evaluation of 20 s
-    budget.spend(20.0, evaluated=True)
-    assert budget.share == pytest.approx(1 / 3)
-    clock["sec"] = 179.0
-    assert not budget.allows_another  # (20 + 20) / (179 + 20) is still over a fifth
-    clock["sec"] = 180.0
-    assert budget.allows_another
-    budget.start()
-    assert budget.share == 0
+@pytest.mark.parametrize(
+    ("name", "mode", "expected"),
+    [
+        ("eval/cer", None, "min"),
+        ("eval/cer", "min", "min"),
+        ("eval/sentence_identified", None, "max"),
+        ("eval/voice_identified", None, "max"),
+        ("eval/runaway", None, "min"),
+        ("eval/duration_ratio", "max", "max"),
+        ("val/residual", None, "min"),
+        ("val/residual", "max", "max"),
+    ],
+)
+def test_the_mode_is_that_of_the_figure_or_the_one_given(name: str, mode: str | None, expected: str) -> None:
+    assert monitor_of(by(name, mode), EVALUATED) == Monitor(name, expected)
 
 
-def test_the_figures_are_those_of_the_metrics_and_a_silent_clip_leaves_no_zero(
-    nano_adapter: PocketTTSAdapter, clips: Clips, speech_file: Path
+@pytest.mark.parametrize(
+    ("name", "mode", "settings", "said"),
+    [
+        ("eval/mos", None, EVALUATED, "eval/wer, eval/cer"),
+        ("eval/rtf", None, EVALUATED, "no figure of the evaluation"),  # it hangs on what else the machine does
+        ("eval/base_voices_residual", None, EVALUATED, "no figure of the evaluation"),
+        ("eval/cer", "max", EVALUATED, "checkpoint.mode=min"),
+        ("eval/duration_ratio", None, EVALUATED, "checkpoint.mode=min or max"),
+        ("eval/dnsmos_overall", None, EVALUATED, "evaluation.opinion_scores=true"),
+        ("eval/cer", None, EvaluationSettings(), "evaluation.every_n_steps=200"),
+        ("eval/cer", None, EvaluationSettings(every_n_steps=0), "evaluation.every_n_steps=200"),
+        ("eval/cer", None, EvaluationSettings(num_sentences=0, every_n_steps=200), "evaluation.num_sentences=0"),
+    ],
+)
+def test_what_cannot_be_monitored_is_one_sentence(
+    name: str, mode: str | None, settings: EvaluationSettings, said: str
 ) -> None:
-    scoring = scoring_of(clips)
-    assert scoring.references().means["mcd_db"] == pytest.approx(0, abs=1e-9)
-    assert scoring.references().means["sentence_identified"] == 1.0
-    spoken = Speaking(scoring.texts, speech_file, 0).speak(nano_adapter, "base", 0, 2)
-    evaluated = scoring.score(spoken)
-    both = [clip.metrics["mcd_db"] for clip in evaluated.clips]
-    assert evaluated.means["mcd_db"] == pytest.approx(sum(both) / 2)  # type: ignore[arg-type]
-    assert {"wer", "cer", "speaker_similarity_resemblyzer", "duration_ratio"} <= evaluated.means.keys()
-    assert not any(name.startswith(("dnsmos", "utmos")) or name == "rtf" for name in evaluated.means)
-    silence = Synthesis(torch.zeros(24_000), 24_000, ended=True)
-    nano_adapter.synthesize = lambda texts, *_, **__: [silence for _ in texts]  # type: ignore[method-assign]
-    silent = scoring.score(Speaking(scoring.texts, speech_file, 0).speak(nano_adapter, "base", 0, 2))
-    assert "mcd_db" not in silent.means
-    assert silent.missing["mcd_db"] == "the clip is silent"
-    assert (silent.means["silent"], silent.means["cer"]) == (1.0, 1.0)
+    with pytest.raises(UserError, match=said):
+        monitor_of(by(name, mode), settings)
+
+
+def test_a_monitored_figure_that_cannot_be_had_is_refused_with_its_reason() -> None:
+    with pytest.raises(UserError, match=r"eval/cer cannot be measured here: no recogniser; choose another"):
+        Monitor("eval/cer", "min").check_measured({"cer": "no recogniser."})
+    Monitor("eval/cer", "min").check_measured({"wer": "no recogniser."})
+    Monitor("val/flow", "min").check_logged({"residual": 1.0, "flow": 1.0})
+    with pytest.raises(UserError, match="val/flow is not logged: choose one of val/residual"):
+        Monitor("val/flow", "min").check_logged({"residual": 1.0})
+    with pytest.raises(UserError, match="no number"):
+        Monitor("val/flow", "min").check_logged({"residual": float("nan")})
