@@ -17,7 +17,7 @@ from calm_ft.evaluating.subject import Subject
 from calm_ft.evaluation.protocol import choose_sentences
 from calm_ft.training.judgement import TAIL_SEC
 from calm_ft.training.prepare import encode_source, read_sources
-from calm_ft.training.provenance import data_fingerprint
+from calm_ft.training.record import data_fingerprint
 from calm_ft.training.settings import DataSettings
 
 _DATA_SETTINGS = f"{DataSettings.__module__}.{DataSettings.__qualname__}"

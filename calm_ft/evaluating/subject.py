@@ -19,7 +19,7 @@ from calm_ft.errors import UserError
 from calm_ft.evaluation.protocol import BASE, TUNED
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.runs import VOICE_PROMPT, adapter_for, export_dir, own_voice, run_config
-from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint, trained_weights
+from calm_ft.training.resume import checkpoint_path, read_checkpoint, trained_weights
 
 EVALUATION, EVALUATION_OF_BASE = "evaluation", "evaluation_base"
 

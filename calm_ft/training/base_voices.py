@@ -16,8 +16,8 @@ from calm_ft.data.prompts import PromptPool
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
+from calm_ft.training.datamodule import validation_loader
 from calm_ft.training.settings import DataSettings
-from calm_ft.training.validation_loader import validation_loader
 
 MAX_CLIPS_EACH = 6  # so that a voice with many recordings does not drown the others
 NO_BASE_VOICES = (

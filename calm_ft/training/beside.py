@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from lightning.pytorch import Callback, Trainer
@@ -110,7 +110,9 @@ def callbacks_beside(experiment: Experiment, output_dir: Path) -> Beside:
     if settings.patience is not None:
         kind = EarlyStopping if monitor.figure is None else StopByEvaluation
         stopping = [kind(monitor.name, settings.min_delta, settings.patience, mode=monitor.mode, check_finite=False)]
-    saving = checkpoint_callbacks(output_dir / "checkpoints", replace(experiment.checkpoint, mode=monitor.mode))
+    saving = checkpoint_callbacks(
+        output_dir / "checkpoints", experiment.checkpoint.model_copy(update={"mode": monitor.mode})
+    )
     callbacks = [
         StopAtNonFinite(output_dir),
         *saving,

@@ -22,9 +22,8 @@ from calm_ft.errors import UserError
 from calm_ft.evaluation.judge import Recording
 from calm_ft.metrics.voice_identification import VoiceReferences
 from calm_ft.training.base_voices import BaseVoices, encode, prepare_base_voices, read_base_voices, read_voice_folders
-from calm_ft.training.datamodule import Recordings
-from calm_ft.training.settings import DataSettings, ScoringSettings, require_integer
-from calm_ft.training.validation_loader import validation_loader
+from calm_ft.training.datamodule import RecordingsDataModule, validation_loader
+from calm_ft.training.settings import DataSettings, NonNegativeInteger, PositiveInteger, ScoringSettings, checked
 
 TAIL_SEC = 0.2
 MAX_PROMPT_SEC = 10.0
@@ -102,8 +101,8 @@ class Judgement:
 
         Raises UserError for counts out of range, an empty list, and a base voice without voices.
         """
-        require_integer("evaluation.num_sentences", num_sentences, at_least=0)
-        require_integer("evaluation.num_seeds", num_seeds, at_least=1)
+        checked("evaluation.num_sentences", num_sentences, NonNegativeInteger)
+        checked("evaluation.num_seeds", num_seeds, PositiveInteger)
         if base_voice is not None and voices_path is None:
             raise UserError(
                 f"evaluation.base_voice={base_voice} needs evaluation.voices_path, the folder that holds {base_voice}/."
@@ -118,7 +117,13 @@ class Judgement:
         self.about_demo = about_demo
         self.base_voices_path = base_voices_path
         self.base_voices = base_voices
-        self.scoring = ScoringSettings(every_n_steps, num_scored_sentences, max_time_share, asr, opinion_scores)
+        self.scoring = ScoringSettings(
+            every_n_steps=every_n_steps,
+            num_scored_sentences=num_scored_sentences,
+            max_time_share=max_time_share,
+            asr=asr,
+            opinion_scores=opinion_scores,
+        )
 
     @property
     def scores_while_training(self) -> bool:
@@ -140,7 +145,7 @@ class Judgement:
         self,
         sources: Sources,
         adapter: TTSAdapter,
-        batches: Recordings,
+        batches: RecordingsDataModule,
         data: DataSettings,
         seed: int,
         extra_base: Sequence[EncodedUtterance] = (),

@@ -11,7 +11,7 @@ from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.text_report import TextReport
 from calm_ft.data.utterance import Exclusion, commonest_reason
 from calm_ft.finetuning.strategy import ComponentPlan
-from calm_ft.training.datamodule import Recordings
+from calm_ft.training.datamodule import RecordingsDataModule
 from calm_ft.training.prepare import ReadSource
 from calm_ft.training.settings import DataSettings
 
@@ -66,7 +66,7 @@ def say_text(console: Console, report: TextReport) -> None:
         console.print(line, style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
-def say_data(console: Console, batches: Recordings, exclusions: list[Exclusion]) -> None:
+def say_data(console: Console, batches: RecordingsDataModule, exclusions: list[Exclusion]) -> None:
     """How much trains, how much validates, what was left out."""
 
     def minutes(clips: list[Any]) -> str:

@@ -7,7 +7,6 @@ same sentences, voice prompt, noise and times. Of several processes the first do
 
 import logging
 import shlex
-import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
@@ -24,14 +23,16 @@ from calm_ft.errors import UserError
 from calm_ft.training import loggers, notices
 from calm_ft.training import prepare as preparation
 from calm_ft.training.beside import Beside, callbacks_beside
+from calm_ft.training.callbacks.record_times import RecordTimes
+from calm_ft.training.callbacks.restore import Restore
 from calm_ft.training.callbacks.stopping import signals_interrupt
-from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint
 from calm_ft.training.course import Course
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.judging import JudgedRun
 from calm_ft.training.prepare import Prepared
 from calm_ft.training.record import RunRecord
-from calm_ft.training.resume import Restore, ResumePoint, check_identity, find_resume_point, remove_abandoned
+from calm_ft.training.resume import ResumePoint, check_identity, checkpoint_path, find_resume_point, read_checkpoint
+from calm_ft.training.run_lock import remove_abandoned
 from calm_ft.training.scoring import Scoring
 from calm_ft.training.trainer import build_trainer
 
@@ -52,7 +53,9 @@ def run_training(experiment: Experiment, command: list[str]) -> float | None:
     _quiet_libraries()
     with signals_interrupt():
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            return _Run(experiment, command).run()
+            run = _Run(experiment, command)
+            with run.record:
+                return run.run()
         _help(experiment)
     return None
 
@@ -159,13 +162,13 @@ class _Run:
         course = beside.begin_course(trainer, prepared, scoring, judged.voice_prompt, resumed_step)
         if point is not None:
             notices.say_plain(self.console, f"resumed at step {point.step} of {trainer.max_steps} from {point.path}")
-        started = time.perf_counter()
+        trainer.callbacks.append(RecordTimes(self.record))  # type: ignore[attr-defined]
         _fit(trainer, prepared, beside, point)
         if beside.stop.requested:
             raise KeyboardInterrupt
-        return self._finish(prepared, judged, course, time.perf_counter() - started, trainer.global_step)
+        return self._finish(prepared, judged, course, trainer.global_step)
 
-    def _finish(self, prepared: Prepared, judged: JudgedRun, course: Course, training_sec: float, step: int) -> float:
+    def _finish(self, prepared: Prepared, judged: JudgedRun, course: Course, step: int) -> float:
         """Export the chosen checkpoint and judge it; returns its residual."""
         adapter, settings, output_dir = prepared.module.adapter, self.experiment.export, self.record.output_dir
         chosen = checkpoint_path(output_dir, settings.which)
@@ -186,8 +189,6 @@ class _Run:
         loggers.log_export(self.trackers, output_dir / "export", output_dir.name)
         self.record.finish(
             "finished",
-            training_sec=round(training_sec, 1),
-            num_steps=step,
             max_steps=self.experiment.trainer_settings["max_steps"],
             checkpoint=chosen.name,
             checkpoint_step=int(checkpoint["global_step"]),
@@ -199,7 +200,9 @@ class _Run:
             notices.say(self.console, warning)
         notices.say_steps(self.console, step, self.experiment.trainer_settings["max_steps"])
         notices.say_forgetting(self.console, judged.base_residuals, bool(prepared.batches.replay_clips))
-        notices.say_result(self.console, adapter, output_dir, training_sec, chosen.name, int(checkpoint["global_step"]))
+        notices.say_result(
+            self.console, adapter, output_dir, self.record.training_sec, chosen.name, int(checkpoint["global_step"])
+        )
         return tuned["residual"]
 
     def _end(self, status: str, **facts: Any) -> None:

@@ -1,210 +1,216 @@
-"""A run's plain settings, checked before anything is loaded: a wrong value is one sentence."""
+"""A run's settings, checked before anything is loaded.
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+A value that is refused raises `UserError` with one sentence: the whole key, the value, and what is allowed, as in
+`data.max_batch_size=0 must be an integer of at least 1.` What is allowed is read from the types below: strict ones, so
+that a bool is no integer, a text is no number, and NaN and infinity are no numbers.
+"""
+
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ModelWrapValidatorHandler, TypeAdapter, ValidationError
+from pydantic import model_validator as on_validation
 
 from calm_ft.errors import UserError
 
+STRICT = ConfigDict(strict=True, allow_inf_nan=False, frozen=True, extra="forbid", arbitrary_types_allowed=True)
 
-@dataclass(frozen=True)
-class RunSettings:
-    """What belongs to a run as a whole; see conf/train.yaml. Raises UserError for a value out of range."""
+PositiveInteger = Annotated[int, Field(ge=1)]
+NonNegativeInteger = Annotated[int, Field(ge=0)]
+PositiveNumber = Annotated[float, Field(gt=0)]
+NonNegativeNumber = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+FractionBelowOne = Annotated[float, Field(ge=0, lt=1)]
+FolderPath = Annotated[str, Field(min_length=1, description="the path of a folder")]
+
+KINDS = {
+    "boolean": "true or false",
+    "integer": "an integer",
+    "null": "null",
+    "number": "a number",
+    "object": "named settings",
+    "string": "a text",
+}
+LIMITS = {"minimum": "at least", "exclusiveMinimum": "above", "exclusiveMaximum": "below", "maximum": "at most"}
+
+
+class Settings(BaseModel):
+    """Base of all settings. Keyword arguments only; `section` is the key under which users set them.
+
+    Raises UserError for an unknown or missing setting, and for a value that its type refuses.
+    """
+
+    model_config = STRICT
+    section: ClassVar[str] = ""
+
+    @on_validation(mode="wrap")
+    @classmethod
+    def _say_what_is_wrong(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return validate(values)
+        except ValidationError as error:
+            raise UserError(refusal(error, cls.section, cls.model_json_schema())) from None
+
+
+class RunSettings(Settings):
+    """What belongs to a run as a whole; see conf/train.yaml."""
 
     output_dir: Path
     seed: int
-    ema_decay: float
+    ema_decay: FractionBelowOne
     resume: bool
 
-    def __post_init__(self) -> None:
-        require_integer("seed", self.seed)
-        require_number("ema_decay", self.ema_decay, at_least=0, below=1)
-        require_bool("resume", self.resume)
 
+class CheckpointSettings(Settings):
+    """When checkpoints are saved, how many of the last ones are kept, and by which value the best one is chosen."""
 
-@dataclass(frozen=True)
-class CheckpointSettings:
-    """When checkpoints are saved, how many are kept, and what `best` means; mode None: as the value's kind has it.
+    section = "checkpoint"
 
-    Raises UserError for a value out of range.
-    """
-
-    every_n_steps: int
-    keep: int
+    every_n_steps: PositiveInteger
+    keep: PositiveInteger
     monitor: str
-    mode: str | None
-
-    def __post_init__(self) -> None:
-        require_integer("checkpoint.every_n_steps", self.every_n_steps, at_least=1)
-        require_integer("checkpoint.keep", self.keep, at_least=1)
-        if self.mode is not None:
-            require_choice("checkpoint.mode", self.mode, ("min", "max"))
+    mode: Literal["min", "max"] | None
+    """None: as is better for the monitored value."""
 
 
-@dataclass(frozen=True)
-class EarlyStoppingSettings:
-    """After how many values of `checkpoint.monitor` without a better one training ends; None: never.
+class EarlyStoppingSettings(Settings):
+    """Training ends after `patience` values of `checkpoint.monitor` without an improvement by `min_delta`."""
 
-    Raises UserError for a value out of range.
-    """
+    section = "early_stopping"
 
-    patience: int | None
-    min_delta: float
-
-    def __post_init__(self) -> None:
-        if self.patience is not None:
-            require_integer("early_stopping.patience", self.patience, at_least=1)
-        require_number("early_stopping.min_delta", self.min_delta, at_least=0)
+    patience: PositiveInteger | None
+    """None: training never ends early."""
+    min_delta: NonNegativeNumber
 
 
-@dataclass(frozen=True)
-class ExportSettings:
-    """Which weights the run exports and judges at its end: `best` or `last`, averaged (ema) or as they are.
+class ExportSettings(Settings):
+    """Which checkpoint is exported and evaluated at the end, and whether with its averaged weights (ema)."""
 
-    Raises UserError for any other value.
-    """
+    section = "export"
 
-    which: str
+    which: Literal["best", "last"]
     ema: bool
 
-    def __post_init__(self) -> None:
-        require_choice("export.which", self.which, ("best", "last"))
-        require_bool("export.ema", self.ema)
+
+class SampleSettings(Settings):
+    """How often a few fixed sentences are spoken while training; None: never."""
+
+    section = "samples"
+
+    every_n_steps: PositiveInteger | None
+    num_sentences: PositiveInteger
 
 
-@dataclass(frozen=True)
-class SampleSettings:
-    """How often a few fixed sentences are spoken while training; None: never. Raises UserError for counts below one."""
+class ScoringSettings(Settings):
+    """How often the model is scored while training, on what, and by what; see conf/evaluation/validation_clips.yaml."""
 
-    every_n_steps: int | None
-    num_sentences: int
+    section = "evaluation"
 
-    def __post_init__(self) -> None:
-        if self.every_n_steps is not None:
-            require_integer("samples.every_n_steps", self.every_n_steps, at_least=1)
-        require_integer("samples.num_sentences", self.num_sentences, at_least=1)
-
-
-@dataclass(frozen=True)
-class ScoringSettings:
-    """How often the model is scored while training, on what, and by what; see conf/evaluation/validation_clips.yaml.
-
-    Raises UserError for a value out of range.
-    """
-
-    every_n_steps: int | None
-    num_scored_sentences: int
-    max_time_share: float
-    asr: str
+    every_n_steps: PositiveInteger | None
+    num_scored_sentences: PositiveInteger
+    max_time_share: Annotated[float, Field(gt=0, le=1)]
+    asr: Annotated[
+        str,
+        Field(
+            pattern=r"\S", description="a recogniser: auto, embedded, none, the name of one on the hub, or its folder"
+        ),
+    ]
     opinion_scores: bool
 
-    def __post_init__(self) -> None:
-        if self.every_n_steps is not None:
-            require_integer("evaluation.every_n_steps", self.every_n_steps, at_least=1)
-        require_integer("evaluation.num_scored_sentences", self.num_scored_sentences, at_least=1)
-        require_number("evaluation.max_time_share", self.max_time_share, above=0, at_most=1)
-        require_bool("evaluation.opinion_scores", self.opinion_scores)
-        if not isinstance(self.asr, str) or not self.asr.strip():
-            raise UserError(
-                f"evaluation.asr={self.asr} is no recogniser: name auto, embedded, none, one of the hub, or a folder."
-            )
 
+class DataSource(BaseModel):
+    """One folder of recordings; its clips are drawn `weight` times as often as those of the tuned voice."""
 
-@dataclass(frozen=True)
-class DataSettings:
-    """Where the recordings lie and how they become batches; see conf/data/recordings.yaml.
+    model_config = STRICT
 
-    Raises UserError for a value out of range.
-    """
-
-    path: str
-    cache_dir: str
-    tail_sec: float
-    max_duration_sec: float
-    validation_fraction: float
-    max_frames_per_batch: int
-    max_batch_size: int
-    num_workers: int
+    path: FolderPath
+    weight: PositiveNumber
     format: str | None = None
     speakers: str = "auto"
-    sources: Mapping[str, Any] | None = None
 
-    def __post_init__(self) -> None:
-        for name in ("path", "cache_dir"):
-            value = getattr(self, name)
-            if not isinstance(value, str) or not value:
-                raise UserError(f"data.{name}={value} is not a folder's name: give the path of a folder.")
-        require_number("data.tail_sec", self.tail_sec, at_least=0)
-        require_number("data.max_duration_sec", self.max_duration_sec, above=0)
-        require_number("data.validation_fraction", self.validation_fraction, at_least=0, below=1)
-        require_integer("data.max_frames_per_batch", self.max_frames_per_batch, at_least=1)
-        require_integer("data.max_batch_size", self.max_batch_size, at_least=1)
-        require_integer("data.num_workers", self.num_workers, at_least=0)
-        for name, settings in (self.sources or {}).items():
-            known = {"path", "weight", "format", "speakers"}
-            if not isinstance(settings, Mapping) or not {"path", "weight"} <= settings.keys() <= known:
-                raise UserError(
-                    f"data.sources.{name}={settings} must have a path and a weight (and may have format, speakers)."
-                )
-            if not isinstance(settings["path"], str) or not settings["path"]:
-                raise UserError(f"data.sources.{name}.path is not set: give a folder of recordings of other voices.")
-            require_number(f"data.sources.{name}.weight", settings["weight"], above=0)
 
-    def named_sources(self) -> dict[str, "DataSource"]:
+class DataSettings(Settings):
+    """Where the recordings are and how they become batches; see conf/data/recordings.yaml."""
+
+    section = "data"
+
+    path: FolderPath
+    cache_dir: FolderPath
+    tail_sec: NonNegativeNumber
+    max_duration_sec: PositiveNumber
+    validation_fraction: FractionBelowOne
+    max_frames_per_batch: PositiveInteger
+    max_batch_size: PositiveInteger
+    num_workers: NonNegativeInteger
+    format: str | None = None
+    speakers: str = "auto"
+    sources: dict[str, DataSource] | None = None
+
+    def named_sources(self) -> dict[str, DataSource]:
         """The voice that is tuned first, under "voice", then the others by their names."""
-        main = DataSource(self.path, 1.0, self.format, self.speakers)
-        return {"voice": main, **{name: DataSource(**settings) for name, settings in (self.sources or {}).items()}}
+        main = DataSource(path=self.path, weight=1.0, format=self.format, speakers=self.speakers)
+        return {"voice": main, **(self.sources or {})}
 
 
-@dataclass(frozen=True)
-class DataSource:
-    """One folder of recordings; weight: its clips in an epoch for each clip of the voice that is tuned."""
-
-    path: str
-    weight: float
-    format: str | None = None
-    speakers: str = "auto"
-
-
-def require_bool(name: str, value: Any) -> None:
-    """Raises UserError unless `value` is true or false."""
-    if not isinstance(value, bool):
-        raise UserError(f"{name}={value} must be true or false.")
+def checked(key: str, value: Any, kind: Any) -> Any:
+    """`value` if it is of a type such as `PositiveInteger`; raises UserError, naming the key, if not."""
+    adapter: TypeAdapter[Any] = TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        raise UserError(refusal(error, key, adapter.json_schema())) from None
 
 
-def require_choice(name: str, value: Any, choices: Sequence[str]) -> None:
-    """Raises UserError unless `value` is one of the choices."""
-    if value not in choices:
-        raise UserError(f"{name}={value} must be one of {', '.join(choices)}.")
+def refusal(error: ValidationError, section: str, schema: Mapping[str, Any]) -> str:
+    """The first fault of a validation as one sentence; `schema` is the JSON schema of what was validated."""
+    fault = error.errors(include_url=False)[0]
+    names = [str(each) for each in fault["loc"]]
+    key = ".".join([section, *names] if section else names)
+    if fault["type"] == "extra_forbidden":
+        place = key.rpartition(".")[0] or "the top level"
+        known = ", ".join(_schema_at(schema, names[:-1]).get("properties", {}))
+        return f"There is no setting {key}; {place} has: {known}."
+    allowed = allowed_values(_schema_at(schema, names), schema)
+    if fault["type"] == "missing":
+        return f"{key} is not set: give {allowed}."
+    return f"{key}={_as_yaml(fault['input'])} must be {allowed}."
 
 
-def require_integer(name: str, value: Any, at_least: int | None = None) -> None:
-    """Raises UserError unless `value` is an integer of at least `at_least`."""
-    is_integer = isinstance(value, int) and not isinstance(value, bool)
-    if not is_integer or (at_least is not None and value < at_least):
-        limit = "" if at_least is None else f" of at least {at_least}"
-        raise UserError(f"{name}={value} must be an integer{limit}.")
+def allowed_values(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
+    """What a JSON schema allows, in words: `an integer of at least 1 or null`."""
+    schema = _resolved(schema, root)
+    if "description" in schema and "properties" not in schema:
+        return str(schema["description"])
+    if "anyOf" in schema:
+        return " or ".join(allowed_values(each, root) for each in schema["anyOf"])
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}"
+    if "properties" in schema:
+        return f"settings named {', '.join(schema['properties'])}"
+    given = " and ".join(f"{words} {schema[name]:g}" for name, words in LIMITS.items() if name in schema)
+    of = " of " if given.startswith("at ") else " "
+    return (KINDS[schema["type"]] + of + given).rstrip()
 
 
-def require_number(
-    name: str,
-    value: Any,
-    at_least: float | None = None,
-    above: float | None = None,
-    below: float | None = None,
-    at_most: float | None = None,
-) -> None:
-    """Raises UserError unless `value` is a finite number within the limits given."""
-    limits = {"at least": at_least, "more than": above, "less than": below, "at most": at_most}
-    given = [f"{words} {limit:g}" for words, limit in limits.items() if limit is not None]
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if (
-        not is_number
-        or (at_least is not None and value < at_least)
-        or (above is not None and value <= above)
-        or (below is not None and value >= below)
-        or (at_most is not None and value > at_most)
-    ):
-        raise UserError(f"{name}={value} must be a number{', ' if given else ''}{' and '.join(given)}.")
+def _schema_at(schema: Mapping[str, Any], names: list[str]) -> Mapping[str, Any]:
+    """The schema of a nested setting."""
+    found: Mapping[str, Any] = schema
+    for name in names:
+        found = _resolved(found, schema)
+        if "anyOf" in found:
+            found = _resolved(found["anyOf"][0], schema)
+        found = found.get("properties", {}).get(name) or found.get("additionalProperties") or {}
+    return _resolved(found, schema)
+
+
+def _resolved(schema: Mapping[str, Any], root: Mapping[str, Any]) -> Mapping[str, Any]:
+    reference = schema.get("$ref")
+    return root["$defs"][reference.rpartition("/")[2]] if reference else schema
+
+
+def _as_yaml(value: Any) -> str:
+    """A value as it is written in a configuration."""
+    if value is None:
+        return "null"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -18,7 +18,7 @@ from calm_ft.errors import UserError
 from calm_ft.evaluation.judge import Judged
 from calm_ft.randomness import derive_seed
 from calm_ft.training import judging
-from calm_ft.training.datamodule import BatchLimits, EncodedSource, Recordings
+from calm_ft.training.datamodule import BatchLimits, EncodedSource, RecordingsDataModule
 from calm_ft.training.judgement import MAX_PROMPT_SEC, TUNED_VOICE, Judgement, JudgingPlan, choose_prompt
 from calm_ft.training.judging import FORGETTING_ROW, JudgedRun
 from calm_ft.training.residuals import mean_residuals
@@ -45,8 +45,18 @@ def prepare(
     tmp_path: Path,
     extra_base: Sequence[EncodedUtterance] = (),
 ) -> JudgingPlan:
-    batches = Recordings(adapter, [EncodedSource("voice", Split(clips[2:], clips[:2]), 1.0)], BatchLimits(200, 2), 0, 0)
-    data = DataSettings("-", str(tmp_path / "cache"), TAIL_SEC, MAX_DURATION_SEC, 0.1, 200, 2, 0)
+    source = EncodedSource("voice", Split(clips[2:], clips[:2]), 1.0)
+    batches = RecordingsDataModule(adapter, [source], BatchLimits(200, 2), 0, 0)
+    data = DataSettings(
+        path="-",
+        cache_dir=str(tmp_path / "cache"),
+        tail_sec=TAIL_SEC,
+        max_duration_sec=MAX_DURATION_SEC,
+        validation_fraction=0.1,
+        max_frames_per_batch=200,
+        max_batch_size=2,
+        num_workers=0,
+    )
     return judgement.prepare(judgement.read_sources(), adapter, batches, data, 0, extra_base)
 
 

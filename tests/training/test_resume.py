@@ -1,7 +1,6 @@
 """A run that is cut and resumed ends in the bits of the run that was not."""
 
 import random
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +15,9 @@ from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import Full, HeadOnly, LastNLayers, Strategy
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
-from calm_ft.training.checkpoints import read_checkpoint
-from calm_ft.training.muon import MuonFactory
-from calm_ft.training.resume import ResumePoint, check_identity, find_resume_point, remove_abandoned
-from calm_ft.training.schedules import CosineSchedule
+from calm_ft.training.optimizers import CosineSchedule, MuonFactory
+from calm_ft.training.resume import ResumePoint, check_identity, find_resume_point, read_checkpoint
+from calm_ft.training.run_lock import remove_abandoned
 from calm_ft.training.settings import CheckpointSettings
 from tests.conftest import NANO, default_objective
 from tests.training.tiny_run import assert_same, fit, trained_state
@@ -64,9 +62,8 @@ def point_at(directory: Path, step: int) -> ResumePoint:
 
 
 def muon() -> MuonFactory:
-    return MuonFactory(
-        adamw_lr=1e-3, lr=1e-3, weight_decay=0.01, beta1=0.9, beta2=0.99, schedule=CosineSchedule(2, 0.0)
-    )
+    schedule = CosineSchedule(num_warmup_steps=2, final_lr_fraction=0.0)
+    return MuonFactory(adamw_lr=1e-3, lr=1e-3, weight_decay=0.01, beta1=0.9, beta2=0.99, schedule=schedule)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +143,7 @@ def test_a_run_that_has_all_its_steps_trains_none_when_resumed(clips: Clips, tmp
 
 
 def test_so_many_checkpoints_are_kept_and_last_is_the_newest_without_a_copy(clips: Clips, tmp_path: Path) -> None:
-    settings = replace(EVERY_TWO, keep=2)
+    settings = EVERY_TWO.model_copy(update={"keep": 2})
     fit(nano(), clips, tmp_path, max_steps=9, callbacks=checkpoint_callbacks(tmp_path, settings))
     assert sorted(path.name for path in tmp_path.glob("*.ckpt")) == [
         "best.ckpt",

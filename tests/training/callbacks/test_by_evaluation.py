@@ -14,9 +14,8 @@ from calm_ft.training.callbacks.by_evaluation import BestByEvaluation, StopByEva
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
 from calm_ft.training.callbacks.periodic_evaluation import Rhythm, SpeakWhileTraining, Verdicts
 from calm_ft.training.callbacks.time_budget import TimeBudget
-from calm_ft.training.checkpoints import read_checkpoint
 from calm_ft.training.course import Course
-from calm_ft.training.resume import ResumePoint
+from calm_ft.training.resume import ResumePoint, read_checkpoint
 from calm_ft.training.scoring import Evaluated
 from calm_ft.training.settings import CheckpointSettings
 from calm_ft.training.speaking import Speaking

@@ -13,7 +13,7 @@ from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.errors import UserError
 from calm_ft.training.callbacks.checkpoints import AtomicCheckpointIO, checkpoint_callbacks, name_again
 from calm_ft.training.callbacks.nonfinite import StopAtNonFinite
-from calm_ft.training.checkpoints import check_bytes, read_checkpoint
+from calm_ft.training.resume import check_bytes, read_checkpoint
 from calm_ft.training.settings import CheckpointSettings
 from tests.training.tiny_run import fit
 

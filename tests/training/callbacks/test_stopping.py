@@ -12,8 +12,7 @@ from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
 from calm_ft.training.callbacks.stopping import StopAtSignal, signals_interrupt
-from calm_ft.training.checkpoints import read_checkpoint
-from calm_ft.training.resume import find_resume_point
+from calm_ft.training.resume import find_resume_point, read_checkpoint
 from calm_ft.training.settings import CheckpointSettings
 from tests.conftest import NANO, default_objective
 from tests.training.tiny_run import SAVING, assert_same, fit, trained_state
