@@ -100,7 +100,7 @@ class RunRecord:
             self.output_dir.mkdir(parents=True, exist_ok=True)
             self._lock.acquire()
             if not self.previous:
-                self._refuse_content(resume=False)
+                self._check_again()
         except OSError as error:
             raise UserError(_not_writable(self.output_dir, error.strerror)) from error
         try:
@@ -180,6 +180,14 @@ class RunRecord:
             except BaseException:
                 self._lock.release()
                 raise
+
+    def _check_again(self) -> None:
+        """Raises UserError, without the lock, where another run came and went since the folder was checked."""
+        try:
+            self._refuse_content(resume=False)
+        except UserError:
+            self._lock.release()
+            raise
 
     def _refuse_content(self, resume: bool) -> None:
         """Raises UserError where the folder holds anything but temporary files and, to be resumed, a run."""

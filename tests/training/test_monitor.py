@@ -1,5 +1,7 @@
 """Which way is better is known of the evaluation's figures; what no evaluation of the run gives is refused."""
 
+from typing import Literal
+
 import pytest
 
 from calm_ft.errors import UserError
@@ -10,7 +12,7 @@ from calm_ft.training.settings import CheckpointSettings
 EVALUATED = Judgement(8, 1, every_n_steps=200)
 
 
-def by(name: str, mode: str | None = None) -> CheckpointSettings:
+def by(name: str, mode: Literal["min", "max"] | None = None) -> CheckpointSettings:
     return CheckpointSettings(every_n_steps=1, keep=1, monitor=name, mode=mode)
 
 

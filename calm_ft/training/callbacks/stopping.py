@@ -6,6 +6,7 @@ SLURM) requeue a job that starts from the beginning; they are in force only unti
 
 import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterator
@@ -51,11 +52,14 @@ def _raise_interrupt(number: int, frame: Any) -> None:
 
 
 def leave_the_terminal() -> None:
-    """Send further output nowhere if it went to the terminal that was closed: writing there would raise an OSError."""
+    """Send further output to /dev/null if it went to a terminal: on a closed one each write raises an OSError.
+
+    A terminal is recognised as a character device, since `isatty` is false once it is closed.
+    """
     nowhere = os.open(os.devnull, os.O_WRONLY)
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # a stream that is closed or has no file goes nowhere already
-            if os.isatty(stream.fileno()):
+        with suppress(OSError, ValueError):  # a stream may have no file at all
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
                 os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
 
@@ -93,11 +97,10 @@ class StopAtSignal(Callback):
     def _request(self, number: int, frame: Any) -> None:
         self.requested = True
         self._restore()
-        if number == HANGUP:
-            leave_the_terminal()
-            return
         with suppress(OSError):
             print("\nstopping after this step and saving (Ctrl-C again: at once)", file=sys.stderr, flush=True)
+        if number == HANGUP:
+            leave_the_terminal()
 
     def _restore(self) -> None:
         for each, handler in self._previous.items():
