@@ -209,7 +209,10 @@ def experiment_from(config: DictConfig) -> Any:
 
     return Experiment(
         run=plain_settings.RunSettings(
-            Path(settings["output_dir"]).expanduser(), settings["seed"], settings["ema_decay"], settings["resume"]
+            output_dir=Path(settings["output_dir"]).expanduser(),
+            seed=settings["seed"],
+            ema_decay=settings["ema_decay"],
+            resume=settings["resume"],
         ),
         data=typed("DataSettings", settings["data"]),
         checkpoint=typed("CheckpointSettings", settings["checkpoint"]),

@@ -37,7 +37,7 @@ def test_ctrl_c_saves_says_where_and_ends_with_0(
 ) -> None:
     stopped = tmp_path / "run"
     overrides = [f"data.path={recordings_dir}", f"output_dir={stopped}", "trainer.max_steps=50"]
-    ctrl_c = with_callback("tests.training.test_stopping.SendSignal", at_batch=1)
+    ctrl_c = with_callback("tests.training.callbacks.test_stopping.SendSignal", at_batch=1)
     assert run_train(monkeypatch, *tiny, *overrides, ctrl_c) == 0
     assert status(stopped) == "interrupted"
     line = capsys.readouterr().out.splitlines()[-1]

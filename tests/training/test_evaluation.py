@@ -4,7 +4,6 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -16,7 +15,7 @@ from calm_ft.evaluation.evaluator import TUNED_VOICE
 from calm_ft.evaluation.settings import EvaluationSettings
 from calm_ft.finetuning.strategy import HeadOnly
 from calm_ft.report.result import read_result
-from calm_ft.training.datamodule import BatchLimits, EncodedSource, Recordings
+from calm_ft.training.datamodule import BatchLimits, EncodedSource, RecordingsDataModule
 from calm_ft.training.evaluation import EvaluationPlan, plan_evaluation, read_evaluation_sources
 from calm_ft.training.module import FineTuning
 from calm_ft.training.residuals import FORGETTING_ROW, RunResiduals, mean_residuals
@@ -49,7 +48,7 @@ def plan(
     sources = [EncodedSource("voice", Split(clips[2:], clips[:2]), 1.0)]
     if replayed:
         sources.append(EncodedSource("others", Split(list(replayed), list(replayed)), 1.0))
-    batches = Recordings(adapter, sources, BatchLimits(200, 2), 0, 0)
+    batches = RecordingsDataModule(adapter, sources, BatchLimits(200, 2), 0, 0)
     data = DataSettings(
         path="-",
         cache_dir=str(tmp_path / "cache"),
@@ -160,4 +159,4 @@ def test_a_whole_evaluation_is_the_same_schema_in_memory_and_on_the_disk(
     audio, pictures = evaluation.media()
     assert len(audio) == 12
     assert all(path.is_file() for path in (*audio.values(), *pictures.values()))
-    assert np.isfinite([each.mean("cer") for each in result.systems.values()]).all()
+    assert all(each.mean("cer") is not None for each in result.systems.values())

@@ -20,9 +20,8 @@ from calm_ft.training.callbacks.metric_monitor import (
     monitor_of,
 )
 from calm_ft.training.callbacks.periodic_evaluation import PeriodicEvaluation
-from calm_ft.training.checkpoints import read_checkpoint
 from calm_ft.training.evaluation import RunEvaluation
-from calm_ft.training.resume import ResumePoint
+from calm_ft.training.resume import ResumePoint, read_checkpoint
 from calm_ft.training.settings import CheckpointSettings
 from tests.conftest import NANO, default_objective
 from tests.training.tiny_run import assert_same, fit
@@ -31,7 +30,7 @@ Clips = list[EncodedUtterance]
 EVALUATED = EvaluationSettings(every_n_steps=200)
 
 
-def by(name: str, mode: str | None = None) -> CheckpointSettings:
+def by(name: str, mode: Any = None) -> CheckpointSettings:
     return CheckpointSettings(every_n_steps=2, keep=9, monitor=name, mode=mode)
 
 
