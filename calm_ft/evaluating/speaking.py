@@ -86,15 +86,15 @@ class Speaker:
     def _place(self, lines: Lines, prompt: str, repeat: int, index: int, text: str) -> _Place:
         sentence = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
         noise_seed = derive_seed(self.seed, f"evaluation {lines.voice or ''}", repeat, sentence)
-        shaped_by = [SPEECH_VERSION, self._weights, prompt, self.adapter.speech_inputs(text), noise_seed]
+        shaped_by = [SPEECH_VERSION, self._weights, prompt, self.adapter.synthesis_fingerprint(text), noise_seed]
         return _Place(index, repeat, text, noise_seed, hashlib.sha256(json.dumps(shaped_by).encode()).hexdigest())
 
     def _say(self, places: Sequence[_Place], voice: "_Once") -> None:
         ordered = sorted(places, key=lambda place: len(place.text))  # what is said together should end together
         # disable=None: no bar where stderr is no terminal
         with tqdm(total=len(ordered), desc=f"{self.system} speaks", leave=False, disable=None) as bar:
-            for start in range(0, len(ordered), self.adapter.texts_together):
-                together = ordered[start : start + self.adapter.texts_together]
+            for start in range(0, len(ordered), self.adapter.max_synthesis_batch):
+                together = ordered[start : start + self.adapter.max_synthesis_batch]
                 texts, seeds = [each.text for each in together], [each.noise_seed for each in together]
                 for place, said in zip(together, self.adapter.synthesize(texts, voice.value, seeds), strict=True):
                     self.kept.put(place.key, KeptClip(wav_bytes(said.audio, said.sample_rate_hz), said.ended))

@@ -6,14 +6,14 @@ in; `lora.safetensors` in the run's folder holds them by themselves.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.base import Component, TTSAdapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning import lora_layers
 from calm_ft.finetuning.lora_file import LoraWeights, Targets, check_base, fingerprint, read_lora, save_lora
@@ -61,7 +61,7 @@ class Lora(Strategy):
         self.rank, self.alpha, self.dropout, self.weights = rank, float(alpha), float(dropout), weights
         self.targets = _checked_targets(targets)
 
-    def select(self, components: Sequence[str]) -> set[str]:
+    def select(self, components: Mapping[str, Component]) -> set[str]:
         return {name for name in components if any(names(target, name) for target in self.targets)}
 
     def selected(self, adapter: TTSAdapter) -> set[str]:
@@ -158,11 +158,10 @@ class Lora(Strategy):
         Raises UserError where a target names no component, or no linear layer in those that it names.
         """
         known = {id(module): name for name, module in lora_layers.linear_layers(adapter).items()}
-        frozen = adapter.frozen_components()
         there = {
-            component: {known[id(module)] for module in part.modules() if id(module) in known}
+            component: {known[id(module)] for module in part.module.modules() if id(module) in known}
             for component, part in adapter.components().items()
-            if component not in frozen
+            if part.trainable
         }
         found: dict[str, set[str]] = {component: set() for component in there}
         for target, leaves in self.targets.items():

@@ -85,8 +85,8 @@ class JudgedRun:
         places = [(repeat, index) for repeat in range(self.plan.num_seeds) for index in range(len(each.recordings))]
         # disable=None: no bar where stderr is no terminal
         with tqdm(total=len(places), desc=f"{system} speaks ({each.voice})", leave=False, disable=None) as bar:
-            for start in range(0, len(places), self.adapter.texts_together):
-                together = places[start : start + self.adapter.texts_together]
+            for start in range(0, len(places), self.adapter.max_synthesis_batch):
+                together = places[start : start + self.adapter.max_synthesis_batch]
                 texts = [each.recordings[index].text for _, index in together]
                 seeds = [derive_seed(self.seed, "judging", *place) for place in together]
                 spoken = self.adapter.synthesize(texts, voice, seeds)

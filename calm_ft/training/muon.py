@@ -6,7 +6,6 @@ biases, norms and the first and last projections go to AdamW, as its authors adv
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -15,8 +14,6 @@ from torch import Tensor
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import TrainedComponent
 from calm_ft.training.optimizers import AdamWFactory, decay_groups, split_by_decay
-
-STACKS = ("layers", "res_blocks")  # upstream's names for the repeated blocks of backbone and flow head
 
 
 class MuonFactory(AdamWFactory):
@@ -51,15 +48,10 @@ class MuonFactory(AdamWFactory):
 
 
 def matrices_in_stacks(component: TrainedComponent, candidates: list[Tensor]) -> list[Tensor]:
-    """The two-dimensional candidates that belong to a numbered block (`layers.3`, `res_blocks.0`), by their names."""
-    wanted = {id(p) for p in candidates if p.ndim == 2}
-    named = component.module.named_parameters()
-    return [p for name, p in named if id(p) in wanted and _in_a_stack(f"{component.name}.{name}")]
-
-
-def _in_a_stack(name: str) -> bool:
-    parts = name.split(".")
-    return any(part in STACKS and following.isdigit() for part, following in pairwise(parts))
+    """The two-dimensional candidates that lie in the component's repeated blocks."""
+    hidden = {id(p) for block in component.blocks for p in block.parameters()}
+    wanted = {id(p) for p in candidates if p.ndim == 2 and id(p) in hidden}
+    return [p for p in component.module.parameters() if id(p) in wanted]
 
 
 class JoinedOptimizer(torch.optim.Optimizer):

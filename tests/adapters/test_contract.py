@@ -58,6 +58,11 @@ def test_the_loss_falls_on_one_batch(case, strategy, tmp_path):
 
 
 @every_case
+def test_every_parameter_is_in_one_component_and_layers_are_numbered(case):
+    contract.check_every_parameter_is_in_one_component(case)
+
+
+@every_case
 def test_padding_order_and_batch_mates_do_not_change_a_rows_residuals(case, tmp_path):
     contract.check_rows_are_independent(case, tmp_path)
 
