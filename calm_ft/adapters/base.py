@@ -4,6 +4,7 @@ Data flow: clips -> `encode` (frozen, cached) -> `collate` -> `loss`. A new syst
 of `TTSAdapter`; everything else has a default. Each docstring says who calls the method.
 """
 
+import re
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -115,6 +116,13 @@ def noise_places(seed: int | Sequence[int], num_texts: int) -> list[tuple[int, i
     if len(seed) != num_texts:
         raise ValueError(f"there are {num_texts} texts and {len(seed)} seeds")
     return [(each, 0) for each in seed]
+
+
+def checked_language(language: Any) -> str:
+    """A language as `adapter.language` gives it. Raises UserError for anything but an ISO 639 code."""
+    if not isinstance(language, str) or not re.fullmatch("[a-z]{2,3}", language):
+        raise UserError(f"adapter.language={language} is no ISO 639 code of a language: write it as en, fr or de.")
+    return language
 
 
 def text_beside(recording: str | Path) -> str | None:

@@ -7,10 +7,11 @@ from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from calm_ft.adapters import registry
 from calm_ft.data.prepare import EncodedUtterance
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("torch", "pocket-tts", "chatterbox-tts", "transformers", "peft", "lightning", "numpy")
+PACKAGES = ("torch", "transformers", "peft", "lightning", "numpy")
 
 
 def code_version() -> str:
@@ -30,7 +31,7 @@ def code_version() -> str:
 def package_versions() -> dict[str, str]:
     """Versions of the packages that shape the result."""
     versions = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *registry.packages()):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

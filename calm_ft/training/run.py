@@ -77,7 +77,7 @@ class _Run:
         self.experiment = experiment
         self.command = command
         self.console = Console(width=120)
-        self.notice = notices.miniature_notice(experiment.config)
+        self.notice = notices.miniature_notice(experiment.config, command)
         notices.say(self.console, self.notice)
         self.record = RunRecord(experiment.run.output_dir, experiment.run.resume)
         self.trackers: list[Logger] = []

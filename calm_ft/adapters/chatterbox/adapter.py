@@ -10,15 +10,23 @@ from pathlib import Path
 import torch
 from chatterbox.tts import Conditionals
 
-from calm_ft.adapters.base import Component, LossOutput, RowResiduals, Synthesis, TTSAdapter, noise_places
+from calm_ft.adapters.base import (
+    Component,
+    LossOutput,
+    RowResiduals,
+    Synthesis,
+    TTSAdapter,
+    checked_language,
+    noise_places,
+)
 from calm_ft.adapters.chatterbox import features as chatterbox_features
 from calm_ft.adapters.chatterbox.batch import ChatterboxBatch, collate
 from calm_ft.adapters.chatterbox.components import named_parts
 from calm_ft.adapters.chatterbox.export import how_to_play, write_export
 from calm_ft.adapters.chatterbox.loading import load_models
-from calm_ft.adapters.chatterbox.models import S3GEN_WEIGHTS, T3_WEIGHTS
 from calm_ft.adapters.chatterbox.objective import ChatterboxObjective
 from calm_ft.adapters.chatterbox.synthesis import SamplingSettings, speak
+from calm_ft.adapters.chatterbox.system import S3GEN_WEIGHTS, SYSTEM, T3_WEIGHTS
 from calm_ft.adapters.chatterbox.text import TextFrontend
 from calm_ft.adapters.chatterbox.voice import MIN_PROMPT_TOKENS, load_voice
 from calm_ft.adapters.quiet import quiet_and_unchanged
@@ -49,6 +57,7 @@ class ChatterboxAdapter(TTSAdapter):
         cfg_weight: float = 0.5,
         gradient_checkpointing: bool = False,
         seed: int = 0,
+        language: str = "en",
     ) -> None:
         """Load a model.
 
@@ -58,7 +67,7 @@ class ChatterboxAdapter(TTSAdapter):
             prompt_sec: how much of another clip prompts T3 at most; exaggeration: the emotion, from 0 to about 1.
             cfg_weight: guidance when speaking; upstream's code needs more than 0.
             gradient_checkpointing: the backbone's activations are computed twice instead of kept.
-            seed: of the tiny model's weights.
+            seed: of the tiny model's weights; language: ISO 639-1 code of what the model speaks.
 
         Raises UserError for every way in which the model cannot be had or trained.
         """
@@ -83,7 +92,9 @@ class ChatterboxAdapter(TTSAdapter):
         self.prompt_sec = prompt_sec
         self.exaggeration = exaggeration
         self.cfg_weight = cfg_weight
-        self.name = "chatterbox"
+        self.name = SYSTEM.name
+        self.language = checked_language(language)
+        self.is_miniature = self.models.is_tiny
         self.sample_rate_hz = chatterbox_features.SAMPLE_RATE_HZ
         self.frame_rate_hz = float(chatterbox_features.TOKENS_PER_SEC)
         if gradient_checkpointing:

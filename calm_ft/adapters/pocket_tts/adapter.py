@@ -4,6 +4,7 @@ The module's parameters are named as upstream names them (`flow_lm.*`, `mimi.*`)
 are the keys of the exported bundle.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from calm_ft.adapters.base import (
     RowResiduals,
     Synthesis,
     TTSAdapter,
+    checked_language,
     noise_places,
 )
 from calm_ft.adapters.pocket_tts import rows, voice
@@ -33,7 +35,7 @@ from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
 from calm_ft.adapters.pocket_tts.generation import GenerationSettings
 from calm_ft.adapters.pocket_tts.heads import Hidden, eos_losses, head_rows, row_residuals
-from calm_ft.adapters.pocket_tts.loading import is_released, load_config, load_tts
+from calm_ft.adapters.pocket_tts.loading import is_miniature, is_released, language_of, load_config, load_tts
 from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause
 from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, round_trip, speak, stream
 from calm_ft.adapters.pocket_tts.text import TextFrontend
@@ -69,6 +71,7 @@ class PocketTTSAdapter(TTSAdapter):
         eos_loss_weight: float = 0.1,
         conditioning_dropout: float | None = None,
         gradient_checkpointing: bool = False,
+        language: str | None = None,
     ) -> None:
         """Load a model.
 
@@ -78,6 +81,7 @@ class PocketTTSAdapter(TTSAdapter):
             head_batch_multiplier: draws of noise and times a frame (CALM uses 8; upstream 4).
             conditioning_dropout: None takes 0.2 for 24 layers and 0 for the distilled shallower models.
             gradient_checkpointing: the backbone's activations are computed twice instead of kept.
+            language: ISO 639-1 code of what the model speaks; None takes that of the released model or of its card.
 
         Raises UserError for every way in which the model cannot be had or trained.
         """
@@ -92,6 +96,8 @@ class PocketTTSAdapter(TTSAdapter):
         config = load_config(model, local_dir)
         tts = load_tts(config, origin=model if is_released(model) and local_dir is None else None)
         self._adopt(tts)
+        self.language = language_of(config) if language is None else checked_language(language)
+        self.is_miniature = is_miniature(config)
         objective.check_head(tts.flow_lm.flow_net)
         self.objective = objective
         self.prompt = prompt or PromptLength()
@@ -237,13 +243,11 @@ class PocketTTSAdapter(TTSAdapter):
         return round_trip(self.tts, audio)
 
     def export(self, directory: Path, voice_prompt: Path) -> None:
-        write_bundle(self.tts, directory, self.load_voice(voice_prompt), self.model)
+        write_bundle(self.tts, directory, self.load_voice(voice_prompt), self.model, self.language)
 
     def how_to_play(self, directory: Path) -> str:
-        return (
-            f"pocket-tts generate --config {directory}/{CONFIG} --voice {directory}/{VOICE} "
-            '--text "Hello there." --output-path hello.wav'
-        )
+        config, voice = (shlex.quote(str(directory / name)) for name in (CONFIG, VOICE))
+        return f'pocket-tts generate --config {config} --voice {voice} --text "Hello there." --output-path hello.wav'
 
 
 class FreshPocketTTSAdapter(PocketTTSAdapter, FitsStatistics):
