@@ -3,14 +3,15 @@
 Constructors take plain typed keywords; `_target_` joins them here. Configuration errors become one sentence.
 """
 
+import os
 import re
-from datetime import datetime
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -18,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from calm_ft.errors import UserError
+from calm_ft.overrides import as_typed
 from calm_ft.sweeps.folder import Sweep
 
 ASSETS = Path(__file__).parent / "assets"
@@ -33,8 +35,19 @@ def register_resolvers() -> None:
     # Other voices than the tuned one are the embedded model's own where that is tuned; for others none are known.
     OmegaConf.register_new_resolver("base_voices_of", lambda model: _for_nano(model, "judging_voices"), replace=True)
     OmegaConf.register_new_resolver("replay_voices_of", lambda model: _for_nano(model, "base_voices"), replace=True)
-    cache = Path.home() / ".cache" / "calm_ft" / "features"
-    OmegaConf.register_new_resolver("feature_cache_dir", lambda: str(cache), replace=True)
+    OmegaConf.register_new_resolver("feature_cache_dir", lambda: str(feature_cache_dir()), replace=True)
+
+
+def feature_cache_dir() -> Path:
+    """A folder below the user's home, or the system's temporary folder for a user who has none.
+
+    Services and containers often run without HOME, or with HOME=/, where nobody looks for a cache.
+    """
+    with suppress(RuntimeError):  # neither HOME nor an entry for the user
+        home = Path.home()
+        if home != Path(home.anchor):
+            return home / ".cache" / "calm_ft" / "features"
+    return Path(tempfile.gettempdir()) / f"calm_ft-{os.getuid() if hasattr(os, 'getuid') else 'cache'}" / "features"
 
 
 def _for_nano(model: str | None, name: str) -> str | None:
@@ -112,53 +125,6 @@ def _unknown_key_sentence(key: str) -> str:
     return f"Configuration: there is no setting {key}{known}."
 
 
-def tidy_arguments(arguments: list[str]) -> list[str]:
-    """The command line as Hydra takes it: `trainer.x=y` and `+trainer.x=y` as `++trainer.x=y`, and -m first.
-
-    conf/trainer names the commonest of Lightning's arguments; Lightning itself says which others there are. Hydra's
-    parser takes no -m between overrides.
-    """
-    free = [re.sub(r"^\+{0,2}(?=trainer\.[\w.]+=)", "++", argument) for argument in arguments]
-    sweep = [argument for argument in free if argument in ("-m", "--multirun")]
-    return [*sweep[:1], *(argument for argument in free if argument not in sweep)]
-
-
-def sweep_arguments(arguments: list[str]) -> tuple[list[str], Path | None]:
-    """The tidied command line with the one folder of its sweep, and that folder; None where it asks for no sweep.
-
-    Hydra composes a sweep's own settings without the overrides of its jobs, so that it would not find the folder in
-    output_dir.
-
-    Raises UserError where each job would have another sweep's folder.
-    """
-    if "-m" not in arguments and "--multirun" not in arguments:
-        return arguments, None
-    given = [argument for argument in arguments if re.match(r"\+{0,2}output_dir=", argument)]
-    kept = [argument for argument in arguments if argument not in given]
-    folder = f"runs/sweep-{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    if given:
-        override = OverridesParser.create().parse_override(given[-1])
-        folder = "" if override.is_sweep_override() else str(override.value() or "")
-    if not folder or "${" in folder:
-        raise UserError(
-            f"{given[-1]} cannot be the folder of a sweep: give one name; its jobs' folders have -0, -1, ... behind it."
-        )
-    folder = folder.rstrip("/")
-    place = [_quoted("output_dir", folder), _quoted("hydra.sweep.dir", folder)]
-    return [*kept, *place], Path(folder).expanduser()
-
-
-def _quoted(key: str, value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
-
-
-def override_of(arguments: list[str], key: str) -> str | None:
-    """What the command line sets a plain key to; None where it does not."""
-    found = [argument.partition("=")[2] for argument in arguments if re.match(rf"\+{{0,2}}{key}=", argument)]
-    return found[-1] if found else None
-
-
 def sweep_of(config: DictConfig) -> Sweep:
     """The sweep of a job's configuration."""
     return Sweep(Path(str(config.output_dir)).expanduser())
@@ -185,10 +151,10 @@ def is_sweep() -> bool:
 
 
 def job_overrides() -> list[str]:
-    """The present job's overrides, those of a sweep with the values of this job."""
+    """The present job's overrides as a user would type them, those of a sweep with the values of this job."""
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     assert isinstance(overrides, list)
-    return [str(each) for each in overrides]
+    return [as_typed(str(each)) for each in overrides]
 
 
 def experiment_from(config: DictConfig) -> Any:

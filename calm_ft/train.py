@@ -18,14 +18,12 @@ from calm_ft.config import (
     job_config,
     job_number,
     job_overrides,
-    override_of,
     plain,
     register_resolvers,
-    sweep_arguments,
     sweep_of,
-    tidy_arguments,
 )
-from calm_ft.errors import UserError, exit_with, run_script
+from calm_ft.errors import UserError, accept_any_console, exit_with, run_script
+from calm_ft.overrides import as_typed, override_of, sweep_arguments, tidy_arguments
 from calm_ft.sweeps.ending import line_that_continues, say_how_it_ended
 from calm_ft.sweeps.folder import FAILED, FINISHED, Sweep
 from calm_ft.sweeps.settings import settings_fingerprint
@@ -42,7 +40,8 @@ faults: list[UserError] = []
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def train(config: DictConfig) -> float | None:
-    register_resolvers()  # a job of a sweep may be in a process that did not run the lines above
+    register_resolvers()  # a job of a sweep may be in a process that did not run `main`
+    accept_any_console()
     if is_sweep():
         return train_job(config)
     try:
@@ -111,7 +110,7 @@ def train_all(sweep: Sweep) -> None:
     except (KeyboardInterrupt, SweepStopped):
         if not sweep.exists:
             raise
-        raise KeyboardInterrupt(line_that_continues([*words_of("train"), *sys.argv[1:]])) from None
+        raise KeyboardInterrupt(line_that_continues([*words_of("train"), *map(as_typed, sys.argv[1:])])) from None
     except Exception:
         # A job's process that was killed, or a study of which all trials failed: what is known of the jobs says more.
         if not sweep.exists or all(job.status == FINISHED for job in sweep.jobs_of_this_call()):

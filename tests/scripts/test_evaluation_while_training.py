@@ -82,7 +82,7 @@ def test_a_run_that_is_stopped_and_resumed_has_the_same_best_and_the_same_figure
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert run_train(monkeypatch, *overrides, f"output_dir={whole}") == 0
-    sigterm = with_callback("tests.training.test_stopping.SendSignal", at_batch=2, number=int(signal.SIGTERM))
+    sigterm = with_callback("tests.training.callbacks.test_stopping.SendSignal", at_batch=2, number=int(signal.SIGTERM))
     assert run_train(monkeypatch, *overrides, f"output_dir={stopped}", sigterm) == 0
     assert status(stopped) == "interrupted"
     assert list(evaluations(stopped)) == [0, 2]

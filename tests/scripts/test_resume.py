@@ -34,7 +34,7 @@ def test_an_interrupted_run_goes_on_by_the_line_that_it_prints_and_ends_as_if_it
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert run_train(monkeypatch, *overrides, f"output_dir={whole}") == 0
-    sigterm = with_callback("tests.training.test_stopping.SendSignal", at_batch=2, number=int(signal.SIGTERM))
+    sigterm = with_callback("tests.training.callbacks.test_stopping.SendSignal", at_batch=2, number=int(signal.SIGTERM))
     assert run_train(monkeypatch, *overrides, f"output_dir={stopped}", sigterm) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert status(stopped) == "interrupted"
