@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from calm_ft.evaluation.judge import Judged, Recording, judge
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.atomic_file import write_text
@@ -24,8 +25,7 @@ from calm_ft.data.prepare import encode_recordings
 from calm_ft.data.prompts import PromptPool
 from calm_ft.data.sources import read_recordings
 from calm_ft.errors import run_script
-from calm_ft.evaluation.judge import Judged, Recording, judge
-from calm_ft.metrics.voice_identification import VoiceReferences
+from calm_ft.metrics.identification import VoiceReferences
 from calm_ft.randomness import derive_seed
 from calm_ft.training.residuals import mean_residuals
 from calm_ft.training.settings import DataSettings

@@ -60,11 +60,10 @@ def evaluate_missing(runs: Sequence[Path]) -> None:
     missing = [str(run) for run, done in is_done.items() if not done]
     if not missing:
         return
-    from calm_ft.evaluating.settings import EvaluationSettings
-    from calm_ft.evaluating.several import evaluate_each  # late: the models, which nothing else here needs
+    from calm_ft.evaluating.evaluate import EvaluationRequest, evaluate_each  # late: the models, for this alone
 
     others = [run / "evaluation" for run, done in is_done.items() if done]
-    results = evaluate_each(missing, EvaluationSettings(), others)
+    results = evaluate_each(missing, EvaluationRequest(), others)
     for run, result in tqdm(results, total=len(missing), desc="evaluating runs", unit="run"):
         if isinstance(result, UserError):
             print(f"{run} was not evaluated: {result}", file=sys.stderr)

@@ -180,14 +180,13 @@ def experiment_from(config: DictConfig) -> Any:
         data=typed("DataSettings", settings["data"]),
         checkpoint=typed("CheckpointSettings", settings["checkpoint"]),
         early_stopping=typed("EarlyStoppingSettings", settings["early_stopping"]),
-        samples=typed("SampleSettings", settings["samples"]),
         export=typed("ExportSettings", settings["export"]),
         adapter_factory=lambda: build(settings["adapter"]),
         strategy=build(settings["strategy"]),
         optimizer=build(settings["optimizer"]),
         trainer_settings=build(settings["trainer"]),
         logger_settings=build(settings["logger"]),
-        judgement=build(settings["evaluation"]),
+        evaluation=build(settings["evaluation"]),
         config=settings,
     )
 

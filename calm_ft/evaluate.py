@@ -11,7 +11,7 @@ from calm_ft.commands import words_of
 from calm_ft.errors import UserError, run_script
 
 if TYPE_CHECKING:
-    from calm_ft.evaluating.run import Evaluation
+    from calm_ft.evaluating.evaluate import Evaluation
 
 
 def main() -> None:
@@ -28,6 +28,8 @@ def main() -> None:
         help="the recogniser for WER: a hub model or a folder, faster-whisper:small.en or another of its models or a "
         "folder, embedded, or none (default: openai/whisper-base.en; for the embedded model the embedded one)",
     )
+    parser.add_argument("--language", help="of the texts, such as de (default: what the model speaks)")
+    parser.add_argument("--device", help="where systems speak, such as cpu or cuda (default: a GPU where there is one)")
     parser.add_argument("--force-asr", action="store_true", help="let the embedded recogniser judge another model")
     parser.add_argument(
         "--heldout-path", type=Path, help="recordings with texts (default: those the run was judged by)"
@@ -45,13 +47,12 @@ def main() -> None:
     # Torch is imported late: --help answers at once, and its threads find that they are not to spin while they wait,
     # by which they would stall each other beside any other busy program.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from calm_ft.evaluating.settings import EvaluationSettings
-    from calm_ft.evaluating.several import evaluate_each
+    from calm_ft.evaluating.evaluate import EvaluationRequest, evaluate_each
 
     models = arguments.pop("models")
     faults = []
     try:
-        for model, result in evaluate_each(models, EvaluationSettings(**arguments)):
+        for model, result in evaluate_each(models, EvaluationRequest(**arguments)):
             if isinstance(result, UserError):
                 faults.append(str(result) if len(models) == 1 else f"{model}: {result}")
             else:
@@ -64,19 +65,14 @@ def main() -> None:
 
 
 def show(evaluation: "Evaluation") -> None:
-    """Print an evaluation's tables and what cannot be read from them."""
-    from calm_ft.report.terminal import EXPLANATION, base_voices_table, missing_lines, summary_table
+    """Print where the files are, the table, and last the warnings."""
+    from calm_ft.report.terminal import print_result
 
     console = Console(width=140, highlight=False)
-    console.print(summary_table(evaluation.summary))
-    forgetting = base_voices_table(evaluation.summary)
-    if forgetting is not None:
-        console.print(forgetting)
-    for line in (*missing_lines(evaluation.summary), EXPLANATION):
-        console.print(line, style="dim", markup=False)
     console.print(
         f"{evaluation.num_clips} clips in {evaluation.wall_sec:.0f} s; files: {evaluation.folder}", markup=False
     )
+    print_result(console, evaluation.result)
 
 
 if __name__ == "__main__":
