@@ -6,6 +6,7 @@ Constructors take plain typed keywords; `_target_` joins them here. Configuratio
 import os
 import re
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from calm_ft.errors import UserError
-from calm_ft.overrides import as_typed
+from calm_ft.overrides import as_typed, override_of, unlisted_settings
 from calm_ft.sweeps.folder import Sweep
 
 ASSETS = Path(__file__).parent / "assets"
@@ -86,6 +87,9 @@ def build(section: Any, **extra: Any) -> Any:
                 f"{section.get('_target_', 'The configuration')} needs the package {missing.group(1)}, which is not "
                 "installed: run `make setup`, or install the extra of its name."
             ) from error
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
+        if unknown:
+            raise UserError(f"{_class_name(section)} has no setting {unknown.group(1)}: leave it out.") from error
         if isinstance(cause, TypeError) or cause is None or isinstance(cause, ImportError):
             reason = str(error if cause is None else cause).splitlines()[0]
             raise UserError(
@@ -94,8 +98,16 @@ def build(section: Any, **extra: Any) -> Any:
         raise cause from None
 
 
-def config_error_sentence(error: Exception) -> str:
-    """Hydra's own complaints (unknown config name, unknown key, bad override) in one line with what there is."""
+def _class_name(section: Any) -> str:
+    return str(section.get("_target_", "The configuration")).rpartition(".")[2]
+
+
+def config_error_sentence(error: Exception, arguments: Sequence[str] = ()) -> str:
+    """What Hydra complains of (an unknown option, an unknown setting, a bad override) in one line with what there is.
+
+    Args:
+        arguments: the command line, by which the options of all groups are known.
+    """
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"Configuration: there is no {group}={name}; choose one of: {', '.join(sorted(error.options))}."
@@ -106,23 +118,39 @@ def config_error_sentence(error: Exception) -> str:
         )
     unknown = re.search(r"Could not override '([\w./@-]+)'", str(error))
     if unknown:
-        return _unknown_key_sentence(unknown.group(1))
+        return _unknown_key_sentence(unknown.group(1), arguments)
     text = str(error).partition("Config search path")[0]
     return "Configuration: " + " ".join(text.split())[:600]
 
 
-def _unknown_key_sentence(key: str) -> str:
-    parts = key.split(".")
+def _unknown_key_sentence(key: str, arguments: Sequence[str]) -> str:
+    """Names what there is in the place of the key, with the options that the command line chooses."""
     try:
-        node: Any = compose_config([])
-        while parts and isinstance(node, DictConfig) and parts[0] in node:
-            node = node._get_node(parts.pop(0))
-        names = sorted(map(str, node)) if isinstance(node, DictConfig) and not node._is_interpolation() else []
+        config = _with_options_of(arguments)
     except CONFIG_ERRORS:
-        names = []
+        config = compose_config([], return_hydra_config=True)
+    options = config.hydra.runtime.choices
+    parent, _, part = key.partition("/")
+    if part:
+        return (
+            f"Configuration: {part}={override_of(arguments, key) or ''} does not apply, for {parent}={options[parent]} "
+            f"has no {part}: leave it out, or choose another {parent}."
+        )
+    parts, node = key.split("."), config
+    while parts and isinstance(node, DictConfig) and parts[0] in node and parts[0] != "hydra":
+        node = node._get_node(parts.pop(0))
     place = key.removesuffix(".".join(parts)).rstrip(".")
-    known = f"; {place or 'the top level'} has: {', '.join(names)}" if names else ""
+    is_section = isinstance(node, DictConfig) and not node._is_interpolation() and not node._is_none()
+    names = sorted({*map(str, node), *unlisted_settings(place)} - {"hydra", "_target_"}) if is_section else []
+    where = f"{place}={options[place]}" if place in options else place or "the top level"
+    known = f"; {where} has: {', '.join(names)}" if names else ""
     return f"Configuration: there is no setting {key}{known}."
+
+
+def _with_options_of(arguments: Sequence[str]) -> DictConfig:
+    """The composition of the options of groups (experiment=..., strategy=...) alone, without other settings."""
+    chosen = [each for each in arguments if re.match(r"\w+=[\w-]+$", each) and (CONF / each.partition("=")[0]).is_dir()]
+    return compose_config(chosen, return_hydra_config=True)
 
 
 def sweep_of(config: DictConfig) -> Sweep:
@@ -191,8 +219,8 @@ def experiment_from(config: DictConfig) -> Any:
     )
 
 
-def compose_config(overrides: list[str]) -> DictConfig:
-    """The program's configuration outside of Hydra's own entry point."""
+def compose_config(overrides: Sequence[str], return_hydra_config: bool = False) -> DictConfig:
+    """The configuration of `train` outside of Hydra's own entry point, from overrides in Hydra's grammar."""
     register_resolvers()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return compose(config_name="train", overrides=overrides)
+        return compose("train", overrides=list(overrides), return_hydra_config=return_hydra_config)

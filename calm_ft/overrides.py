@@ -12,6 +12,32 @@ from hydra.errors import HydraException
 
 from calm_ft.errors import UserError
 
+UNLISTED = (
+    "adapter.conditioning_dropout",
+    "adapter.eos_loss_weight",
+    "adapter.head_batch_multiplier",
+    "adapter.prompt.max_sec",
+    "adapter.prompt.min_sec",
+    "checkpoint.keep",
+    "checkpoint.mode",
+    "data.num_workers",
+    "data.tail_sec",
+    "early_stopping.min_delta",
+    "evaluation.max_base_voices",
+    "evaluation.max_time_share",
+    "evaluation.num_seeds",
+    "logger.log_model",
+    "objective.time_sampler.mean",
+    "objective.time_sampler.std",
+    "optimizer.beta1",
+    "optimizer.beta2",
+    "optimizer.schedule.final_lr_fraction",
+    "optimizer.weight_decay",
+)
+"""Settings that conf/ does not list: hardly anybody changes them, and their defaults stand in their classes."""
+_MOVED = {"interpolant": "objective/interpolant"}
+"""Groups of options by the names that they had before."""
+_FREE = re.compile(rf"^\+{{0,2}}((?:trainer\.[\w.]+|{'|'.join(map(re.escape, UNLISTED))})=.*)", re.DOTALL)
 _PATH_SETTING = re.compile(
     r"(?P<name>\+{0,2}(?:output_dir|adapter\.(?:model|local_dir)|data\.(?:path|cache_dir)|data\.sources\.[^.=]+\.path"
     r"|evaluation\.(?:heldout_path|base_voices)|strategy\.weights))=(?P<value>.+)",
@@ -23,13 +49,15 @@ _PATH_SETTING = re.compile(
 def tidy_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments in the form that Hydra reads; doing it twice changes nothing more.
 
-    - `trainer.x=y` becomes `++trainer.x=y`: conf/trainer names only some of the arguments that Lightning takes.
+    - `trainer.x=y` becomes `++trainer.x=y`: conf/trainer lists only some of the arguments that Lightning takes. So do
+      the settings in `UNLISTED`.
+    - `interpolant=linear` becomes `objective/interpolant=linear`.
     - Paths are quoted where Hydra's grammar would refuse them or read something else.
     - -m moves to the front, for Hydra takes none between overrides.
     """
     is_sweep = asks_for_sweep(arguments)
-    free = [re.sub(r"^\+{0,2}(?=trainer\.[\w.]+=)", "++", argument) for argument in arguments]
-    overrides = [quote_path(argument, is_sweep) for argument in free if argument not in ("-m", "--multirun")]
+    given = [argument for argument in arguments if argument not in ("-m", "--multirun")]
+    overrides = [quote_path(_moved(_FREE.sub(r"++\1", argument)), is_sweep) for argument in given]
     return ["-m", *overrides] if is_sweep else overrides
 
 
@@ -92,6 +120,17 @@ def override_of(arguments: Sequence[str], key: str) -> str | None:
     """What the command line sets a plain key to; None where it does not."""
     found = [argument.partition("=")[2] for argument in arguments if re.match(rf"\+{{0,2}}{key}=", argument)]
     return found[-1] if found else None
+
+
+def unlisted_settings(place: str) -> list[str]:
+    """The names of the settings that a section takes beside those that conf/ lists."""
+    return [key.rpartition(".")[2] for key in UNLISTED if key.rpartition(".")[0] == place]
+
+
+def _moved(argument: str) -> str:
+    plain = argument.lstrip("+")
+    key, equals, value = plain.partition("=")
+    return f"{_MOVED[key]}={value}" if equals and key in _MOVED else argument
 
 
 def _is_read_as_meant(argument: str, value: str, is_sweep: bool) -> bool:

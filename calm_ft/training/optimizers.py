@@ -32,7 +32,9 @@ class OptimizerFactory(ABC):
 class AdamWFactory(OptimizerFactory):
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101); no decay on biases, norms and embedding tables."""
 
-    def __init__(self, lr: float, weight_decay: float, beta1: float, beta2: float, schedule: Schedule) -> None:
+    def __init__(
+        self, lr: float, schedule: Schedule, weight_decay: float = 0.01, beta1: float = 0.9, beta2: float = 0.99
+    ) -> None:
         """Raises UserError for a rate that is not positive and other values out of range."""
         require_number("optimizer.lr", lr, above=0)
         require_number("optimizer.weight_decay", weight_decay, at_least=0)

@@ -33,7 +33,7 @@ class Schedule(ABC):
 class CosineSchedule(Schedule):
     """Half a cosine from the whole rate to `final_lr_fraction` of it, which the step after the last one would have."""
 
-    def __init__(self, num_warmup_steps: int, final_lr_fraction: float) -> None:
+    def __init__(self, num_warmup_steps: int, final_lr_fraction: float = 0.0) -> None:
         """Raises UserError for a fraction outside [0, 1]."""
         super().__init__(num_warmup_steps)
         require_number("optimizer.schedule.final_lr_fraction", final_lr_fraction, at_least=0, at_most=1)

@@ -32,9 +32,9 @@ class CheckpointSettings:
     """
 
     every_n_steps: int
-    keep: int
-    monitor: str
-    mode: str | None
+    keep: int = 2
+    monitor: str = "val/residual"
+    mode: str | None = None
 
     def __post_init__(self) -> None:
         require_integer("checkpoint.every_n_steps", self.every_n_steps, at_least=1)
@@ -51,7 +51,7 @@ class EarlyStoppingSettings:
     """
 
     patience: int | None
-    min_delta: float
+    min_delta: float = 0.0
 
     def __post_init__(self) -> None:
         if self.patience is not None:
@@ -121,12 +121,12 @@ class DataSettings:
 
     path: str
     cache_dir: str
-    tail_sec: float
-    max_duration_sec: float
-    validation_fraction: float
-    max_frames_per_batch: int
-    max_batch_size: int
-    num_workers: int
+    tail_sec: float = 0.08
+    max_duration_sec: float = 30.0
+    validation_fraction: float = 0.1
+    max_frames_per_batch: int = 1500
+    max_batch_size: int = 16
+    num_workers: int = 0
     format: str | None = None
     speakers: str = "auto"
     sources: Mapping[str, Any] | None = None
