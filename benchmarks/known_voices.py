@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from calm_ft.evaluation.judge import Judged, Recording, judge
+from calm_ft.training.validation_loader import validation_loader
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.atomic_file import write_text
@@ -29,7 +30,6 @@ from calm_ft.metrics.identification import VoiceReferences
 from calm_ft.randomness import derive_seed
 from calm_ft.training.residuals import mean_residuals
 from calm_ft.training.settings import DataSettings
-from calm_ft.training.validation_loader import validation_loader
 from tools.nano.assets import NUM_REPLAY_CLIPS, everyday_sentences, write_voice
 from tools.nano.voices import FLOW_LM_VOICES, JUDGING_VOICES
 

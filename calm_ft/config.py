@@ -136,7 +136,8 @@ def _unknown_key_sentence(key: str, arguments: Sequence[str]) -> str:
             f"Configuration: {part}={override_of(arguments, key) or ''} does not apply, for {parent}={options[parent]} "
             f"has no {part}: leave it out, or choose another {parent}."
         )
-    parts, node = key.split("."), config
+    parts = key.split(".")
+    node: Any = config
     while parts and isinstance(node, DictConfig) and parts[0] in node and parts[0] != "hydra":
         node = node._get_node(parts.pop(0))
     place = key.removesuffix(".".join(parts)).rstrip(".")
@@ -203,7 +204,10 @@ def experiment_from(config: DictConfig) -> Any:
 
     return Experiment(
         run=plain_settings.RunSettings(
-            Path(settings["output_dir"]).expanduser(), settings["seed"], settings["ema_decay"], settings["resume"]
+            output_dir=Path(settings["output_dir"]).expanduser(),
+            seed=settings["seed"],
+            ema_decay=settings["ema_decay"],
+            resume=settings["resume"],
         ),
         data=typed("DataSettings", settings["data"]),
         checkpoint=typed("CheckpointSettings", settings["checkpoint"]),

@@ -15,7 +15,7 @@ from calm_ft.errors import UserError
 from calm_ft.finetuning.lora_file import merge_lora_file
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.metrics.audio_io import write_wav
-from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint, trained_weights
+from calm_ft.training.resume import checkpoint_path, read_checkpoint, trained_weights
 
 VOICE_PROMPT = Path("samples") / "voice_prompt.wav"
 # The files by which an export's system is known, and the voice that comes with it.

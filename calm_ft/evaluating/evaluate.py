@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from pydantic import Field
 from torch import Tensor
@@ -33,7 +33,7 @@ from calm_ft.metrics.recognisers import AUTO_ASR, choose_recogniser
 from calm_ft.report.result import BASE, EvaluationResult
 from calm_ft.settings import Settings
 from calm_ft.training.prepare import encode_source, read_sources
-from calm_ft.training.provenance import data_fingerprint
+from calm_ft.training.record import data_fingerprint
 from calm_ft.training.settings import DataSettings
 
 _DATA_SETTINGS = f"{DataSettings.__module__}.{DataSettings.__qualname__}"
@@ -42,8 +42,6 @@ _FROM_THE_RUN = "evaluation.base_voices"
 
 class EvaluationRequest(Settings):
     """What `scripts/evaluate.py` can be asked for; paths are None where the run's own are to be taken."""
-
-    group: ClassVar[str] = ""
 
     num_sentences: int = Field(default=50, ge=1)
     num_seeds: int = Field(default=1, ge=1)

@@ -1,7 +1,5 @@
 """What an evaluation can be asked for; see conf/evaluation."""
 
-from typing import ClassVar
-
 from pydantic import Field, field_validator
 
 from calm_ft.metrics.recognisers import AUTO_ASR, PREFIX
@@ -28,7 +26,7 @@ class EvaluationSettings(Settings):
         opinion_scores: UTMOS and DNSMOS too.
     """
 
-    group: ClassVar[str] = "evaluation"
+    section = "evaluation"
 
     num_sentences: int = Field(default=8, ge=0)
     num_seeds: int = Field(default=1, ge=1)
@@ -39,8 +37,12 @@ class EvaluationSettings(Settings):
     every_n_steps: int | None = Field(default=None, ge=1)
     num_scored_sentences: int = Field(default=8, ge=1)
     num_samples: int = Field(default=2, ge=0)
-    max_time_share: float = Field(default=0.2, gt=0, le=1, strict=False)
-    asr: str = AUTO_ASR
+    max_time_share: float = Field(default=0.2, gt=0, le=1)
+    asr: str = Field(
+        default=AUTO_ASR,
+        pattern=rf"^(?!{PREFIX}\s*$).*\S",
+        description=f"a recogniser: auto, embedded, none, one of the hub, a folder, or {PREFIX} and one of its models",
+    )
     language: str | None = None
     opinion_scores: bool = False
 
@@ -48,16 +50,6 @@ class EvaluationSettings(Settings):
     @classmethod
     def _zero_is_never(cls, value: object) -> object:
         return None if value == 0 and not isinstance(value, bool) else value
-
-    @field_validator("asr")
-    @classmethod
-    def _names_a_recogniser(cls, value: str) -> str:
-        if not value.removeprefix(PREFIX).strip():
-            raise ValueError(
-                "names no speech recogniser: give auto, embedded, none, one of the hub, a folder, or "
-                f"{PREFIX} and one of its models"
-            )
-        return value
 
     @property
     def speaks_while_training(self) -> bool:

@@ -42,12 +42,11 @@ from calm_ft.metrics.recognisers import choose_recogniser
 from calm_ft.report.picture import spectrogram_figure
 from calm_ft.report.result import BASE, REFERENCE, TUNED, EvaluationResult
 from calm_ft.training.callbacks.metric_monitor import PREFIX
-from calm_ft.training.datamodule import Recordings
+from calm_ft.training.datamodule import RecordingsDataModule, validation_loader
 from calm_ft.training.loggers import log_media, log_sentences, restore_sentences
 from calm_ft.training.loggers.sentences import FILE_NAME, SentenceFile, SentenceRow
 from calm_ft.training.residuals import BaseVoicesResidual
 from calm_ft.training.settings import DataSettings
-from calm_ft.training.validation_loader import validation_loader
 
 EVALUATION = "evaluation"
 VOICE_PROMPT = Path("samples") / "voice_prompt.wav"
@@ -88,7 +87,7 @@ def plan_evaluation(
     settings: EvaluationSettings,
     sources: EvaluationSources,
     adapter: TTSAdapter,
-    recordings: Recordings,
+    recordings: RecordingsDataModule,
     data: DataSettings,
     seed: int,
     output_dir: Path,
@@ -109,7 +108,7 @@ def _protocol(
     settings: EvaluationSettings,
     sources: EvaluationSources,
     adapter: TTSAdapter,
-    recordings: Recordings,
+    recordings: RecordingsDataModule,
     prompt: VoicePrompt,
     seed: int,
     output_dir: Path,
@@ -152,7 +151,7 @@ def _protocol(
 
 
 def _base_voices_residual(
-    sources: EvaluationSources, recordings: Recordings, adapter: TTSAdapter, data: DataSettings, seed: int
+    sources: EvaluationSources, recordings: RecordingsDataModule, adapter: TTSAdapter, data: DataSettings, seed: int
 ) -> BaseVoicesResidual | None:
     """The first clips of each base voice, or else the validation clips of replayed sources, prompted by their own kind.
 

@@ -12,7 +12,7 @@ from calm_ft.data.text_coverage import TextReport
 from calm_ft.data.utterance import Exclusion, commonest_reason
 from calm_ft.finetuning.strategy import ComponentPlan
 from calm_ft.report.result import EvaluationResult
-from calm_ft.training.datamodule import Recordings
+from calm_ft.training.datamodule import RecordingsDataModule
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.prepare import Prepared, ReadSource
 from calm_ft.training.residuals import RunResiduals
@@ -112,7 +112,7 @@ def say_text(console: Console, report: TextReport) -> None:
         console.print(line, style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
-def say_data(console: Console, batches: Recordings, exclusions: list[Exclusion]) -> None:
+def say_data(console: Console, batches: RecordingsDataModule, exclusions: list[Exclusion]) -> None:
     """How much trains, how much validates, what was left out."""
 
     def minutes(clips: list[Any]) -> str:

@@ -1,6 +1,6 @@
-"""Validation figures: means over all valid frames of unweighted residuals.
+"""Validation figures: means of unweighted residuals over all valid frames.
 
-`residual` is what checkpoints are chosen by and runs compare by; what it is of, the adapter says.
+Checkpoints are chosen and runs compared by the one named `residual`; the adapter defines what it measures.
 """
 
 from collections.abc import Iterable
@@ -43,7 +43,7 @@ class ResidualMean:
             self._sums[name] = self._sums.get(name, 0.0) + float((values.double().cpu() * frames).sum())
 
     def joined(self, num_ranks: int) -> "ResidualMean":
-        """The mean over all processes' rows; a process may have none."""
+        """The mean over the rows of all processes; a process may have none."""
         if num_ranks == 1:
             return self
         parts: list[Any] = [None] * num_ranks
@@ -59,7 +59,7 @@ class ResidualMean:
 
 
 def mean_residuals(adapter: TTSAdapter, batches: Iterable[Any], seed: int) -> dict[str, float]:
-    """Residual means of the adapter as it is over some batches."""
+    """Means of the adapter's residuals over some batches, with its present weights."""
     mean = ResidualMean()
     device = next(adapter.parameters()).device
     for batch in batches:

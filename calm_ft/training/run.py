@@ -7,11 +7,10 @@ same sentences, voice prompt, noise and times. Of several processes the first do
 
 import logging
 import shlex
-import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
@@ -37,10 +36,10 @@ from calm_ft.training.callbacks.metric_monitor import (
 from calm_ft.training.callbacks.nonfinite import StopAtNonFinite
 from calm_ft.training.callbacks.periodic_evaluation import PeriodicEvaluation
 from calm_ft.training.callbacks.progress import progress_for_stderr
-from calm_ft.training.callbacks.steps_done import StepsDone
+from calm_ft.training.callbacks.record_times import RecordTimes
+from calm_ft.training.callbacks.restore import Restore
 from calm_ft.training.callbacks.stopping import StopAtSignal, signals_interrupt
 from calm_ft.training.callbacks.throughput import Throughput
-from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint
 from calm_ft.training.evaluation import (
     VOICE_PROMPT,
     RunEvaluation,
@@ -52,7 +51,8 @@ from calm_ft.training.experiment import Experiment
 from calm_ft.training.prepare import Prepared
 from calm_ft.training.record import RunRecord
 from calm_ft.training.residuals import RunResiduals
-from calm_ft.training.resume import Restore, ResumePoint, check_identity, find_resume_point, remove_abandoned
+from calm_ft.training.resume import ResumePoint, check_identity, checkpoint_path, find_resume_point, read_checkpoint
+from calm_ft.training.run_lock import remove_abandoned
 from calm_ft.training.trainer import build_trainer
 
 
@@ -73,7 +73,9 @@ def run_training(experiment: Experiment, program: list[str], overrides: list[str
     _quiet_libraries()
     with signals_interrupt():
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            return _Run(experiment, program, overrides).run()
+            run = _Run(experiment, program, overrides)
+            with run.record:
+                return run.run()
         _help(experiment)
     return None
 
@@ -104,13 +106,15 @@ def _callbacks(experiment: Experiment) -> _Callbacks:
     if settings.patience is not None:
         kind = EarlyStopping if monitor.figure is None else StopByEvaluation
         stopping = [kind(monitor.name, settings.min_delta, settings.patience, mode=monitor.mode, check_finite=False)]
-    saving = checkpoint_callbacks(output_dir / "checkpoints", replace(experiment.checkpoint, mode=monitor.mode))
+    saving = checkpoint_callbacks(
+        output_dir / "checkpoints", experiment.checkpoint.model_copy(update={"mode": monitor.mode})
+    )
     callbacks = [
         StopAtNonFinite(output_dir),
         *saving,
         *stopping,
         Throughput(),
-        StepsDone(),
+        loggers.StepsDone(),
         progress_for_stderr(),
         stop,
     ]
@@ -231,19 +235,14 @@ class _Run:
         _evaluate_periodically(trainer, self.experiment, prepared, callbacks, evaluation)
         if point is not None:
             notices.say_plain(self.console, f"resumed at step {point.step} of {trainer.max_steps} from {point.path}")
-        started = time.perf_counter()
+        trainer.callbacks.append(RecordTimes(self.record))  # type: ignore[attr-defined]
         _fit(trainer, prepared, point)
         if callbacks.stop.requested:
             raise KeyboardInterrupt
-        return self._finish(trainer, prepared, residuals, evaluation, time.perf_counter() - started)
+        return self._finish(trainer, prepared, residuals, evaluation)
 
     def _finish(
-        self,
-        trainer: Trainer,
-        prepared: Prepared,
-        residuals: RunResiduals,
-        evaluation: RunEvaluation | None,
-        training_sec: float,
+        self, trainer: Trainer, prepared: Prepared, residuals: RunResiduals, evaluation: RunEvaluation | None
     ) -> float:
         """Export the chosen checkpoint and judge it; returns its residual."""
         adapter, settings, output_dir = prepared.module.adapter, self.experiment.export, self.record.output_dir
@@ -272,8 +271,6 @@ class _Run:
         loggers.log_export(self.trackers, output_dir / "export", output_dir.name)
         self.record.finish(
             "finished",
-            training_sec=round(training_sec, 1),
-            num_steps=step,
             max_steps=self.experiment.trainer_settings["max_steps"],
             checkpoint=chosen.name,
             checkpoint_step=checkpoint_step,
@@ -287,6 +284,7 @@ class _Run:
             notices.say_residuals(self.console, residuals.rows())
         notices.say_steps(self.console, step, self.experiment.trainer_settings["max_steps"])
         notices.say_forgetting(self.console, residuals.base_voices, bool(prepared.batches.replay_clips))
+        training_sec = self.record.training_sec
         notices.say_result(self.console, adapter, output_dir, training_sec, chosen.name, checkpoint_step)
         for warning in strategy.warnings(adapter):
             notices.say(self.console, warning)

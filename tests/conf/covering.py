@@ -28,15 +28,13 @@ Row = dict[str, str]
 def rows_that_cover_all_pairs() -> list[list[str]]:
     """Greedy: each row begins with a pair that no row has yet, and takes in every other group what adds most pairs."""
     missing = {pair for first, second in combinations(GROUPS, 2) for pair in _fitting_pairs(first, second)}
-    rows = []
+    rows: list[list[str]] = []
     while missing:
         row: Row = dict(min(missing))
         for group in GROUPS:
             if group not in row:
-                row[group] = max(
-                    (option for option in _options(group) if _fits({**row, group: option})),
-                    key=lambda option, group=group: len(missing & _pairs({**row, group: option})),
-                )
+                longer = [{**row, group: option} for option in _options(group) if _fits({**row, group: option})]
+                row = max(longer, key=lambda each: len(missing & _pairs(each)))
         missing -= _pairs(row)
         rows.append([f"{group}={row[group]}" for group in GROUPS if row[group]])
     return rows

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.resume import read_checkpoint
 from tests.scripts.sigkill import same
 from tests.scripts.test_run_endings import status, with_callback
 from tests.training.tiny_run import run_train

@@ -14,7 +14,7 @@ from pocket_tts import TTSModel
 
 from calm_ft.config import compose_config, experiment_from
 from calm_ft.metrics.audio_io import is_silent
-from calm_ft.training.checkpoints import read_checkpoint, trained_weights
+from calm_ft.training.resume import read_checkpoint, trained_weights
 from calm_ft.training.run import run_training
 from scripts import export, synthesize
 from tests.conftest import NANO

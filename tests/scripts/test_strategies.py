@@ -15,7 +15,7 @@ from calm_ft.errors import UserError
 from calm_ft.finetuning.lora import LORA_FILE
 from calm_ft.finetuning.lora_file import merge_lora_file
 from calm_ft.runs import run_config
-from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.resume import read_checkpoint
 from scripts import export
 from tests.conftest import NANO, default_objective
 from tests.scripts.run_script import run

@@ -77,7 +77,8 @@ class CsvTable(ListFormat):
 
     def describe(self, path: Path) -> str:
         header = find_header(path, self.delimiters)
-        return f"{'TSV' if header is not None and header.delimiter == chr(9) else 'CSV'} {path.name}"
+        is_tsv = header is not None and header.delimiter == "\t"
+        return f"{'TSV' if is_tsv else 'CSV'} {path.name}"
 
     def rows(self, path: Path, finder: AudioFinder) -> Iterator[ListedClip | FaultyRow]:
         header = find_header(path, self.delimiters)

@@ -1,4 +1,4 @@
-"""Progress of training with time left and speed: a bar on a terminal, a line every few seconds elsewhere."""
+"""Progress of training with time left, loss and speed: a bar on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time

@@ -1,4 +1,4 @@
-"""Samples are spoken at their steps, and training does not know of them, nor of their scores."""
+"""Training is evaluated at its steps, and does not know of it."""
 
 import random
 from collections.abc import Sequence
@@ -14,23 +14,19 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from calm_ft.adapters.base import Synthesis
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
+from calm_ft.evaluation.settings import EvaluationSettings
 from calm_ft.finetuning.strategy import HeadOnly
-from calm_ft.metrics.audio_io import write_wav
-from calm_ft.randomness import derive_seed
-from calm_ft.training.callbacks.periodic_evaluation import Rhythm, SpeakWhileTraining
+from calm_ft.training.callbacks.periodic_evaluation import PeriodicEvaluation, TimeBudget
 from calm_ft.training.callbacks.throughput import Throughput
-from calm_ft.training.callbacks.time_budget import TimeBudget
-from calm_ft.training.course import Course
+from calm_ft.training.evaluation import RunEvaluation
 from calm_ft.training.loggers import MetricsCsv
 from calm_ft.training.loggers.tracker import Tracker
 from calm_ft.training.module import FineTuning
-from calm_ft.training.scoring import Scoring
-from calm_ft.training.speaking import Speaking
+from tests.training.tiny_evaluation import evaluation_of, samples_of
 from tests.training.tiny_run import adamw, assert_same, fit, trained_state
-from tests.training.tiny_scoring import scoring_of
 
 Clips = list[EncodedUtterance]
-SENTENCES = ["Hello there.", "Good night."]
+TWO_SENTENCES = EvaluationSettings(every_n_steps=1, num_scored_sentences=2, max_time_share=1.0)
 
 
 class Shown(MetricsCsv):
@@ -51,20 +47,6 @@ class WithTracker(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         trainer.loggers = [self.tracker]
-
-
-def course(directory: Path, voice_prompt: Path, scoring: Scoring | None = None) -> Course:
-    sentences = SENTENCES if scoring is None else scoring.texts
-    return Course(Speaking(sentences, voice_prompt, 0), directory, len(SENTENCES), scoring)
-
-
-def sampling(directory: Path, voice_prompt: Path, every_n_steps: int = 2) -> SpeakWhileTraining:
-    rhythm = Rhythm(every_n_steps, None)
-    return SpeakWhileTraining(course(directory, voice_prompt), rhythm, TimeBudget(1.0))
-
-
-def names(directory: Path) -> list[str]:
-    return sorted(path.name for path in directory.iterdir())
 
 
 class FakeSpeech:
@@ -94,73 +76,69 @@ class Watch(Callback):
         self.seen.append((modes, *states, torch.is_grad_enabled(), gradients))
 
 
-@pytest.mark.parametrize(("accumulate", "scored"), [(1, True), (2, False), (2, True)])
-def test_training_with_samples_and_scores_gives_the_same_weights_bit_by_bit(
-    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, speech_file: Path, accumulate: int, scored: bool
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def every(evaluation: RunEvaluation, num_steps: int) -> PeriodicEvaluation:
+    return PeriodicEvaluation(evaluation, num_steps, max_time_share=1.0)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_training_with_evaluations_gives_the_same_weights_bit_by_bit(
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, accumulate: int
 ) -> None:
     start = {name: tensor.clone() for name, tensor in nano_adapter.state_dict().items()}
     settings: dict[str, Any] = {"max_steps": 4, "accumulate_grad_batches": accumulate}
     without, _ = fit(nano_adapter, clips, tmp_path, **settings)
     expected, expected_average = trained_state(without), without.ema.shadow
     nano_adapter.load_state_dict(start)
-    heard = course(tmp_path / "samples", speech_file, scoring_of(clips) if scored else None)
-    speaking = SpeakWhileTraining(heard, Rhythm(3, 2 if scored else None), TimeBudget(1.0))
-    module, _ = fit(nano_adapter, clips, tmp_path, callbacks=[speaking], **settings)
+    evaluation = evaluation_of(clips, nano_adapter, tmp_path)
+    module, _ = fit(nano_adapter, clips, tmp_path, callbacks=[every(evaluation, 3)], **settings)
     assert_same(trained_state(module), expected)
     assert_same(module.ema.shadow, expected_average)
-    steps = (2, 3, 4) if scored else (3,)
-    assert names(tmp_path / "samples") == sorted(
-        [
-            "step-000003.png",
-            *(f"step-00000{step}_0{index}.wav" for step in steps for index in (0, 1)),
-            *(["sentences.jsonl"] if scored else []),
-        ]
-    )
+    heard = [f"step-00000{step}{end}" for step in (3, 4) for end in (".png", "_00.wav", "_01.wav")]
+    assert names(tmp_path / "samples") == sorted([*heard, "sentences.jsonl", "voice_prompt.wav"])
 
 
 def test_step_0_is_the_base_and_noise_is_the_same_at_every_step(
-    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, speech_file: Path
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:
-    voice = nano_adapter.load_voice(speech_file)
-    seeds = [derive_seed(0, "samples", index) for index in range(len(SENTENCES))]
-    base = nano_adapter.synthesize(SENTENCES, voice, seeds)[0]
-    write_wav(tmp_path / "base.wav", base.audio, base.sample_rate_hz)
-    heard = course(tmp_path / "samples", speech_file)
     still = adamw(lr=1e-12)
     HeadOnly().apply(nano_adapter, 1e-12)
-    heard.begin(FineTuning(nano_adapter, HeadOnly(), still, 0.9, 0), [], None)
-    speaking = SpeakWhileTraining(heard, Rhythm(1, None), TimeBudget(1.0))
-    fit(nano_adapter, clips, tmp_path, max_steps=1, optimizer=still, callbacks=[speaking])
-    first, second = (tmp_path / "samples" / f"step-00000{step}_00.wav" for step in (0, 1))
-    base_alone, before, after = (soundfile.read(path)[0] for path in (tmp_path / "base.wav", first, second))
-    assert np.abs(base_alone - before).max() < 1e-3  # the average's copies may lie otherwise in memory: other last bits
-    assert np.abs(before - after).max() < 1e-3
+    evaluation = evaluation_of(clips, nano_adapter, tmp_path)
+    evaluation.begin(FineTuning(nano_adapter, HeadOnly(), still, 0.9, 0), [], None)
+    fit(nano_adapter, clips, tmp_path, max_steps=1, optimizer=still, callbacks=[every(evaluation, 1)])
+    evaluation.finish(nano_adapter.eval(), "run", 1, 1, [])
+    base, step, tuned = (samples_of(tmp_path / "samples" / f"{n}_00.wav") for n in ("base", "step-000001", "tuned"))
+    assert np.abs(base - step).max() < 1e-3  # the average's copies may lie otherwise in memory: other last bits
+    assert np.abs(base - tuned).max() < 1e-3
 
 
 def test_random_states_modes_threads_and_gradients_are_left_alone(
-    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, speech_file: Path
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:
     FakeSpeech(nano_adapter, torch.rand(24_000) - 0.5)
     before, after = Watch(), Watch()
-    heard = course(tmp_path / "samples", speech_file, scoring_of(clips))
-    speaking = SpeakWhileTraining(heard, Rhythm(1, 1), TimeBudget(1.0))
-    fit(nano_adapter, clips, tmp_path, max_steps=3, callbacks=[before, speaking, after])
-    assert len(names(tmp_path / "samples")) == 10
+    evaluation = evaluation_of(clips, nano_adapter, tmp_path)
+    fit(nano_adapter, clips, tmp_path, max_steps=3, callbacks=[before, every(evaluation, 1), after])
+    assert len(names(tmp_path / "samples")) == 11
     assert before.seen == after.seen
     assert any(before.seen[0][0])
 
 
 def test_media_have_one_name_for_all_steps_and_the_time_they_took_is_logged(
-    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, speech_file: Path
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:
-    FakeSpeech(nano_adapter, torch.rand(800) - 0.5)
+    FakeSpeech(nano_adapter, torch.rand(8000) - 0.5)
     tracker = Shown(tmp_path / "metrics.csv")
-    callbacks = [WithTracker(tracker), Throughput(), sampling(tmp_path / "samples", speech_file, 1)]
+    evaluation = evaluation_of(clips, nano_adapter, tmp_path, TWO_SENTENCES)
+    callbacks = [WithTracker(tracker), Throughput(), every(evaluation, 1)]
     fit(nano_adapter, clips, tmp_path, max_steps=2, accumulate_grad_batches=2, callbacks=callbacks)
     shown = ["samples/sentence_00", "samples/sentence_01", "samples/spectrograms"]
     assert tracker.media == [(1, shown), (2, shown)]
     samples = soundfile.SoundFile(tmp_path / "samples" / "step-000002_01.wav")
-    assert (samples.samplerate, samples.frames) == (nano_adapter.sample_rate_hz, 800)
+    assert (samples.samplerate, samples.frames) == (nano_adapter.sample_rate_hz, 8000)
     header, *rows = (tmp_path / "metrics.csv").read_text().splitlines()
     place = header.split(",").index("eval/time_share")
     shares = [float(row.split(",")[place]) for row in rows if row.split(",")[place]]
@@ -171,36 +149,33 @@ def test_media_have_one_name_for_all_steps_and_the_time_they_took_is_logged(
 @pytest.mark.parametrize(
     ("audio", "ended", "said"),
     [
-        (torch.rand(800) - 0.5, False, "did not end"),
-        (torch.zeros(800), True, "is silent"),
-        (torch.full((800,), float("nan")), True, "is silent"),
+        (torch.rand(8000) - 0.5, False, "did not end by itself"),
+        (torch.zeros(8000), True, "is silent"),
+        (torch.full((8000,), float("nan")), True, "is silent"),
         (torch.zeros(0), True, "is silent"),
     ],
 )
-def test_a_sample_that_fails_is_named_and_training_goes_on(
+def test_a_sentence_that_fails_is_named_and_training_goes_on(
     nano_adapter: PocketTTSAdapter,
     clips: Clips,
     tmp_path: Path,
-    speech_file: Path,
     capsys: pytest.CaptureFixture[str],
     audio: torch.Tensor,
     ended: bool,
     said: str,
 ) -> None:
     FakeSpeech(nano_adapter, audio, ended)
-    _, trainer = fit(nano_adapter, clips, tmp_path, max_steps=2, callbacks=[sampling(tmp_path / "s", speech_file)])
+    evaluation = evaluation_of(clips, nano_adapter, tmp_path)
+    _, trainer = fit(nano_adapter, clips, tmp_path, max_steps=2, callbacks=[every(evaluation, 2)])
     assert trainer.global_step == 2
     lines = [line for line in capsys.readouterr().err.splitlines() if said in line]
-    assert [line.partition(":")[0] for line in lines] == [
-        f"sample {index} at step 2 {said}" + (" by itself" if not ended else "") for index in (0, 1)
-    ]
+    assert [line.partition(":")[0] for line in lines] == [f"sentence {index} at step 2 {said}" for index in (0, 1)]
 
 
-def test_a_full_device_costs_the_samples_and_not_the_training(
+def test_a_full_device_costs_the_evaluation_and_not_the_training(
     nano_adapter: PocketTTSAdapter,
     clips: Clips,
     tmp_path: Path,
-    speech_file: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -208,7 +183,39 @@ def test_a_full_device_costs_the_samples_and_not_the_training(
         raise torch.OutOfMemoryError("out of memory")
 
     monkeypatch.setattr(nano_adapter, "synthesize", fail)
-    module, trainer = fit(nano_adapter, clips, tmp_path, max_steps=2, callbacks=[sampling(tmp_path / "s", speech_file)])
+    evaluation = evaluation_of(clips, nano_adapter, tmp_path)
+    module, trainer = fit(nano_adapter, clips, tmp_path, max_steps=2, callbacks=[every(evaluation, 2)])
     assert trainer.global_step == 2
-    assert "no samples at step 2: out of memory" in capsys.readouterr().err
+    assert "no evaluation at step 2: out of memory" in capsys.readouterr().err
     assert any(part.training for part in module.modules())
+
+
+def test_over_its_share_of_time_an_evaluation_is_skipped_and_said(
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation = evaluation_of(clips, nano_adapter, tmp_path)
+    callback = PeriodicEvaluation(evaluation, 2, max_time_share=0.2, expected_sec=3600)
+    fit(nano_adapter, clips, tmp_path, max_steps=4, callbacks=[callback])
+    said = capsys.readouterr().err
+    assert said.count("no evaluation at step 2: it would bring its share to 100 %") == 1
+    assert names(tmp_path / "samples") == ["voice_prompt.wav"]
+
+
+def test_a_budget_lets_an_evaluation_through_when_enough_time_has_been_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"sec": 0.0}
+    place = "calm_ft.training.callbacks.periodic_evaluation.time.perf_counter"
+    monkeypatch.setattr(place, lambda: clock["sec"])
+    budget = TimeBudget(0.2, expected_sec=10.0)
+    clock["sec"] = 39.0
+    assert not budget.allows_another
+    clock["sec"] = 40.0
+    assert budget.allows_another
+    clock["sec"] = 60.0  # 40 s of training and an evaluation of 20 s
+    budget.spend(20.0)
+    assert budget.share == pytest.approx(1 / 3)
+    clock["sec"] = 179.0
+    assert not budget.allows_another  # (20 + 20) / (179 + 20) is still over a fifth
+    clock["sec"] = 180.0
+    assert budget.allows_another
+    budget.start()
+    assert budget.share == 0
