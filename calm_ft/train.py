@@ -18,20 +18,16 @@ from calm_ft.config import (
     job_config,
     job_number,
     job_overrides,
-    override_of,
     plain,
     register_resolvers,
-    sweep_arguments,
     sweep_of,
-    tidy_arguments,
 )
-from calm_ft.errors import UserError, exit_with, run_script
-from calm_ft.sweeps.ending import line_that_continues, say_how_it_ended
-from calm_ft.sweeps.folder import FAILED, FINISHED, Sweep
-from calm_ft.sweeps.settings import settings_fingerprint
+from calm_ft.errors import UserError, accept_any_console, exit_with, run_script
+from calm_ft.overrides import as_typed, override_of, sweep_arguments, tidy_arguments
+from calm_ft.sweeps.folder import FAILED, FINISHED, Sweep, settings_fingerprint
 from calm_ft.sweeps.stopping import signals_stop
-from calm_ft.sweeps.value import RESIDUAL, check_value_name
-from calm_ft.sweeps.work import SweepStopped, work
+from calm_ft.sweeps.value import RESIDUAL, check_value_is_measured, check_value_name
+from calm_ft.sweeps.work import SweepStopped, line_that_continues, say_how_it_ended, work
 
 register_resolvers()
 
@@ -42,7 +38,8 @@ faults: list[UserError] = []
 
 @hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
 def train(config: DictConfig) -> float | None:
-    register_resolvers()  # a job of a sweep may be in a process that did not run the lines above
+    register_resolvers()  # a job of a sweep may be in a process that did not run `main`
+    accept_any_console()
     if is_sweep():
         return train_job(config)
     try:
@@ -61,16 +58,17 @@ def train_one(config: DictConfig) -> float | None:
 
 def train_job(config: DictConfig) -> float | None:
     """One job of a sweep; None where it failed, which its record says."""
-    sweep, overrides = sweep_of(config), job_overrides()
+    sweep, overrides, value = sweep_of(config), job_overrides(), str(config.sweep_value)
     try:
         settings = settings_fingerprint(plain(config))
     except UserError:  # a value is missing: the job will say so
         settings = settings_fingerprint({"overrides": overrides})
 
     def train_in(run_dir: Path, resume: bool) -> None:
+        check_value_is_measured(value, config.evaluation.num_sentences, config.evaluation.opinion_scores)
         train_one(job_config(config, run_dir, resume))
 
-    return work(sweep, settings, overrides, job_number(), str(config.sweep_value), train_in)
+    return work(sweep, settings, overrides, job_number(), value, train_in)
 
 
 def main() -> None:
@@ -87,7 +85,7 @@ def main() -> None:
         else:
             train_all(Sweep(folder))
     except CONFIG_ERRORS as error:
-        exit_with(config_error_sentence(error))
+        exit_with(config_error_sentence(error, arguments))
     except KeyboardInterrupt as interruption:
         if not interruption.args:
             print("interrupted before anything was trained", file=sys.stderr)
@@ -111,7 +109,7 @@ def train_all(sweep: Sweep) -> None:
     except (KeyboardInterrupt, SweepStopped):
         if not sweep.exists:
             raise
-        raise KeyboardInterrupt(line_that_continues([*words_of("train"), *sys.argv[1:]])) from None
+        raise KeyboardInterrupt(line_that_continues([*words_of("train"), *map(as_typed, sys.argv[1:])])) from None
     except Exception:
         # A job's process that was killed, or a study of which all trials failed: what is known of the jobs says more.
         if not sweep.exists or all(job.status == FINISHED for job in sweep.jobs_of_this_call()):

@@ -52,7 +52,7 @@ class Schedule(Settings, ABC):
 class CosineSchedule(Schedule):
     """Half a cosine from the whole rate to `final_lr_fraction` of it, which the step after the last one would have."""
 
-    final_lr_fraction: Fraction
+    final_lr_fraction: Fraction = 0.0
 
     def after_warmup(self, progress: float) -> float:
         return self.final_lr_fraction + (1 - self.final_lr_fraction) * (1 + math.cos(math.pi * progress)) / 2
@@ -89,9 +89,9 @@ class OptimizerFactory(Settings, ABC):
 class AdamWFactory(OptimizerFactory):
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101); no decay on biases, norms and embedding tables."""
 
-    weight_decay: NonNegativeNumber
-    beta1: FractionBelowOne
-    beta2: FractionBelowOne
+    weight_decay: NonNegativeNumber = 0.01
+    beta1: FractionBelowOne = 0.9
+    beta2: FractionBelowOne = 0.99
 
     def optimizer(self, components: Sequence[TrainedComponent]) -> torch.optim.Optimizer:
         groups = [

@@ -32,9 +32,9 @@ class CheckpointSettings(Settings):
     section = "checkpoint"
 
     every_n_steps: PositiveInteger
-    keep: PositiveInteger
+    keep: PositiveInteger = 2
     monitor: str
-    mode: Literal["min", "max"] | None
+    mode: Literal["min", "max"] | None = None
     """None: as is better for the monitored value."""
 
 
@@ -45,7 +45,7 @@ class EarlyStoppingSettings(Settings):
 
     patience: PositiveInteger | None
     """None: training never ends early."""
-    min_delta: NonNegativeNumber
+    min_delta: NonNegativeNumber = 0.0
 
 
 class ExportSettings(Settings):
@@ -75,12 +75,12 @@ class DataSettings(Settings):
 
     path: FolderPath
     cache_dir: FolderPath
-    tail_sec: NonNegativeNumber
+    tail_sec: NonNegativeNumber = 0.08
     max_duration_sec: PositiveNumber
     validation_fraction: FractionBelowOne
     max_frames_per_batch: PositiveInteger
     max_batch_size: PositiveInteger
-    num_workers: NonNegativeInteger
+    num_workers: NonNegativeInteger = 0
     format: str | None = None
     speakers: str = "auto"
     sources: dict[str, DataSource] | None = None

@@ -55,9 +55,9 @@ def command(recordings: Path, output_dir: Path, cache_dir: Path) -> list[str]:
         "trainer.accumulate_grad_batches=2",
         "trainer.log_every_n_steps=1",
         f"checkpoint.every_n_steps={SAVE_EVERY}",
-        "samples.every_n_steps=50",
-        "samples.num_sentences=1",
-        "evaluation.every_n_steps=null",
+        "evaluation.every_n_steps=50",
+        "evaluation.num_scored_sentences=1",
+        "evaluation.max_time_share=1",
         "evaluation.num_sentences=1",
         "logger=csv",
     ]

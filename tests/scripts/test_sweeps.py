@@ -22,7 +22,7 @@ patient = pytest.mark.timeout(900)  # several processes that each begin anew, on
 def sweep(recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The overrides of a sweep in runs/s of the present folder."""
     monkeypatch.chdir(tmp_path)
-    return ["-m", *tiny, "evaluation.base_voices_path=null", f"data.path={recordings_dir}", "output_dir=runs/s"]
+    return ["-m", *tiny, "evaluation.base_voices=null", f"data.path={recordings_dir}", "output_dir=runs/s"]
 
 
 def _times(folder: Path) -> dict[str, int]:
