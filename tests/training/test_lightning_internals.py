@@ -1,6 +1,6 @@
 """Parts of Lightning that are used although they are private or undocumented, and that a new version may not have.
 
-If a test here fails after an update, mend the file that uses the part, or keep the bound on lightning in pyproject.toml.
+If a test here fails after an update, mend the file that uses the part, or keep pyproject.toml's bound on lightning.
 """
 
 import ast
