@@ -1,4 +1,4 @@
-"""The one place beside scripts/ that knows Hydra and OmegaConf: from a composed configuration to plain objects.
+"""From a composed configuration to plain objects: where Hydra and OmegaConf end.
 
 Constructors take plain typed keywords; `_target_` joins them here. Configuration errors become one sentence.
 """
@@ -21,7 +21,9 @@ from calm_ft.errors import UserError
 from calm_ft.sweeps.folder import Sweep
 
 ASSETS = Path(__file__).parent / "assets"
-CONF = Path(__file__).parents[1] / "conf"
+INSTALLED_CONF = Path(__file__).parent / "conf"
+CONF = INSTALLED_CONF if INSTALLED_CONF.is_dir() else Path(__file__).parents[1] / "conf"
+"""conf/ lies beside the package in a checkout, and inside it once a wheel is installed (setup.py)."""
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -215,14 +217,13 @@ def experiment_from(config: DictConfig) -> Any:
         data=typed("DataSettings", settings["data"]),
         checkpoint=typed("CheckpointSettings", settings["checkpoint"]),
         early_stopping=typed("EarlyStoppingSettings", settings["early_stopping"]),
-        samples=typed("SampleSettings", settings["samples"]),
         export=typed("ExportSettings", settings["export"]),
         adapter_factory=lambda: build(settings["adapter"]),
         strategy=build(settings["strategy"]),
         optimizer=build(settings["optimizer"]),
         trainer_settings=build(settings["trainer"]),
         logger_settings=build(settings["logger"]),
-        judgement=build(settings["evaluation"]),
+        evaluation=build(settings["evaluation"]),
         config=settings,
     )
 

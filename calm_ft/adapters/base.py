@@ -94,6 +94,8 @@ class TTSAdapter(nn.Module, ABC):
     frame_rate_hz: float
     prompts_from_own_beginning: bool = True
     """Whether a clip with word times may be prompted by its own beginning; else another clip prompts it."""
+    language: str = "en"
+    is_miniature: bool = False
     texts_together: int = 1
     """How many texts `synthesize` speaks together at most; it takes any number of them."""
 

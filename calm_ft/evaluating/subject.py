@@ -16,12 +16,13 @@ from torch import Tensor
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.config import build
 from calm_ft.errors import UserError
-from calm_ft.evaluation.protocol import BASE, TUNED
 from calm_ft.finetuning.strategy import Strategy
-from calm_ft.runs import VOICE_PROMPT, adapter_for, export_dir, own_voice, run_config
+from calm_ft.report.result import BASE, TUNED
+from calm_ft.runs import adapter_for, export_dir, own_voice, run_config
+from calm_ft.training.evaluation import EVALUATION, VOICE_PROMPT
 from calm_ft.training.resume import checkpoint_path, read_checkpoint, trained_weights
 
-EVALUATION, EVALUATION_OF_BASE = "evaluation", "evaluation_base"
+EVALUATION_OF_BASE = "evaluation_base"
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,18 @@ class Subject:
         if not path.is_file():
             raise UserError(f"{path} is missing, so there is no voice to speak in: pass a recording as --voice.")
         return path
+
+    def checkpoint_step(self) -> int | None:
+        """Optimizer steps behind the weights that speak as tuned, where the run's record tells."""
+        step = self.record().get("checkpoint_step")
+        return int(step) if isinstance(step, int) and TUNED in self.systems else None
+
+    def base_voices_path(self) -> str | None:
+        """The folder of other voices that the run's configuration names; runs made before have two names for it."""
+        known = (self.config() or {}).get("evaluation", {})
+        old = known.get("base_voices_path") or known.get("voices_path")
+        new = known.get("base_voices")
+        return new if isinstance(new, str) else old
 
     def saved_voice(self) -> str:
         """The voice that an export without a run comes with. Raises UserError where there is none."""
@@ -140,21 +153,28 @@ class Models:
     Base and tuned model of a run are one adapter: what was trained is put in and taken out again.
     """
 
-    def __init__(self, subject: Subject) -> None:
-        """Raises UserError where the model, a run's checkpoint or an export cannot be loaded."""
+    def __init__(self, subject: Subject, device: str | None = None) -> None:
+        """Load everything.
+
+        Args:
+            device: where the systems speak, such as "cuda"; None takes a GPU where there is one.
+
+        Raises UserError where the model, a run's checkpoint or an export cannot be loaded, or there is no such device.
+        """
         self.config = subject.config()
+        self._device = choose_device(device)
         self._strategy: Strategy | None = None
         self._weights: dict[str, Mapping[str, Tensor]] = {}
         if self.config is None:
-            self.adapter = self._exported = _ready(adapter_for(str(subject.export)))
+            self.adapter = self._exported = self._ready(adapter_for(str(subject.export)))
             return
         weights = _trained(subject, self.config) if TUNED in subject.systems and subject.export is None else None
         torch.manual_seed(self.config.get("seed", 0))  # a model from scratch begins where the run's own did
-        self.adapter = _ready(build(self.config["adapter"]))
+        self.adapter = self._ready(build(self.config["adapter"]))
         if weights is not None:
             self._prepare(self.config, weights)
         elif subject.export is not None:
-            self._exported = _ready(adapter_for(str(subject.export)))
+            self._exported = self._ready(adapter_for(str(subject.export)))
 
     def _prepare(self, config: Mapping[str, Any], weights: Mapping[str, Tensor]) -> None:
         strategy: Strategy = build(config["strategy"])
@@ -163,6 +183,9 @@ class Models:
         untrained = {name: tensor.clone() for name, tensor in strategy.trainable_state(self.adapter).items()}
         strategy.load_state(self.adapter, weights)
         self._strategy, self._weights = strategy, {BASE: untrained, TUNED: weights}
+
+    def _ready(self, adapter: TTSAdapter) -> TTSAdapter:
+        return adapter.to(self._device).eval()
 
     @contextmanager
     def speaking(self, system: str) -> Iterator[TTSAdapter]:
@@ -183,5 +206,17 @@ def _trained(subject: Subject, config: Mapping[str, Any]) -> dict[str, Tensor]:
     return trained_weights(checkpoint, export.get("ema", True))
 
 
-def _ready(adapter: TTSAdapter) -> TTSAdapter:
-    return adapter.to("cpu").eval()
+def choose_device(name: str | None) -> torch.device:
+    """The device of that name; None: a GPU where there is one, else the CPU.
+
+    Raises UserError where there is no such device.
+    """
+    if name is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"--device {name} is not to be had here ({reason}): pass cpu, or leave it out.") from error
+    return device

@@ -17,7 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import TrainedComponent
-from calm_ft.training.settings import (
+from calm_ft.settings import (
     Fraction,
     FractionBelowOne,
     NonNegativeInteger,

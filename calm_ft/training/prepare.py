@@ -1,6 +1,5 @@
 """From settings to what training needs: the model, what of it trains, encoded clips, and what the run is judged by."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,17 +12,16 @@ from calm_ft.data.prepare import EncodedUtterance, encode_recordings
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.sources.recordings import Recordings as ReadRecordings
 from calm_ft.data.split import split_validation
-from calm_ft.data.text_report import TextReport, summarize
+from calm_ft.data.text_coverage import TextReport, summarize
 from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import ComponentPlan
 from calm_ft.training.datamodule import BatchLimits, EncodedSource, RecordingsDataModule
+from calm_ft.training.evaluation import EvaluationPlan, EvaluationSources, plan_evaluation
 from calm_ft.training.experiment import Experiment
-from calm_ft.training.judgement import JudgingPlan, Sources
 from calm_ft.training.module import FineTuning
 from calm_ft.training.record import code_version, data_fingerprint, package_versions
 from calm_ft.training.resume import run_identity, weights_fingerprint
-from calm_ft.training.scoring import Scoring
 from calm_ft.training.settings import DataSettings
 
 
@@ -45,7 +43,7 @@ class Prepared:
     exclusions: list[Exclusion]
     text_report: TextReport
     plans: list[ComponentPlan]
-    judging: JudgingPlan
+    evaluation: EvaluationPlan
     base_fingerprint: str
 
 
@@ -67,7 +65,7 @@ def read_sources(data: DataSettings) -> list[ReadSource]:
     return sources
 
 
-def prepare(experiment: Experiment, sources: list[ReadSource], judged: Sources, num_ranks: int) -> Prepared:
+def prepare(experiment: Experiment, sources: list[ReadSource], judged: EvaluationSources, num_ranks: int) -> Prepared:
     """Load the model, choose what trains, encode and split the clips, decode what the run is judged by."""
     seed, data = experiment.run.seed, experiment.data
     torch.manual_seed(seed)
@@ -83,21 +81,10 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Sources, 
     rows, features = [source.identity() for source in encoded], batches.train_clips[0].cache.folder.name
     identity = run_identity(experiment.config, base_fingerprint, rows, num_ranks, features)
     module = FineTuning(adapter, experiment.strategy, experiment.optimizer, experiment.run.ema_decay, seed, identity)
-    judging = experiment.judgement.prepare(judged, adapter, batches, data, seed, batches.replay_validation_clips)
+    output_dir = experiment.run.output_dir.absolute()
+    evaluation = plan_evaluation(experiment.evaluation, judged, adapter, batches, data, seed, output_dir)
     report = _text_report(adapter, [*batches.train_clips, *batches.validation_clips, *batches.replay_clips])
-    return Prepared(module, batches, exclusions, report, plans, judging, base_fingerprint)
-
-
-def prepare_scoring(experiment: Experiment, prepared: Prepared) -> Scoring | None:
-    """The metrics by which the run is scored while training; None where it is not.
-
-    Raises UserError where the recogniser that was asked for does not fit the model.
-    """
-    judged = prepared.judging.sets[0]
-    if not experiment.judgement.scores_while_training or not judged.recordings:
-        return None
-    rate, model = prepared.module.adapter.sample_rate_hz, experiment.config["adapter"].get("model")
-    return Scoring(judged.recordings, judged.prompt, rate, experiment.judgement.scoring, model)
+    return Prepared(module, batches, exclusions, report, plans, evaluation, base_fingerprint)
 
 
 def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
@@ -119,6 +106,7 @@ def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
         "num_replay_clips": len(batches.replay_clips),
         "replay_sec": _total_sec(batches.replay_clips),
         "num_excluded": len(prepared.exclusions),
+        "voice_prompt": str(prepared.evaluation.prompt.utterance.audio_path),
         "num_without_prompt": batches.pool.num_without_prompt,
         "padding_share": round(batches.plan.padding_share(), 4),
         "num_trained_parameters": sum(plan.num_trained for plan in prepared.plans),
@@ -151,7 +139,6 @@ def encode_source(
         Path(data.cache_dir).expanduser(),
         data.tail_sec,
         data.max_duration_sec,
-        progress=sys.stderr.isatty(),
     )
     exclusions += encoded.exclusions
     split = split_validation(encoded.encoded, data.validation_fraction, seed)

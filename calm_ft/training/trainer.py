@@ -14,8 +14,8 @@ from lightning.pytorch.callbacks import ProgressBar
 from pydantic import Field
 
 from calm_ft.errors import UserError
+from calm_ft.settings import PositiveInteger, checked
 from calm_ft.training.callbacks.checkpoints import AtomicCheckpointIO
-from calm_ft.training.settings import PositiveInteger, checked
 
 DECIDED_ELSEWHERE = {
     "logger": "choose trackers by logger=csv or logger=wandb",

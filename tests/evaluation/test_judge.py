@@ -5,12 +5,12 @@ import math
 
 import numpy as np
 import pytest
-
 from calm_ft.evaluation.estimate import estimate_over_sentences
 from calm_ft.evaluation.judge import Judged, Recording, VoiceScores, judge
 from calm_ft.evaluation.table import comparison_dict, comparison_table, comparison_text, explain, explain_demo
-from calm_ft.metrics.mcd import mel_cepstral_distortion
-from calm_ft.metrics.voice_identification import VoiceReferences
+
+from calm_ft.metrics.distortion import mel_cepstral_distortion
+from calm_ft.metrics.identification import VoiceReferences
 from tests.metrics.espeak_speech import SAMPLE_RATE_HZ, SENTENCES, speak
 
 NUM_SENTENCES = 6

@@ -6,18 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calm_ft.evaluation.protocol import Scored, Spoken, choose_sentences, recorded, score
+from calm_ft.report.records import write_records
 
 from calm_ft.data.utterance import Utterance
 from calm_ft.evaluation.kept_audio import Timing
-from calm_ft.evaluation.protocol import Scored, Spoken, choose_sentences, recorded, score
 from calm_ft.evaluation.score_cache import ScoreCache
 from calm_ft.evaluation.summary import summarize
-from calm_ft.metrics.alignment import Distortion
 from calm_ft.metrics.audio_io import wav_bytes
 from calm_ft.metrics.base import Clip, Figure, Measurement, Metric
+from calm_ft.metrics.distortion import Distortion
 from calm_ft.metrics.sound import Sound
-from calm_ft.report.records import write_records
-from calm_ft.report.terminal import missing_lines, summary_table
 from tests.metrics.signals import RATE_HZ, recording, voiced
 
 NUM_SENTENCES = 7
@@ -150,16 +149,6 @@ def test_the_choice_of_sentences_is_fixed_by_the_seed_and_is_not_the_first_ones(
 def test_a_sentence_that_is_listed_twice_is_taken_once() -> None:
     listed = [Utterance("a", Path("a.wav"), "same"), Utterance("b", Path("b.wav"), "same")]
     assert [each.id for each in choose_sentences(listed, 8, seed=0)] == ["a"]
-
-
-def test_the_table_shows_what_was_measured_and_says_what_is_missing() -> None:
-    text, audio, rate_hz = recording()
-    clip = recorded("reference", 0, text, audio, rate_hz)
-    results = score([clip], {0: clip}, [Distortion()], {"wer": "no recogniser."}, ScoreCache())
-    summary = summarize("run", results, Distortion.figures, {"wer": "no recogniser.", "cer": "no recogniser."}, {})
-    titles = list(summary_table(summary).columns[0].cells)
-    assert any(str(title).startswith("mcd_db") for title in titles)
-    assert "no wer, cer: no recogniser." in missing_lines(summary)
 
 
 def test_a_recording_at_another_rate_is_compared_at_the_clips_rate() -> None:

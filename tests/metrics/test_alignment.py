@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from calm_ft.metrics.alignment import Distortion, Pitch
 from calm_ft.metrics.base import Clip, NotMeasured
+from calm_ft.metrics.distortion import Distortion, Pitch
 from tests.metrics.signals import RATE_HZ, clip, voiced
 
 

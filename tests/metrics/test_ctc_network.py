@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from calm_ft.metrics.ctc_network import FRAME_STRIDE, HOP_SAMPLES, NUM_MELS, CTCNetwork, LogMel
-from calm_ft.metrics.ctc_text import NUM_UNITS
+from calm_ft.metrics.embedded_recogniser import FRAME_STRIDE, HOP_SAMPLES, NUM_MELS, NUM_UNITS, CTCNetwork, LogMel
 
 
 @pytest.fixture

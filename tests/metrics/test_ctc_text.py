@@ -3,7 +3,14 @@
 import pytest
 import torch
 
-from calm_ft.metrics.ctc_text import BLANK, CHARACTERS, NUM_UNITS, decode_greedily, encode_text, spoken_characters
+from calm_ft.metrics.embedded_recogniser import (
+    BLANK,
+    CHARACTERS,
+    NUM_UNITS,
+    decode_greedily,
+    encode_text,
+    spoken_characters,
+)
 
 
 @pytest.mark.parametrize(

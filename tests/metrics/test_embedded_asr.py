@@ -8,8 +8,7 @@ import torch
 import torchaudio
 
 from calm_ft.errors import UserError
-from calm_ft.metrics.ctc_text import spoken_characters
-from calm_ft.metrics.embedded_asr import ASSET, EmbeddedASR
+from calm_ft.metrics.embedded_recogniser import ASSET, EmbeddedASR, spoken_characters
 from tools.nano.asr_corpus import held_out_sentences, read_codec
 from tools.nano.codec_evaluation import render
 from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize

@@ -9,7 +9,7 @@ from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 from calm_ft.metrics import hub
 from calm_ft.metrics.base import ModelMissing
-from calm_ft.metrics.faster_whisper_asr import FasterWhisperTranscriber
+from calm_ft.metrics.recognisers import FasterWhisperTranscriber
 from calm_ft.metrics.registry import load_transcriber
 from calm_ft.metrics.words import WordErrors
 from tests.metrics.signals import recording

@@ -5,9 +5,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from calm_ft.metrics.mcd import NUM_CEPSTRA, mel_cepstra
-from calm_ft.metrics.sentence_identification import identify_sentence
-from calm_ft.metrics.voice_identification import NUM_STATISTICS, VoiceReferences, voice_statistics
+from calm_ft.metrics.distortion import NUM_CEPSTRA, mel_cepstra
+from calm_ft.metrics.identification import NUM_STATISTICS, VoiceReferences, identify_sentence, voice_statistics
 from tests.metrics.espeak_speech import SAMPLE_RATE_HZ, SENTENCES, VOICES, speak
 
 

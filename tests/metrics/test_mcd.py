@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from calm_ft.metrics.audio_io import trim_silence
-from calm_ft.metrics.mcd import (
+from calm_ft.metrics.distortion import (
     DB_PER_CEPSTRAL_DISTANCE,
     NUM_CEPSTRA,
     dtw_distortion,

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-
 from calm_ft.evaluation.protocol import TRUNCATED_END_DB
+
 from calm_ft.metrics.base import Clip, NotMeasured
-from calm_ft.metrics.sentences import SentenceIdentified
+from calm_ft.metrics.identification import SentenceIdentified
 from calm_ft.metrics.sound import Sound
 from tests.metrics.signals import RATE_HZ, recording, voiced
 

@@ -7,8 +7,8 @@ import pytest
 
 from calm_ft.metrics import hub
 from calm_ft.metrics.base import Clip, ModelMissing, NotMeasured
-from calm_ft.metrics.embedded_asr import EmbeddedASR
-from calm_ft.metrics.transcribers import HubTranscriber
+from calm_ft.metrics.embedded_recogniser import EmbeddedASR
+from calm_ft.metrics.recognisers import HubTranscriber
 from calm_ft.metrics.words import WordErrors, error_rates
 from tests.metrics.signals import RATE_HZ, recording, voiced
 

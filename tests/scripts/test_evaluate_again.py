@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
-from calm_ft.metrics.alignment import Distortion
+from calm_ft.metrics.distortion import Distortion
 from calm_ft.runs import relocate_export
 from tests.scripts.evaluation_run import NO_BASE_VOICES, evaluate_run, rows_of, summary_of
 

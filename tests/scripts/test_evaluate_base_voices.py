@@ -62,17 +62,6 @@ def test_each_voice_is_compared_with_its_own_prompt(evaluated: tuple[Path, dict[
     assert all(row["metrics"]["mcd_db"] == 0.0 for row in references)
 
 
-def test_the_table_has_them_apart(evaluated: tuple[Path, dict[str, Any]]) -> None:
-    from calm_ft.report.terminal import base_voices_table
-
-    table = base_voices_table(evaluated[1])
-    assert table is not None
-    assert str(table.title) == "base voices (forgetting): alicia, f2"
-    assert [str(column.header) for column in table.columns] == [
-        "metric", "reference", "base", "tuned", "tuned - base",
-    ]  # fmt: skip
-
-
 def test_a_given_folder_counts_and_a_voice_with_one_good_recording_is_named(
     finished_run: Path, recordings_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

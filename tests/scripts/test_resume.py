@@ -40,7 +40,7 @@ def test_an_interrupted_run_goes_on_by_the_line_that_it_prints_and_ends_as_if_it
     assert run_train(monkeypatch, *overrides, f"output_dir={stopped}", sigterm) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert status(stopped) == "interrupted"
-    continuing = line.partition("python scripts/train.py ")[2]
+    continuing = line.partition("python -m calm_ft.train ")[2]
     assert continuing.endswith(f"output_dir={stopped} resume=true")
     assert run_train(monkeypatch, *overrides, f"output_dir={stopped}", "resume=true") == 0
     printed = capsys.readouterr().out

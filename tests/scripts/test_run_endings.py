@@ -41,7 +41,7 @@ def test_ctrl_c_saves_says_where_and_ends_with_0(
     assert run_train(monkeypatch, *tiny, *overrides, ctrl_c) == 0
     assert status(stopped) == "interrupted"
     line = capsys.readouterr().out.splitlines()[-1]
-    assert line.startswith("interrupted; what was done is saved, and this continues: python scripts/train.py ")
+    assert line.startswith("interrupted; what was done is saved, and this continues: python -m calm_ft.train ")
     assert line.endswith(f"output_dir={stopped} resume=true")
     assert run(monkeypatch, export, stopped, "--which", "last") == 0
     assert (stopped / "export" / "model.safetensors").is_file()

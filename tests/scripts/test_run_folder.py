@@ -166,7 +166,7 @@ def test_more_judging_changes_no_weight_and_the_residual_is_returned(
 ) -> None:
     other = tmp_path / "other"
     overrides = [*tiny, "evaluation.num_seeds=2", f"data.path={recordings_dir}", f"output_dir={other}"]
-    residual = run_training(experiment_from(compose_config(overrides)), [])
+    residual = run_training(experiment_from(compose_config(overrides)), [], [])
     assert residual == facts(other)["figures"]["extra"]["validation residual"]["tuned, tuned voice"]
     first, second = (read_checkpoint(each / "checkpoints" / "last.ckpt") for each in (finished_run, other))
     assert_same(trained_weights(first), trained_weights(second))

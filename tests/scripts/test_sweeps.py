@@ -119,7 +119,7 @@ def test_ctrl_c_lets_parallel_jobs_save_and_the_printed_line_continues_them(swee
     assert [status(tmp_path / f"runs/s-{number}") for number in (0, 1)] == ["interrupted"] * 2
     assert not (tmp_path / "runs/s-2").exists()
     line = printed.splitlines()[-1]
-    assert "this continues: python scripts/train.py -m " in line
+    assert "this continues: python -m calm_ft.train -m " in line
     continued = subprocess.run(_command(*arguments), env=_environment(), capture_output=True, text=True)
     assert continued.returncode == 0, continued.stderr
     records = [json.loads((tmp_path / f"runs/s-{number}/run.json").read_text()) for number in (0, 1, 2)]

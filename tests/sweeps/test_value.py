@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from calm_ft.errors import UserError
-from calm_ft.metrics.alignment import ALIGNED_FIGURES, PITCH_FIGURES
+from calm_ft.metrics.distortion import ALIGNED_FIGURES, PITCH_FIGURES
+from calm_ft.metrics.identification import SENTENCE_FIGURE
 from calm_ft.metrics.naturalness import DNSMOS_FIGURES, UTMOS_FIGURE
-from calm_ft.metrics.sentences import SENTENCE_FIGURE
 from calm_ft.metrics.sound import SOUND_FIGURES
 from calm_ft.metrics.speaker import RESEMBLYZER_FIGURE, WAVLM_FIGURE
 from calm_ft.metrics.words import WORD_FIGURES

@@ -23,9 +23,9 @@ def trainer() -> Trainer:
 
 
 PRIVATE = {
-    "_should_skip_saving_checkpoint": (lambda: ModelCheckpoint, "callbacks/by_evaluation.py"),
-    "_save_topk_checkpoint": (lambda: ModelCheckpoint, "callbacks/by_evaluation.py"),
-    "_evaluate_stopping_criteria": (lambda: EarlyStopping, "callbacks/by_evaluation.py"),
+    "_should_skip_saving_checkpoint": (lambda: ModelCheckpoint, "callbacks/metric_monitor.py"),
+    "_save_topk_checkpoint": (lambda: ModelCheckpoint, "callbacks/metric_monitor.py"),
+    "_evaluate_stopping_criteria": (lambda: EarlyStopping, "callbacks/metric_monitor.py"),
     "_batches_that_stepped": (lambda: trainer().fit_loop.epoch_loop, "callbacks/restore.py"),
 }
 UNDOCUMENTED = {

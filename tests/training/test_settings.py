@@ -8,16 +8,14 @@ import pytest
 from pydantic import ValidationError
 
 from calm_ft.errors import UserError
+from calm_ft.settings import PositiveInteger, Settings, checked
 from calm_ft.training.optimizers import AdamWFactory, ConstantSchedule, CosineSchedule, MuonFactory
 from calm_ft.training.settings import (
     CheckpointSettings,
     DataSettings,
     EarlyStoppingSettings,
     ExportSettings,
-    PositiveInteger,
     RunSettings,
-    Settings,
-    checked,
 )
 
 SCHEDULE = ConstantSchedule(num_warmup_steps=2)

@@ -17,8 +17,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from calm_ft.atomic_file import atomic_path
 from calm_ft.errors import UserError
-from calm_ft.training.callbacks.by_evaluation import BestByEvaluation
-from calm_ft.training.monitor import figure_of
+from calm_ft.training.callbacks.metric_monitor import BestByEvaluation, figure_of
 from calm_ft.training.resume import BEST, LAST, step_checkpoints
 from calm_ft.training.settings import CheckpointSettings
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calm_ft.atomic_file import write_text
-from calm_ft.evaluation.protocol import TUNED
+from calm_ft.report.result import TUNED
 
 FILE_NAME = "sentences.jsonl"
 
