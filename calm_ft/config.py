@@ -4,6 +4,7 @@ Constructors take plain typed keywords; `_target_` joins them here. Configuratio
 """
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -38,7 +39,11 @@ def register_resolvers() -> None:
 
 
 def _for_nano(model: str | None, name: str) -> str | None:
-    is_nano = model is not None and Path(model).absolute() == ASSETS / "nano"
+    if model is None:
+        return None
+    from calm_ft.adapters import registry  # torch is imported late: --help answers at once
+
+    is_nano = registry.system("pocket_tts").miniature({"model": model}) is not None
     return str(ASSETS / name) if is_nano else None
 
 
@@ -81,6 +86,24 @@ def build(section: Any, **extra: Any) -> Any:
         raise cause from None
 
 
+def build_adapter(section: Mapping[str, Any]) -> Any:
+    """The adapter of a configuration; `package` names the module that registers its system, where it is not built in.
+
+    Raises UserError as `build` does, and where no system is registered for the adapter.
+    """
+    check_system(section)
+    return build({name: value for name, value in section.items() if name != "package"})
+
+
+def check_system(section: Mapping[str, Any]) -> None:
+    """Raises UserError where no system is registered for an adapter's section, once its `package` was imported."""
+    from calm_ft.adapters import registry  # torch is imported late: --help answers at once
+
+    if section.get("package") is not None:
+        registry.import_package(section["package"])
+    registry.system_of_settings(section)
+
+
 def config_error_sentence(error: Exception) -> str:
     """Hydra's own complaints (unknown config name, unknown key, bad override) in one line with what there is."""
     if isinstance(error, MissingConfigException) and error.options is not None:
@@ -115,10 +138,14 @@ def _unknown_key_sentence(key: str) -> str:
 def tidy_arguments(arguments: list[str]) -> list[str]:
     """The command line as Hydra takes it: `trainer.x=y` and `+trainer.x=y` as `++trainer.x=y`, and -m first.
 
+    `adapter._target_=` without `adapter=` chooses `adapter=custom`.
+
     conf/trainer names the commonest of Lightning's arguments; Lightning itself says which others there are. Hydra's
     parser takes no -m between overrides.
     """
     free = [re.sub(r"^\+{0,2}(?=trainer\.[\w.]+=)", "++", argument) for argument in arguments]
+    if override_of(free, "adapter._target_") and not override_of(free, "adapter"):
+        free.append("adapter=custom")  # no other adapter's settings fit a class from outside
     sweep = [argument for argument in free if argument in ("-m", "--multirun")]
     return [*sweep[:1], *(argument for argument in free if argument not in sweep)]
 
@@ -203,6 +230,7 @@ def experiment_from(config: DictConfig) -> Any:
     settings = plain(config)
     if not settings["output_dir"]:
         raise UserError("output_dir is empty: give the folder that the run is to make.")
+    check_system(settings["adapter"])
 
     def typed(class_name: str, section: dict[str, Any]) -> Any:
         return build({"_target_": f"{plain_settings.__name__}.{class_name}", **section})
@@ -218,7 +246,7 @@ def experiment_from(config: DictConfig) -> Any:
         checkpoint=typed("CheckpointSettings", settings["checkpoint"]),
         early_stopping=typed("EarlyStoppingSettings", settings["early_stopping"]),
         export=typed("ExportSettings", settings["export"]),
-        adapter_factory=lambda: build(settings["adapter"]),
+        adapter_factory=lambda: build_adapter(settings["adapter"]),
         strategy=build(settings["strategy"]),
         optimizer=build(settings["optimizer"]),
         trainer_settings=build(settings["trainer"]),

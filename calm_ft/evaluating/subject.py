@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
-from calm_ft.config import build
+from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.report.result import BASE, TUNED
@@ -170,7 +170,7 @@ class Models:
             return
         weights = _trained(subject, self.config) if TUNED in subject.systems and subject.export is None else None
         torch.manual_seed(self.config.get("seed", 0))  # a model from scratch begins where the run's own did
-        self.adapter = self._ready(build(self.config["adapter"]))
+        self.adapter = self._ready(build_adapter(self.config["adapter"]))
         if weights is not None:
             self._prepare(self.config, weights)
         elif subject.export is not None:

@@ -40,7 +40,7 @@ class EvaluationSettings(Settings):
     max_time_share: float = Field(default=0.2, gt=0, le=1)
     asr: str = Field(
         default=AUTO_ASR,
-        pattern=rf"^(?!{PREFIX}\s*$).*\S",
+        pattern=r"[^:\s]\s*$",  # neither nothing nor the prefix alone
         description=f"a recogniser: auto, embedded, none, one of the hub, a folder, or {PREFIX} and one of its models",
     )
     language: str | None = None

@@ -43,7 +43,7 @@ class Counts:
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
-    monkeypatch.setattr(PocketTTSAdapter, "texts_together", 2)
+    monkeypatch.setattr(PocketTTSAdapter, "max_synthesis_batch", 2)
     monkeypatch.setattr("calm_ft.evaluating.run.NUM_TIMED", 1)
     return Counts(monkeypatch)
 

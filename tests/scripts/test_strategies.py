@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
-from calm_ft.config import build
+from calm_ft.config import build_adapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.lora import LORA_FILE
 from calm_ft.finetuning.lora_file import merge_lora_file
@@ -238,7 +238,7 @@ def test_lora_tunes_another_system_by_the_names_of_its_layers(
     assert merged != pytest.approx(base, rel=1e-3)
     names = safetensors.torch.load_file(folder / "export" / "t3_cfg.safetensors").keys()
     assert not [name for name in names if "lora" in name or "base_layer" in name]
-    adapter = build(run_config(folder)["adapter"])
+    adapter = build_adapter(run_config(folder)["adapter"])
     before = {name: tensor.clone() for name, tensor in adapter.state_dict().items()}
     merge_lora_file(adapter, folder / LORA_FILE)
     moved = {name for name, tensor in adapter.state_dict().items() if not torch.equal(tensor, before[name])}
