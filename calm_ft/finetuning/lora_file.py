@@ -24,7 +24,7 @@ from calm_ft.errors import UserError
 
 FORMAT = "calm_ft LoRA 1"
 A, B = ".lora_A.weight", ".lora_B.weight"
-PEFT_WEIGHTS, PEFT_PREFIX = "adapter_model.safetensors", "base_model.model."  # peft's own names
+PEFT_WEIGHTS, PEFT_CONFIG, PEFT_PREFIX = "adapter_model.safetensors", "adapter_config.json", "base_model.model."
 LINEAR = (nn.Linear, Conv1D)  # the types of layers that LoRA is put upon
 Targets = dict[str, list[str] | str]
 
@@ -106,7 +106,9 @@ def save_peft(directory: Path, lora: LoraWeights, transposed: Iterable[str]) -> 
     tensors = {PEFT_PREFIX + name: tensor for name, tensor in _named(lora.factors).items()}
     with atomic_path(directory / PEFT_WEIGHTS) as temporary:
         temporary.write_bytes(safetensors.torch.save(tensors, {"format": "pt"}))
-    config.save_pretrained(str(directory))
+    settings = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
+    with atomic_path(directory / PEFT_CONFIG) as temporary:
+        temporary.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_lora(path: Path) -> LoraWeights:
