@@ -11,7 +11,7 @@ from calm_ft.commands import words_of
 from calm_ft.errors import UserError, run_script
 
 if TYPE_CHECKING:
-    from calm_ft.evaluating.evaluate import Evaluation
+    from calm_ft.runs.evaluate import Evaluation
 
 
 def main() -> None:
@@ -47,7 +47,7 @@ def main() -> None:
     # Torch is imported late: --help answers at once, and its threads find that they are not to spin while they wait,
     # by which they would stall each other beside any other busy program.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from calm_ft.evaluating.evaluate import EvaluationRequest, evaluate_each
+    from calm_ft.runs.evaluate import EvaluationRequest, evaluate_each
 
     models = arguments.pop("models")
     faults = []

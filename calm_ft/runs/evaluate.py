@@ -20,7 +20,7 @@ from calm_ft.config import build
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
 from calm_ft.errors import UserError
-from calm_ft.evaluating.subject import Models, Subject, find_subject
+from calm_ft.runs.subject import Models, Subject, find_subject
 from calm_ft.evaluation.base_voices import (
     BaseVoices,
     choose_base_voices,
