@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,9 +51,13 @@ def main() -> None:
     from calm_ft.runs.evaluate import EvaluationRequest, evaluate_each
 
     models = arguments.pop("models")
+    try:
+        request = EvaluationRequest(**arguments)
+    except UserError as error:  # settings are named as in a configuration, here they are flags
+        raise UserError(re.sub(r"^(\w+)=", lambda key: f"--{key[1].replace('_', '-')} ", str(error))) from None
     faults = []
     try:
-        for model, result in evaluate_each(models, EvaluationRequest(**arguments)):
+        for model, result in evaluate_each(models, request):
             if isinstance(result, UserError):
                 faults.append(str(result) if len(models) == 1 else f"{model}: {result}")
             else:
