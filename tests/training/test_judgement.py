@@ -9,18 +9,18 @@ from typing import Any
 import pytest
 import soundfile
 import torch
+from calm_ft.evaluation.judge import Judged
+from calm_ft.training.judgement import MAX_PROMPT_SEC, TUNED_VOICE, Judgement, JudgingPlan, choose_prompt
+from calm_ft.training.judging import FORGETTING_ROW, JudgedRun
 from rich.console import Console
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.split import Split
 from calm_ft.errors import UserError
-from calm_ft.evaluation.judge import Judged
 from calm_ft.randomness import derive_seed
 from calm_ft.training import judging
 from calm_ft.training.datamodule import BatchLimits, EncodedSource, Recordings
-from calm_ft.training.judgement import MAX_PROMPT_SEC, TUNED_VOICE, Judgement, JudgingPlan, choose_prompt
-from calm_ft.training.judging import FORGETTING_ROW, JudgedRun
 from calm_ft.training.residuals import mean_residuals
 from calm_ft.training.settings import DataSettings
 from tests.training.tiny_run import MAX_DURATION_SEC, TAIL_SEC

@@ -1,10 +1,10 @@
 """Which way is better is known of the evaluation's figures; what no evaluation of the run gives is refused."""
 
 import pytest
-
-from calm_ft.errors import UserError
 from calm_ft.training.judgement import Judgement
 from calm_ft.training.monitor import Monitor, monitor_of
+
+from calm_ft.errors import UserError
 from calm_ft.training.settings import CheckpointSettings
 
 EVALUATED = Judgement(8, 1, every_n_steps=200)

@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from calm_ft.training.callbacks.time_budget import TimeBudget
+from calm_ft.training.course import Course
+from calm_ft.training.scoring import Scoring
+from calm_ft.training.speaking import Speaking
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from calm_ft.adapters.base import Synthesis
@@ -19,13 +23,9 @@ from calm_ft.metrics.audio_io import write_wav
 from calm_ft.randomness import derive_seed
 from calm_ft.training.callbacks.periodic_evaluation import Rhythm, SpeakWhileTraining
 from calm_ft.training.callbacks.throughput import Throughput
-from calm_ft.training.callbacks.time_budget import TimeBudget
-from calm_ft.training.course import Course
 from calm_ft.training.loggers import MetricsCsv
 from calm_ft.training.loggers.tracker import Tracker
 from calm_ft.training.module import FineTuning
-from calm_ft.training.scoring import Scoring
-from calm_ft.training.speaking import Speaking
 from tests.training.tiny_run import adamw, assert_same, fit, trained_state
 from tests.training.tiny_scoring import scoring_of
 

@@ -1,12 +1,12 @@
 """Scoring of two sentences with the metrics that take no time to load."""
 
 import torch
+from calm_ft.evaluation.judge import Recording
+from calm_ft.training.scoring import Scoring
 
 from calm_ft.config import ASSETS
 from calm_ft.data.audio import load_clip
 from calm_ft.data.prepare import EncodedUtterance
-from calm_ft.evaluation.judge import Recording
-from calm_ft.training.scoring import Scoring
 from calm_ft.training.settings import ScoringSettings
 
 RATE_HZ = 16_000  # the embedded model's

@@ -5,21 +5,21 @@ from typing import Any
 
 import pytest
 import torch
+from calm_ft.training.callbacks.by_evaluation import BestByEvaluation, StopByEvaluation
+from calm_ft.training.callbacks.time_budget import TimeBudget
+from calm_ft.training.course import Course
+from calm_ft.training.scoring import Evaluated
+from calm_ft.training.speaking import Speaking
 from lightning.pytorch import Callback
 
 from calm_ft.adapters.base import Synthesis
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
-from calm_ft.training.callbacks.by_evaluation import BestByEvaluation, StopByEvaluation
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
 from calm_ft.training.callbacks.periodic_evaluation import Rhythm, SpeakWhileTraining, Verdicts
-from calm_ft.training.callbacks.time_budget import TimeBudget
 from calm_ft.training.checkpoints import read_checkpoint
-from calm_ft.training.course import Course
 from calm_ft.training.resume import ResumePoint
-from calm_ft.training.scoring import Evaluated
 from calm_ft.training.settings import CheckpointSettings
-from calm_ft.training.speaking import Speaking
 from tests.conftest import NANO, default_objective
 from tests.training.tiny_run import assert_same, fit
 from tests.training.tiny_scoring import scoring_of
