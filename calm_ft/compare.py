@@ -60,7 +60,7 @@ def evaluate_missing(runs: Sequence[Path]) -> None:
     missing = [str(run) for run, done in is_done.items() if not done]
     if not missing:
         return
-    from calm_ft.evaluating.evaluate import EvaluationRequest, evaluate_each  # late: the models, for this alone
+    from calm_ft.runs.evaluate import EvaluationRequest, evaluate_each  # late: the models, for this alone
 
     others = [run / "evaluation" for run, done in is_done.items() if done]
     results = evaluate_each(missing, EvaluationRequest(), others)

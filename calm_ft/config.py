@@ -6,7 +6,7 @@ Constructors take plain typed keywords; `_target_` joins them here. Configuratio
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -52,7 +52,11 @@ def feature_cache_dir() -> Path:
 
 
 def _for_nano(model: str | None, name: str) -> str | None:
-    is_nano = model is not None and Path(model).absolute() == ASSETS / "nano"
+    if model is None:
+        return None
+    from calm_ft.adapters import registry  # torch is imported late: --help answers at once
+
+    is_nano = registry.system("pocket_tts").miniature({"model": model}) is not None
     return str(ASSETS / name) if is_nano else None
 
 
@@ -96,6 +100,24 @@ def build(section: Any, **extra: Any) -> Any:
                 f"The configuration does not fit {section.get('_target_', 'its section')}: {reason}."
             ) from error
         raise cause from None
+
+
+def build_adapter(section: Mapping[str, Any]) -> Any:
+    """The adapter of a configuration; `package` names the module that registers its system, where it is not built in.
+
+    Raises UserError as `build` does, and where no system is registered for the adapter.
+    """
+    check_system(section)
+    return build({name: value for name, value in section.items() if name != "package"})
+
+
+def check_system(section: Mapping[str, Any]) -> None:
+    """Raises UserError where no system is registered for an adapter's section, once its `package` was imported."""
+    from calm_ft.adapters import registry  # torch is imported late: --help answers at once
+
+    if section.get("package") is not None:
+        registry.import_package(section["package"])
+    registry.system_of_settings(section)
 
 
 def _class_name(section: Any) -> str:
@@ -198,6 +220,7 @@ def experiment_from(config: DictConfig) -> Any:
     settings = plain(config)
     if not settings["output_dir"]:
         raise UserError("output_dir is empty: give the folder that the run is to make.")
+    check_system(settings["adapter"])
 
     def typed(class_name: str, section: dict[str, Any]) -> Any:
         return build({"_target_": f"{plain_settings.__name__}.{class_name}", **section})
@@ -213,7 +236,7 @@ def experiment_from(config: DictConfig) -> Any:
         checkpoint=typed("CheckpointSettings", settings["checkpoint"]),
         early_stopping=typed("EarlyStoppingSettings", settings["early_stopping"]),
         export=typed("ExportSettings", settings["export"]),
-        adapter_factory=lambda: build(settings["adapter"]),
+        adapter_factory=lambda: build_adapter(settings["adapter"]),
         strategy=build(settings["strategy"]),
         optimizer=build(settings["optimizer"]),
         trainer_settings=build(settings["trainer"]),

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ from calm_ft.commands import words_of
 from calm_ft.errors import UserError, run_script
 
 if TYPE_CHECKING:
-    from calm_ft.evaluating.evaluate import Evaluation
+    from calm_ft.runs.evaluate import Evaluation
 
 
 def main() -> None:
@@ -47,12 +48,16 @@ def main() -> None:
     # Torch is imported late: --help answers at once, and its threads find that they are not to spin while they wait,
     # by which they would stall each other beside any other busy program.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from calm_ft.evaluating.evaluate import EvaluationRequest, evaluate_each
+    from calm_ft.runs.evaluate import EvaluationRequest, evaluate_each
 
     models = arguments.pop("models")
+    try:
+        request = EvaluationRequest(**arguments)
+    except UserError as error:  # settings are named as in a configuration, here they are flags
+        raise UserError(re.sub(r"^(\w+)=", lambda key: f"--{key[1].replace('_', '-')} ", str(error))) from None
     faults = []
     try:
-        for model, result in evaluate_each(models, EvaluationRequest(**arguments)):
+        for model, result in evaluate_each(models, request):
             if isinstance(result, UserError):
                 faults.append(str(result) if len(models) == 1 else f"{model}: {result}")
             else:

@@ -52,12 +52,15 @@ def tidy_arguments(arguments: Sequence[str]) -> list[str]:
     - `trainer.x=y` becomes `++trainer.x=y`: conf/trainer lists only some of the arguments that Lightning takes. So do
       the settings in `UNLISTED`.
     - `interpolant=linear` becomes `objective/interpolant=linear`.
+    - `adapter._target_=` without `adapter=` chooses `adapter=custom`.
     - Paths are quoted where Hydra's grammar would refuse them or read something else.
     - -m moves to the front, for Hydra takes none between overrides.
     """
     is_sweep = asks_for_sweep(arguments)
     given = [argument for argument in arguments if argument not in ("-m", "--multirun")]
     overrides = [quote_path(_moved(_FREE.sub(r"++\1", argument)), is_sweep) for argument in given]
+    if override_of(overrides, "adapter._target_") and not override_of(overrides, "adapter"):
+        overrides.append("adapter=custom")  # the settings of no other adapter fit a class from outside
     return ["-m", *overrides] if is_sweep else overrides
 
 

@@ -39,7 +39,7 @@ class Encoder(Protocol):
     def num_frames(self, features: Features) -> int:
         """The clip's length in frames, by which clips are batched."""
 
-    def why_unusable(self, num_frames: int) -> str | None:
+    def exclusion_reason(self, num_frames: int) -> str | None:
         """Why a clip of this length cannot train; None where it can."""
 
 
@@ -110,7 +110,7 @@ def encode_recordings(
             faults[utterance.id] = faults_by_key[key]
         elif (clip := cache.info(key)).duration_sec > max_duration_sec:
             faults[utterance.id] = _too_long(clip.duration_sec, max_duration_sec)
-        elif (reason := encoder.why_unusable(clip.num_frames)) is not None:
+        elif (reason := encoder.exclusion_reason(clip.num_frames)) is not None:
             faults[utterance.id] = reason
         else:
             encoded.append(EncodedUtterance(utterance, clip.num_frames, clip.duration_sec, key, cache))

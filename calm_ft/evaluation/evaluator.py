@@ -156,14 +156,21 @@ class Evaluator:
         pairs = enumerate(zip(p.texts, p.recordings, strict=True))
         return {index: recorded(REFERENCE, index, text, audio, p.sample_rate_hz) for index, (text, audio) in pairs}
 
-    def speak(self, adapter: TTSAdapter, system: str, is_timed: bool = False) -> int:
+    def speak(self, adapter: TTSAdapter, system: str, is_timed: bool = False, num_first: int = 0) -> int:
         """Let the adapter say every sentence as `system`, in its voice and in base voices; returns how many clips.
+
+        Args:
+            is_timed: whether some sentences are said once more, alone, to be timed.
+            num_first: how many of the sentences are said before the others. A clip depends in its last bits on what is
+                said together with it; so the same weights say the same in `speak_step`.
 
         Raises UserError where what is said cannot be kept.
         """
         p = self.protocol
         speaker = Speaker(adapter, system, p.seed, self.kept)
         own = Lines(list(enumerate(p.texts)), p.voice)
+        if num_first:
+            speaker.speak(Lines(own.sentences[:num_first], p.voice), num_seeds=1)
         spoken = speaker.speak(own, p.num_seeds, NUM_TIMED if is_timed else 0)
         for voice in p.base_voices.voices:
             with ExitStack() as files:
@@ -261,8 +268,10 @@ class Evaluator:
             scored += score(own, voice.references, metrics, {}, self._cache)
         order = {REFERENCE: 0, BASE: 1}
         ordered = sorted(scored, key=lambda each: order.get(each.spoken.system, 2))
-        # Each voice may have figures that another lacks, such as identification; doubts about the judge hold here too.
-        return ordered, compare_in_base_voices(ordered, list(figures.values()), doubts)
+        # Each voice may have figures that another lacks, such as identification. Doubts about the judge hold here too,
+        # and these clips may give others.
+        found = list(figures.values())
+        return ordered, compare_in_base_voices(ordered, found, {**doubts_about(ordered, found), **doubts})
 
     def _all(self) -> list[Spoken]:
         return [each for clips in self._spoken.values() for each in clips]

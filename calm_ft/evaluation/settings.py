@@ -1,9 +1,19 @@
 """What an evaluation can be asked for; see conf/evaluation."""
 
+from typing import Annotated
+
 from pydantic import Field, field_validator
 
 from calm_ft.metrics.recognisers import AUTO_ASR, PREFIX
 from calm_ft.settings import Settings
+
+Recogniser = Annotated[
+    str,
+    Field(
+        pattern=r"[^:\s]\s*$",  # neither nothing nor the prefix alone
+        description=f"a recogniser: auto, embedded, none, one of the hub, a folder, or {PREFIX} and one of its models",
+    ),
+]
 
 
 class EvaluationSettings(Settings):
@@ -38,11 +48,7 @@ class EvaluationSettings(Settings):
     num_scored_sentences: int = Field(default=8, ge=1)
     num_samples: int = Field(default=2, ge=0)
     max_time_share: float = Field(default=0.2, gt=0, le=1)
-    asr: str = Field(
-        default=AUTO_ASR,
-        pattern=r"[^:\s]\s*$",  # neither nothing nor the prefix alone
-        description=f"a recogniser: auto, embedded, none, one of the hub, a folder, or {PREFIX} and one of its models",
-    )
+    asr: Recogniser = AUTO_ASR
     language: str | None = None
     opinion_scores: bool = False
 

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.base import TTSAdapter, text_beside
 from calm_ft.evaluation.clips import Spoken
 from calm_ft.evaluation.kept_audio import KeptAudio, KeptClip, Timing
 from calm_ft.metrics.audio_io import wav_bytes
@@ -83,7 +83,7 @@ class Speaker:
             for repeat in range(num_seeds)
             for index, text in lines.sentences
         ]
-        voice = _Once(lambda: self.adapter.load_voice(lines.prompt))
+        voice = _Once(lambda: self.adapter.load_voice(lines.prompt, text_beside(lines.prompt)))
         self._say([place for place in places if self.kept.get(place.key) is None], voice, lines.voice)
         self._time(places[: min(num_timed, len(lines.sentences))], voice)
         return [self._spoken(place, lines.voice) for place in places]
@@ -91,15 +91,15 @@ class Speaker:
     def _place(self, lines: Lines, prompt: str, repeat: int, index: int, text: str) -> _Place:
         sentence = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
         noise_seed = derive_seed(self.seed, f"evaluation {lines.voice or ''}", repeat, sentence)
-        shaped_by = [SPEECH_VERSION, self._weights, prompt, self.adapter.speech_inputs(text), noise_seed]
+        shaped_by = [SPEECH_VERSION, self._weights, prompt, self.adapter.synthesis_fingerprint(text), noise_seed]
         return _Place(index, repeat, text, noise_seed, hashlib.sha256(json.dumps(shaped_by).encode()).hexdigest())
 
     def _say(self, places: Sequence[_Place], voice: "_Once", voice_name: str | None) -> None:
         ordered = sorted(places, key=lambda place: len(place.text))  # what is said together should end together
         title = f"{self.system} speaks" + ("" if voice_name is None else f" as {voice_name}")
         with Progress(title, len(ordered), leave=False, hidden=not self.shows_progress) as bar:
-            for start in range(0, len(ordered), self.adapter.texts_together):
-                together = ordered[start : start + self.adapter.texts_together]
+            for start in range(0, len(ordered), self.adapter.max_synthesis_batch):
+                together = ordered[start : start + self.adapter.max_synthesis_batch]
                 texts, seeds = [each.text for each in together], [each.noise_seed for each in together]
                 for place, said in zip(together, self.adapter.synthesize(texts, voice.value, seeds), strict=True):
                     self.kept.put(place.key, KeptClip(wav_bytes(said.audio, said.sample_rate_hz), said.ended))

@@ -39,7 +39,10 @@ from calm_ft.report.result import (
 )
 
 MAX_FAULTY_SHARE = 0.1
-"""Of runaway or silent clips; above it, distances to the recordings say nothing and a warning is due."""
+"""Of runaway, silent or cut clips, above which a warning is due.
+
+Above it, too, runaway clips cast doubt on figures along the recording, and silent ones on all that leave them out.
+"""
 _ALONG_THE_RECORDING = frozenset({"mcd_db", "log_f0_rmse", "voicing_error"})
 RULES: dict[str, Any] = {
     "confidence": CONFIDENCE,
@@ -99,8 +102,13 @@ def _doubt(figure: Figure, clips: Mapping[str, Sequence[Scored]]) -> str | None:
             side = "at most" if figure.direction == "lower" else "at least"
             return f"{what} have {mean:.2f}, where {side} {limit:g} is needed for the figure to tell systems apart."
     for name in (BASE, TUNED):
-        if figure.name in _ALONG_THE_RECORDING and _share(clips.get(name, ()), "runaway") > MAX_FAULTY_SHARE:
+        spoken = clips.get(name, ())
+        if figure.name in _ALONG_THE_RECORDING and _share(spoken, "runaway") > MAX_FAULTY_SHARE:
             return f"too much of the {name} model's speech did not end, and the alignment hides what came after."
+        measured = [each for each in spoken if each.metrics.get(figure.name) is not None]
+        silent = sum(each.flags["silent"] for each in spoken) - sum(each.flags["silent"] for each in measured)
+        if measured and silent > MAX_FAULTY_SHARE * len(spoken):
+            return f"{silent} of {len(spoken)} clips of the {name} model are silent, and the figure leaves them out."
     return None
 
 

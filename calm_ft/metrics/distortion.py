@@ -17,7 +17,7 @@ be compared.
 
 Against the true recording of the same text: distortion, pitch, voicing and pace, all along one alignment.
 
-- `mcd_db`: as `evaluation.mcd` defines it.
+- `mcd_db`: as defined above.
 - `log_f0_rmse`: over the pairs of frames on the alignment path where both are voiced, the root of the mean of
   `(1200 log2(f / f'))^2`, in cents: 100 cents are a semitone, whatever the voice's pitch.
 - `voicing_error`: the share of pairs on the path where one is voiced and the other is not.

@@ -3,13 +3,13 @@
 Does the synthesis say its sentence? The true sentence's recording should be the nearest among all
 candidates.
 
-Distance: the MCD along the best alignment (`mcd.dtw_distortion`), a mean over the path and so independent of
+Distance: the MCD along the best alignment (`distortion.dtw_distortion`), a mean over the path and so independent of
 length, between cepstra from which each clip's own mean is taken: that removes most of the voice (the
 long-term spectrum) and leaves what changes over time, the words. Chance is one in the number of candidates.
 
 Whose voice is it? The nearest of several voices, each known by a few recordings.
 
-A clip is described by 19 statistics: the mean of each mel cepstrum c_1..c_13 (`mcd.mel_cepstra`) over its
+A clip is described by 19 statistics: the mean of each mel cepstrum c_1..c_13 (`distortion.mel_cepstra`) over its
 loud frames, the standard deviation of c_1..c_4, median F0 and its spread, in semitones. A voice is the mean
 over its clips, and the distance is Euclidean after dividing each statistic by `sqrt(w^2 + b^2 / 4)`, with w
 its standard deviation among clips of one voice, pooled over the voices, and b its deviation among the voices.
@@ -38,7 +38,7 @@ from calm_ft.metrics.distortion import HOP_SEC, NUM_CEPSTRA, dtw_distortion, mel
 
 
 def identify_sentence(synthesized_cepstra: np.ndarray, candidates: Sequence[np.ndarray]) -> int:
-    """The index of the candidate nearest to the synthesis, both cepstra [F, 13] from `mcd.mel_cepstra`.
+    """The index of the candidate nearest to the synthesis, both cepstra [F, 13] from `mel_cepstra`.
 
     Raises ValueError if there is no candidate, or no frame of the synthesis (it is silent) to compare with
     them.

@@ -66,7 +66,7 @@ class RecordingsDataModule(LightningDataModule):
         self.train_clips, self.validation_clips = sources[0].split.train, sources[0].split.validation
         self.replay_clips = [clip for source in sources[1:] for clip in source.split.train]
         self.replay_validation_clips = [clip for source in sources[1:] for clip in source.split.validation]
-        self.pool = PromptPool([*self.train_clips, *self.replay_clips], adapter.prompts_from_own_beginning)
+        self.pool = adapter.prompt_pool([*self.train_clips, *self.replay_clips])
         whole = (limits.max_frames_per_batch * num_ranks, limits.max_batch_size * num_ranks)
         mixture = Mixture([len(each.split.train) for each in sources], [each.weight for each in sources], seed)
         lengths = [clip.num_frames for clip in (*self.train_clips, *self.replay_clips)]

@@ -203,7 +203,7 @@ class RunEvaluation:
         missing = self.evaluator.available.missing  # loads all metrics, which no step will do again
         started_sec = time.perf_counter()
         with training_untouched(module):
-            num_said = self.evaluator.speak(module.adapter, BASE)
+            num_said = self.evaluator.speak(module.adapter, BASE, num_first=self.num_scored)
         spoken_sec = time.perf_counter() - started_sec
         recordings, base = (self.evaluator.own_clips(each, self.num_scored) for each in (REFERENCE, BASE))
         references = self.evaluator.score_step(recordings)
@@ -245,7 +245,7 @@ class RunEvaluation:
 
         Raises OSError where it cannot be written.
         """
-        self.evaluator.speak(adapter, TUNED)
+        self.evaluator.speak(adapter, TUNED, num_first=self.num_scored)
         self.evaluator.hear_codec(adapter)
         result, scored = self.evaluator.result(run, checkpoint_step)
         self.evaluator.write(result, scored)

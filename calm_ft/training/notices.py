@@ -7,6 +7,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from calm_ft.adapters import registry
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.text_coverage import TextReport
 from calm_ft.data.utterance import Exclusion, commonest_reason
@@ -19,26 +20,15 @@ from calm_ft.training.residuals import RunResiduals
 from calm_ft.training.settings import DataSettings
 
 FORGETTING = 1.05  # a smaller rise lies within what another seed changes
-ASSETS = Path(__file__).parents[1] / "assets"
 
 
-def miniature_notice(config: dict[str, Any]) -> str | None:
-    """The warning for people's own recordings on the embedded miniature, with the command for the released model."""
-    data_path = Path(config["data"]["path"]).absolute()
-    model = str(config["adapter"].get("model"))
-    if model == "tiny":
-        return (
-            "WARNING: this is chatterbox_tiny, a rehearsal with random weights that speaks noise. For the released "
-            f"model: python scripts/train.py experiment={config['experiment_name']} data.path={config['data']['path']}"
-        )
-    on_nano = Path(model).absolute() == ASSETS / "nano"
-    if not on_nano or data_path.is_relative_to(ASSETS):
-        return None
-    return (
-        "WARNING: this is the embedded miniature (adapter=nano), trained on synthetic speech; it will not speak "
-        f"in your voice. For the released model: python scripts/train.py experiment={config['experiment_name']} "
-        f"adapter=pocket_tts adapter.model=english_2026-10 data.path={config['data']['path']}"
-    )
+def miniature_notice(config: dict[str, Any], command: Sequence[str]) -> str | None:
+    """The warning for people's own recordings on a rehearsal model, with the command for a released one.
+
+    Args:
+        command: the program and the overrides by which the run was started.
+    """
+    return registry.miniature_notice(config["adapter"], Path(config["data"]["path"]), command)
 
 
 def say(console: Console, notice: str | None) -> None:

@@ -8,7 +8,6 @@ authors advise, embeddings, biases, norms and the first and last projections are
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,8 +24,6 @@ from calm_ft.settings import (
     PositiveNumber,
     Settings,
 )
-
-STACKS = ("layers", "res_blocks")  # upstream's names for the repeated blocks of backbone and flow head
 
 
 class Schedule(Settings, ABC):
@@ -191,12 +188,7 @@ def _is_one_vector(parameter: Tensor) -> bool:
 
 
 def matrices_in_stacks(component: TrainedComponent, candidates: list[Tensor]) -> list[Tensor]:
-    """The two-dimensional candidates that belong to a numbered block (`layers.3`, `res_blocks.0`), by their names."""
-    wanted = {id(p) for p in candidates if p.ndim == 2}
-    named = component.module.named_parameters()
-    return [p for name, p in named if id(p) in wanted and _in_a_stack(f"{component.name}.{name}")]
-
-
-def _in_a_stack(name: str) -> bool:
-    parts = name.split(".")
-    return any(part in STACKS and following.isdigit() for part, following in pairwise(parts))
+    """The two-dimensional candidates that lie in the component's repeated blocks."""
+    hidden = {id(p) for block in component.blocks for p in block.parameters()}
+    wanted = {id(p) for p in candidates if p.ndim == 2 and id(p) in hidden}
+    return [p for p in component.module.parameters() if id(p) in wanted]

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.base import FitsStatistics, TTSAdapter
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.sources.recordings import Recordings as ReadRecordings
@@ -77,7 +77,8 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Evaluatio
     encoded = [encode_source(adapter, source, data, seed, exclusions) for source in sources]
     limits = BatchLimits(data.max_frames_per_batch, data.max_batch_size)
     batches = RecordingsDataModule(adapter, encoded, limits, data.num_workers, seed, num_ranks)
-    adapter.fit_statistics(clip.features() for clip in (*batches.train_clips, *batches.replay_clips))
+    if isinstance(adapter, FitsStatistics):
+        adapter.fit_statistics(clip.features() for clip in (*batches.train_clips, *batches.replay_clips))
     rows, features = [source.identity() for source in encoded], batches.train_clips[0].cache.folder.name
     identity = run_identity(experiment.config, base_fingerprint, rows, num_ranks, features)
     module = FineTuning(adapter, experiment.strategy, experiment.optimizer, experiment.run.ema_decay, seed, identity)
@@ -147,7 +148,7 @@ def encode_source(
 
 def _text_report(adapter: TTSAdapter, clips: list[EncodedUtterance]) -> TextReport:
     texts: Mapping[str, str] = {clip.utterance.id: clip.utterance.text for clip in clips}
-    return summarize({id: adapter.unspoken(text) for id, text in texts.items()})
+    return summarize({id: adapter.text_coverage(text) for id, text in texts.items()})
 
 
 def _total_sec(clips: list[EncodedUtterance]) -> float:

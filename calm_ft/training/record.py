@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import yaml
 
+from calm_ft.adapters import registry
 from calm_ft.atomic_file import why_not_a_folder, write_text
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.utterance import Exclusion
@@ -28,7 +29,7 @@ from calm_ft.errors import UserError
 from calm_ft.training.run_lock import RunLock, is_alive, is_locked, this_process
 
 ROOT = Path(__file__).parents[2]
-PACKAGES = ("torch", "pocket-tts", "chatterbox-tts", "transformers", "peft", "lightning", "numpy")
+PACKAGES = ("torch", "transformers", "peft", "lightning", "numpy")
 RUNNING, KILLED = "running", "killed"
 
 
@@ -230,7 +231,7 @@ def code_version() -> str:
 def package_versions() -> dict[str, str]:
     """Versions of the packages that shape the result."""
     versions = {}
-    for name in PACKAGES:
+    for name in (*PACKAGES, *registry.packages()):
         try:
             versions[name] = version(name)
         except PackageNotFoundError:

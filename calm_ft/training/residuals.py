@@ -37,10 +37,10 @@ class ResidualMean:
 
     def add(self, rows: RowResiduals) -> None:
         """Add one batch's rows."""
-        frames = rows.num_frames.double().cpu()
+        frames = rows.num_frames.cpu().double()  # first to the CPU: an MPS device has no float64
         self._num_frames += float(frames.sum())
         for name, values in rows.values.items():
-            self._sums[name] = self._sums.get(name, 0.0) + float((values.double().cpu() * frames).sum())
+            self._sums[name] = self._sums.get(name, 0.0) + float((values.cpu().double() * frames).sum())
 
     def joined(self, num_ranks: int) -> "ResidualMean":
         """The mean over the rows of all processes; a process may have none."""

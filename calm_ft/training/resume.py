@@ -26,7 +26,7 @@ STEP_NAME = re.compile(r"step-(\d{8})\.ckpt")
 HOW_TO_MEND = "resume with the settings and data that the run began with, or choose a new output_dir"
 WITHOUT_EFFECT_ON_WEIGHTS = frozenset({"model", "local_dir", "gradient_checkpointing", "language", "package"})
 """Settings of an adapter: the weights themselves are compared, not where they come from."""
-JUDGED_BY = ("num_sentences", "num_scored_sentences", "heldout_path", "asr", "language")
+JUDGED_BY = ("num_sentences", "num_scored_sentences", "heldout_path", "base_voices", "asr", "language")
 """Evaluation settings on which a figure such as eval/cer depends."""
 
 

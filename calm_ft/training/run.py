@@ -142,7 +142,7 @@ class _Run:
         self.program = program
         self.overrides = overrides
         self.console = Console(width=120)
-        self.notice = notices.miniature_notice(experiment.config)
+        self.notice = notices.miniature_notice(experiment.config, [*program, *overrides])
         notices.say(self.console, self.notice)
         self.record = RunRecord(experiment.run.output_dir, experiment.run.resume)
         self.trackers: list[Logger] = []

@@ -173,8 +173,8 @@ def test_a_study_goes_on_where_it_was_left_and_a_failed_trial_ends_nothing(
     assert by_rate["-1"].state == optuna.trial.TrialState.FAIL
     (good,) = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
     (finished,) = (path.parent for path in tmp_path.glob("runs/s-*/run.json"))
-    scores = json.loads((finished / "run.json").read_text())["figures"]["scores"]
-    assert good.value == scores["tuned, tuned voice"]["mcd_db"]["mean"]
+    tuned = json.loads((finished / "run.json").read_text())["evaluation"]["systems"]["tuned"]
+    assert good.value == tuned["metrics"]["mcd_db"]["mean"]
     before = _times(finished)
     assert run_train(monkeypatch, *study, *sampler, "hydra.sweeper.n_trials=2") == 2
     printed = capsys.readouterr()

@@ -1,7 +1,6 @@
 """Parts of Lightning that are used although they are private or undocumented, and that a new version may not have.
 
-If a test here fails after an update, mend the file that uses the part, or keep the bound on lightning in
-pyproject.toml.
+If a test here fails after an update, mend the file that uses the part, or keep pyproject.toml's bound on lightning.
 """
 
 import ast
@@ -24,9 +23,9 @@ def trainer() -> Trainer:
 
 
 PRIVATE = {
-    "_should_skip_saving_checkpoint": (lambda: ModelCheckpoint, "callbacks/by_evaluation.py"),
-    "_save_topk_checkpoint": (lambda: ModelCheckpoint, "callbacks/by_evaluation.py"),
-    "_evaluate_stopping_criteria": (lambda: EarlyStopping, "callbacks/by_evaluation.py"),
+    "_should_skip_saving_checkpoint": (lambda: ModelCheckpoint, "callbacks/metric_monitor.py"),
+    "_save_topk_checkpoint": (lambda: ModelCheckpoint, "callbacks/metric_monitor.py"),
+    "_evaluate_stopping_criteria": (lambda: EarlyStopping, "callbacks/metric_monitor.py"),
     "_batches_that_stepped": (lambda: trainer().fit_loop.epoch_loop, "callbacks/restore.py"),
 }
 UNDOCUMENTED = {

@@ -34,7 +34,7 @@ def factory() -> MuonFactory:
 
 
 def whole(module: nn.Module) -> list[TrainedComponent]:
-    return [TrainedComponent("all", module, 1.0)]
+    return [TrainedComponent("all", module, 1.0, tuple(getattr(module, "layers", ())))]
 
 
 def steps(module: Stacked, optimizer: torch.optim.Optimizer, schedule: object, num_steps: int) -> None:

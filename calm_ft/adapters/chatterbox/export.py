@@ -5,6 +5,7 @@ anew, tensors that were not trained bit for bit as they are.
 """
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,14 +14,14 @@ from chatterbox.tts import Conditionals
 from safetensors.torch import save_file
 from torch import nn
 
-from calm_ft.adapters.chatterbox.models import (
+from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.system import (
     CONDITIONALS,
     REQUIRED_FILES,
     S3GEN_WEIGHTS,
     T3_WEIGHTS,
     TOKENIZER,
     VOICE_ENCODER,
-    Models,
 )
 from calm_ft.adapters.chatterbox.voice import save_voice
 from calm_ft.adapters.export_folder import check_target, write_folder
@@ -73,13 +74,13 @@ def link_or_copy(source: Path, target: Path) -> None:
 def how_to_play(models: Models, directory: Path) -> str:
     """A command that speaks with the stock package; the tiny model, of whose size upstream knows nothing, with ours."""
     if models.is_tiny:
-        return f"python scripts/synthesize.py {directory} --text 'Hello there.' --output hello.wav"
+        return f"python scripts/synthesize.py {shlex.quote(str(directory))} --text 'Hello there.' --output hello.wav"
     code = (
         "import soundfile; from chatterbox.tts import ChatterboxTTS; "
-        f"tts = ChatterboxTTS.from_local('{directory}', 'cpu'); "
+        f"tts = ChatterboxTTS.from_local({str(directory)!r}, 'cpu'); "
         "soundfile.write('hello.wav', tts.generate('Hello there.')[0].numpy(), tts.sr)"
     )
-    return f'python -c "{code}"'
+    return f"python -c {shlex.quote(code)}"
 
 
 def _card(base_model: str, changed: set[str]) -> str:

@@ -9,29 +9,29 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from calm_ft.adapters.chatterbox.models import (
+from calm_ft.adapters.chatterbox.models import Models, full_size
+from calm_ft.adapters.chatterbox.system import (
     CONDITIONALS,
+    FULL_WIDTH,
     REQUIRED_FILES,
     S3GEN_WEIGHTS,
     T3_WEIGHTS,
+    TINY,
+    TINY_WIDTH,
     TOKENIZER,
     VOICE_ENCODER,
-    Models,
-    full_size,
+    t3_width,
 )
-from calm_ft.adapters.chatterbox.tiny import T3_WIDTH as TINY_WIDTH
 from calm_ft.adapters.chatterbox.tiny import TOKENIZER_FILE as TINY_TOKENIZER
 from calm_ft.adapters.chatterbox.tiny import tiny_models
 from calm_ft.adapters.hub import hub_faults, one_line
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.errors import UserError
 
-TINY = "tiny"
-FULL_WIDTH = 1024
 COMPUTED_BUFFERS = {"tokenizer._mel_filters", "tokenizer.window"}
 WAY_OUT = f"download its files elsewhere and pass adapter.local_dir=DIR ({', '.join(REQUIRED_FILES)})"
 
@@ -89,8 +89,7 @@ def _architecture(t3_file: Path) -> Callable[[Path], Models]:
     Raises UserError for a damaged file and for another model than the English one.
     """
     try:
-        with safe_open(t3_file, framework="pt") as weights:
-            width = weights.get_slice("speech_emb.weight").get_shape()[1]
+        width = t3_width(t3_file)
     except (SafetensorError, OSError) as error:
         raise UserError(_damaged(t3_file, error)) from error
     if width == FULL_WIDTH:

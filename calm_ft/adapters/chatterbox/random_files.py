@@ -9,13 +9,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from calm_ft.adapters.chatterbox.models import (
-    S3GEN_WEIGHTS,
-    T3_WEIGHTS,
-    TOKENIZER,
-    VOICE_ENCODER,
-    full_size,
-)
+from calm_ft.adapters.chatterbox.models import full_size
+from calm_ft.adapters.chatterbox.system import S3GEN_WEIGHTS, T3_WEIGHTS, TOKENIZER, VOICE_ENCODER
 from calm_ft.adapters.chatterbox.tiny import TOKEN_SPREAD, TOKENIZER_FILE
 from calm_ft.adapters.quiet import quiet_and_unchanged
 

@@ -32,9 +32,10 @@ from s3tokenizer.model_v2 import ModelConfig, S3TokenizerV2
 from torch import nn
 
 from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.system import TINY_WIDTH
 from calm_ft.adapters.quiet import quiet_and_unchanged
 
-T3_WIDTH, T3_LAYERS = 64, 3
+T3_LAYERS = 3
 S3GEN_WIDTH = 32
 MEL_CHANNELS = 80
 LLAMA_NAME = "calm_ft_tiny"
@@ -44,8 +45,8 @@ TOKEN_SPREAD = 12.0  # fresh quantisers give every frame the same token; so much
 
 def tiny_t3_config() -> T3Config:
     """Without the perceiver, which upstream fixes at 1024 channels; prompt tokens enter one by one then."""
-    llama = dict(LLAMA_CONFIGS["Llama_520M"], hidden_size=T3_WIDTH, intermediate_size=2 * T3_WIDTH)
-    llama |= dict(num_hidden_layers=T3_LAYERS, num_attention_heads=4, num_key_value_heads=4, head_dim=T3_WIDTH // 4)
+    llama = dict(LLAMA_CONFIGS["Llama_520M"], hidden_size=TINY_WIDTH, intermediate_size=2 * TINY_WIDTH)
+    llama |= dict(num_hidden_layers=T3_LAYERS, num_attention_heads=4, num_key_value_heads=4, head_dim=TINY_WIDTH // 4)
     LLAMA_CONFIGS[LLAMA_NAME] = llama
     config = T3Config(text_tokens_dict_size=256)
     config.llama_config_name = LLAMA_NAME

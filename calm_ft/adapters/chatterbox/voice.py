@@ -22,7 +22,8 @@ from calm_ft.adapters.chatterbox.features import (
     resampled,
     speaker_embedding,
 )
-from calm_ft.adapters.chatterbox.models import CONDITIONALS, Models
+from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.system import CONDITIONALS
 from calm_ft.adapters.hub import one_line
 from calm_ft.atomic_file import atomic_path
 from calm_ft.data.audio import UnusableClip, load_clip

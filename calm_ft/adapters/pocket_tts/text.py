@@ -10,9 +10,8 @@ from functools import cached_property
 from pocket_tts.models.text_chunking import prepare_text_prompt, split_into_best_sentences
 from pocket_tts.models.tts_model import TTSModel
 
-from calm_ft.adapters.base import UnspokenText
 from calm_ft.adapters.pocket_tts.unspoken import UnknownCharacters
-from calm_ft.adapters.text_changes import replaced_characters
+from calm_ft.adapters.text_coverage import TextCoverage, replaced_characters
 from calm_ft.errors import UserError
 
 MAX_TOKENS_PER_CHUNK = 50
@@ -48,13 +47,13 @@ class TextFrontend:
             raise UserError(f"Nothing of the text {text!r} is known to the model's tokenizer: write some words.")
         return tokens
 
-    def unspoken(self, text: str) -> UnspokenText:
+    def text_coverage(self, text: str) -> TextCoverage:
         """What of a text upstream's preparation takes out or replaces, and what of the rest the tokenizer lacks."""
         try:
             prepared = self.prepare(text)
         except UserError:
-            return UnspokenText(dropped=Counter(each for each in text if not each.isspace()))
-        return UnspokenText(replaced_characters(text, prepared), self._unknown_characters(prepared))
+            return TextCoverage(dropped=Counter(each for each in text if not each.isspace()))
+        return TextCoverage(replaced_characters(text, prepared), self._unknown_characters(prepared))
 
     @cached_property
     def _unknown_characters(self) -> UnknownCharacters:

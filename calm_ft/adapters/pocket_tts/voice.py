@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from calm_ft.adapters.hub import is_remote, one_line
-from calm_ft.adapters.pocket_tts.hub import fetch
+from calm_ft.adapters.pocket_tts.loading import fetch
 from calm_ft.data.audio import UnusableClip, load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError

@@ -42,7 +42,7 @@ DATA = {
 
 CONFIG = {
     "unknown released model": Fault(["adapter.model=nope"], "nope"),
-    "unknown adapter": Fault(["adapter=nope"], "choose one of: chatterbox, chatterbox_tiny, nano, pocket_tts"),
+    "unknown adapter": Fault(["adapter=nope"], "choose one of: chatterbox, chatterbox_tiny, custom, nano, pocket_tts"),
     "unknown experiment": Fault(["experiment=nope"], "full, head_only, last_n_layers, lora, scratch"),
     "unknown objective": Fault(["objective=nope"], "there is no objective=nope"),
     "unknown strategy": Fault(["strategy=nope"], "full, head_only, last_n_layers, lora, lora_t3"),

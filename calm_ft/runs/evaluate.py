@@ -20,7 +20,7 @@ from calm_ft.config import build
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
 from calm_ft.errors import UserError
-from calm_ft.evaluating.subject import Models, Subject, find_subject
+from calm_ft.runs.subject import Models, Subject, find_subject
 from calm_ft.evaluation.base_voices import (
     BaseVoices,
     choose_base_voices,
@@ -28,6 +28,7 @@ from calm_ft.evaluation.base_voices import (
     recordings_to_identify_by,
 )
 from calm_ft.evaluation.evaluator import NO_BASE, TUNED_VOICE, Evaluator, Protocol
+from calm_ft.evaluation.settings import Recogniser
 from calm_ft.evaluation.sentences import ChosenClips, choose_usable, load_recording, read_prompt
 from calm_ft.metrics.recognisers import AUTO_ASR, choose_recogniser
 from calm_ft.report.result import BASE, EvaluationResult
@@ -45,7 +46,7 @@ class EvaluationRequest(Settings):
 
     num_sentences: int = Field(default=50, ge=1)
     num_seeds: int = Field(default=1, ge=1)
-    asr: str = AUTO_ASR
+    asr: Recogniser = AUTO_ASR
     force_asr: bool = False
     language: str | None = None
     device: str | None = None

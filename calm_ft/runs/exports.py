@@ -7,21 +7,15 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from calm_ft.adapters.base import Synthesis, TTSAdapter
-from calm_ft.adapters.hub import check_repo_name, upload
-from calm_ft.adapters.pocket_tts.export import push_to_hub, relocate
-from calm_ft.config import build, compose_config, plain
+from calm_ft.adapters import registry
+from calm_ft.adapters.base import Synthesis, TTSAdapter, text_beside
+from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.lora_file import merge_lora_file
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.metrics.audio_io import write_wav
+from calm_ft.training.evaluation import VOICE_PROMPT
 from calm_ft.training.resume import checkpoint_path, read_checkpoint, trained_weights
-
-VOICE_PROMPT = Path("samples") / "voice_prompt.wav"
-# The files by which an export's system is known, and the voice that comes with it.
-POCKET_TTS_SIGNS, CHATTERBOX_SIGNS = ("config.yaml", "model.safetensors"), ("t3_cfg.safetensors",)
-VOICES = ("voice.safetensors", "conds.pt")
-CHATTERBOX_NAMES = ("chatterbox", "ResembleAI/chatterbox")
 
 
 def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | None) -> Path:
@@ -34,7 +28,7 @@ def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | Non
     prompt = run_dir / VOICE_PROMPT
     if not prompt.is_file():
         raise UserError(f"{prompt} is missing, so the export would have no voice: put a recording of the voice there.")
-    adapter: TTSAdapter = build(config["adapter"])
+    adapter = build_adapter(config["adapter"])
     strategy = load_tuned(adapter, config, trained_weights(checkpoint, averaged))
     directory = output_dir or run_dir / "export"
     with strategy.merged(adapter):
@@ -55,38 +49,45 @@ def load_tuned(adapter: TTSAdapter, config: Mapping[str, Any], weights: Mapping[
 
 
 def export_dir(path: Path) -> Path:
-    """An export's folder, given itself or its run.
+    """The folder of an export, given itself or its run.
 
     Raises UserError where neither holds an export.
     """
+    return _export(path)[0]
+
+
+def _export(path: Path) -> tuple[Path, registry.System]:
+    _import_package_of_run(path)
     for candidate in (path, path / "export"):
-        if _holds(candidate, POCKET_TTS_SIGNS) or _holds(candidate, CHATTERBOX_SIGNS):
-            return candidate
+        system = registry.system_of_export(candidate)
+        if system is not None:
+            return candidate, system
     raise UserError(
         f"{path} holds no export: pass a run or an export, or write one with `python scripts/export.py RUN`."
     )
 
 
-def _holds(folder: Path, names: tuple[str, ...]) -> bool:
-    return all((folder / name).is_file() for name in names)
+def _import_package_of_run(path: Path) -> None:
+    """Make the system of a run known, which a package from outside may register, given the run or its export."""
+    for folder in (path, path.absolute().parent):
+        if (folder / "run.json").is_file() and (folder / "config.yaml").is_file():
+            package = run_config(folder)["adapter"].get("package")
+            if package is not None:
+                registry.import_package(package)
+            return
 
 
 def relocate_export(path: Path) -> Path:
-    """Write an export's present place into its config, after a move (a Chatterbox names none); returns its folder."""
-    directory = export_dir(path)
-    if not _holds(directory, CHATTERBOX_SIGNS):
-        relocate(directory)
+    """Write an export's present place into its files after a move, where they name one; returns its folder."""
+    directory, system = _export(path)
+    system.relocate(directory)
     return directory
 
 
 def push_export(path: Path, repo: str) -> str:
-    """Upload an export; returns what `adapter.model=` takes of it: hf:// path of its config, or the repository."""
-    directory = export_dir(path)
-    if not _holds(directory, CHATTERBOX_SIGNS):
-        return push_to_hub(directory, repo)
-    check_repo_name(repo)
-    upload(directory, repo)
-    return repo
+    """Upload an export; returns what `adapter.model=` takes for it."""
+    directory, system = _export(path)
+    return system.publish(directory, repo)
 
 
 def run_config(run_dir: Path) -> dict[str, Any]:
@@ -106,23 +107,20 @@ def run_config(run_dir: Path) -> dict[str, Any]:
 
 
 def adapter_for(model: str) -> TTSAdapter:
-    """The adapter of an export, a run's export, or whatever `adapter.model=` takes."""
-    directory = export_dir(Path(model)) if Path(model).is_dir() else None
-    if model in CHATTERBOX_NAMES or (directory is not None and _holds(directory, CHATTERBOX_SIGNS)):
-        settings = plain(compose_config(["experiment=chatterbox_t3"]))["adapter"]
-        settings["local_dir"] = None if directory is None else str(directory)
-    else:
-        settings = plain(compose_config(["adapter=pocket_tts"]))["adapter"]
-        settings["model"] = model if directory is None else str(directory)
-    return build(settings)
+    """The adapter of an export, of a run's export, or of whatever `adapter.model=` takes."""
+    if Path(model).is_dir():
+        directory, system = _export(Path(model))
+        return system.load(str(directory))
+    return registry.system_of_name(model).load(model)
 
 
 def own_voice(model: str) -> str:
     """The voice that an export comes with. Raises UserError where there is none."""
-    folder = export_dir(Path(model)) if Path(model).is_dir() else None
-    own = [] if folder is None else [folder / name for name in VOICES if (folder / name).is_file()]
-    if own:
-        return str(own[0])
+    if Path(model).is_dir():
+        directory, system = _export(Path(model))
+        own = system.default_voice(directory)
+        if own is not None:
+            return str(own)
     raise UserError(f"{model} comes without a voice: pass --voice with a recording, or an upstream voice's name.")
 
 
@@ -154,7 +152,7 @@ def synthesize_to_file(
             f"The voice {voice} is a state of the base model's weights and does not fit them with --lora: pass --voice "
             "with a recording."
         )
-    spoken = adapter.synthesize([text], adapter.load_voice(voice), seed, temperature, num_steps)[0]
+    spoken = adapter.synthesize([text], adapter.load_voice(voice, text_beside(voice)), seed, temperature, num_steps)[0]
     try:
         write_wav(output, spoken.audio, spoken.sample_rate_hz)
     except OSError as error:

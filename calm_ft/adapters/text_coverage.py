@@ -1,7 +1,16 @@
-"""Which characters of a text an upstream text preparation takes out, or replaces by others."""
+"""Which characters of a text do not reach a model as they are written."""
 
 from collections import Counter
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher
+
+
+@dataclass
+class TextCoverage:
+    """How often each character of a text is dropped or replaced before the tokenizer, or unknown to it."""
+
+    dropped: Counter[str] = field(default_factory=Counter)
+    unknown: Counter[str] = field(default_factory=Counter)
 
 
 def replaced_characters(text: str, prepared: str) -> Counter[str]:

@@ -1,4 +1,4 @@
-"""The shipped recogniser hears espeak-ng's speech, and refuses what it cannot judge."""
+"""The embedded recogniser: its features and units, and that it hears espeak-ng's speech."""
 
 from pathlib import Path
 
@@ -8,7 +8,21 @@ import torch
 import torchaudio
 
 from calm_ft.errors import UserError
-from calm_ft.metrics.embedded_recogniser import ASSET, EmbeddedASR, spoken_characters
+from calm_ft.metrics.embedded_recogniser import (
+    ASSET,
+    BLANK,
+    CHARACTERS,
+    FRAME_STRIDE,
+    HOP_SAMPLES,
+    NUM_MELS,
+    NUM_UNITS,
+    CTCNetwork,
+    EmbeddedASR,
+    LogMel,
+    decode_greedily,
+    encode_text,
+    spoken_characters,
+)
 from tools.nano.asr_corpus import held_out_sentences, read_codec
 from tools.nano.codec_evaluation import render
 from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
@@ -81,13 +95,6 @@ def test_only_mono_audio_is_taken(recogniser: EmbeddedASR):
         recogniser.transcribe(torch.zeros(2, 100), SAMPLE_RATE_HZ)
 
 
-def test_another_system_is_refused_unless_forced(recogniser: EmbeddedASR):
-    recogniser.check_system(is_nano=True)
-    recogniser.check_system(is_nano=False, force=True)
-    with pytest.raises(UserError, match="embedded model's synthetic speech alone"):
-        recogniser.check_system(is_nano=False)
-
-
 def test_a_folder_without_weights_is_named(tmp_path: Path):
     with pytest.raises(UserError, match=str(tmp_path)):
         EmbeddedASR(tmp_path)
@@ -95,3 +102,82 @@ def test_a_folder_without_weights_is_named(tmp_path: Path):
 
 def test_the_asset_is_small():
     assert sum(path.stat().st_size for path in ASSET.iterdir()) < 3_000_000
+
+
+@pytest.fixture
+def audio() -> torch.Tensor:
+    return 0.1 * torch.randn(2, 8000, generator=torch.Generator().manual_seed(0))
+
+
+def test_levels_are_relative_to_the_loudest_value(audio: torch.Tensor):
+    features = LogMel()(audio)
+    assert features.shape == (2, NUM_MELS, 8000 // HOP_SAMPLES + 1)
+    assert features.amax(dim=(1, 2)).tolist() == [1.0, 1.0]
+    assert features.min() >= -1
+
+
+def test_gain_and_silence_after_the_speech_leave_its_frames_as_they_are(audio: torch.Tensor):
+    features = LogMel()
+    plain = features(audio)
+    torch.testing.assert_close(features(0.1 * audio), plain, atol=1e-4, rtol=0)
+    padded = features(torch.nn.functional.pad(audio, (0, 1600)))
+    torch.testing.assert_close(padded[..., : plain.shape[-1]], plain, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 50])
+def test_the_network_gives_log_probabilities_for_every_third_frame(num_frames: int):
+    scores = CTCNetwork().eval()(torch.randn(2, NUM_MELS, num_frames))
+    assert scores.shape == (2, -(-num_frames // FRAME_STRIDE), NUM_UNITS)
+    torch.testing.assert_close(scores.exp().sum(dim=-1), torch.ones(scores.shape[:2]))
+
+
+def test_the_network_hears_the_whole_utterance_at_once():
+    torch.manual_seed(0)
+    network = CTCNetwork().eval()
+    features = torch.randn(1, NUM_MELS, 90)
+    changed = features.clone()
+    changed[..., -1] += 1.0
+    assert not torch.equal(network(features)[0, 0], network(changed)[0, 0])
+
+
+def test_the_network_has_less_than_a_million_parameters():
+    assert sum(parameter.numel() for parameter in CTCNetwork().parameters()) < 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("text", "spoken"),
+    [
+        ("Don't  STOP, Clara!", "don't stop clara"),
+        ("Ann’s café-bar", "ann's cafe bar"),
+        ("  4 of 20.", "of"),
+        ("!?", ""),
+    ],
+)
+def test_only_letters_apostrophes_and_single_spaces_are_spoken(text: str, spoken: str):
+    assert spoken_characters(text) == spoken
+
+
+def _scores(path: str) -> torch.Tensor:
+    """One-hot scores of a path in which `_` is the blank."""
+    units = [BLANK if character == "_" else 1 + CHARACTERS.index(character) for character in path]
+    return torch.nn.functional.one_hot(torch.tensor(units, dtype=torch.long), NUM_UNITS).float()
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("__hheel_llo__", "hello"),
+        ("hello", "helo"),  # without a blank between them, equal letters are one
+        ("_ _a_ _ _b_ ", "a b"),
+        ("____", ""),
+        ("", ""),
+    ],
+)
+def test_repeats_merge_before_blanks_are_dropped(path: str, text: str):
+    assert decode_greedily(_scores(path)) == text
+
+
+def test_a_text_comes_back_from_its_units_with_blanks_between_them():
+    units = encode_text("The moon's bell.")
+    spaced = torch.stack([units, torch.zeros_like(units)], dim=1).flatten()
+    assert decode_greedily(torch.nn.functional.one_hot(spaced, NUM_UNITS)) == "the moon's bell"

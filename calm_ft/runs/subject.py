@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
-from calm_ft.config import build
+from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.report.result import BASE, TUNED
-from calm_ft.runs import adapter_for, export_dir, own_voice, run_config
+from calm_ft.runs.exports import adapter_for, export_dir, own_voice, run_config
 from calm_ft.training.evaluation import EVALUATION, VOICE_PROMPT
 from calm_ft.training.resume import checkpoint_path, read_checkpoint, trained_weights
 
@@ -170,7 +170,7 @@ class Models:
             return
         weights = _trained(subject, self.config) if TUNED in subject.systems and subject.export is None else None
         torch.manual_seed(self.config.get("seed", 0))  # a model from scratch begins where the run's own did
-        self.adapter = self._ready(build(self.config["adapter"]))
+        self.adapter = self._ready(build_adapter(self.config["adapter"]))
         if weights is not None:
             self._prepare(self.config, weights)
         elif subject.export is not None:
