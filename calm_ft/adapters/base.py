@@ -5,7 +5,6 @@ of `TTSAdapter`; everything else has a default. Each docstring says who calls th
 """
 
 import re
-import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from calm_ft.adapters.text_coverage import TextCoverage
+from calm_ft.commands import command_line
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
@@ -302,7 +302,7 @@ class TTSAdapter(nn.Module, ABC):
 
     def how_to_play(self, directory: Path) -> str:
         """The command that plays an export; by default the project's own. Called at the end of a run."""
-        return f"python scripts/synthesize.py {shlex.quote(str(directory))} --text 'Hello there.' --output hello.wav"
+        return command_line("synthesize", [directory, "--text", "Hello there.", "--output", "hello.wav"])
 
     def describe(self) -> str:
         """The model in a few words, for a run's first line and run.json."""

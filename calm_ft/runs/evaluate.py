@@ -20,7 +20,6 @@ from calm_ft.config import build
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
 from calm_ft.errors import UserError
-from calm_ft.runs.subject import Models, Subject, find_subject
 from calm_ft.evaluation.base_voices import (
     BaseVoices,
     choose_base_voices,
@@ -28,10 +27,11 @@ from calm_ft.evaluation.base_voices import (
     recordings_to_identify_by,
 )
 from calm_ft.evaluation.evaluator import NO_BASE, TUNED_VOICE, Evaluator, Protocol
-from calm_ft.evaluation.settings import Recogniser
 from calm_ft.evaluation.sentences import ChosenClips, choose_usable, load_recording, read_prompt
+from calm_ft.evaluation.settings import Recogniser
 from calm_ft.metrics.recognisers import AUTO_ASR, choose_recogniser
 from calm_ft.report.result import BASE, EvaluationResult
+from calm_ft.runs.subject import Models, Subject, find_subject
 from calm_ft.settings import Settings
 from calm_ft.training.prepare import encode_source, read_sources
 from calm_ft.training.record import data_fingerprint

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from calm_ft.adapters import registry
 from calm_ft.adapters.base import Synthesis, TTSAdapter, text_beside
+from calm_ft.commands import command_line
 from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.lora_file import merge_lora_file
@@ -63,7 +64,7 @@ def _export(path: Path) -> tuple[Path, registry.System]:
         if system is not None:
             return candidate, system
     raise UserError(
-        f"{path} holds no export: pass a run or an export, or write one with `python scripts/export.py RUN`."
+        f"{path} holds no export: pass a run or an export, or write one with `{command_line('export')} RUN`."
     )
 
 

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
+from calm_ft.commands import command_line
 from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import Strategy
@@ -137,7 +138,7 @@ def _check_ended(run_dir: Path) -> None:
     if status == "failed":
         raise UserError(
             f"{run_dir} failed (run.json says why): go on with resume=true and the same output_dir, or write a "
-            f"checkpoint of it out with scripts/export.py and pass that folder with --of {run_dir}."
+            f"checkpoint of it out with `{command_line('export')}` and pass that folder with --of {run_dir}."
         )
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from calm_ft.commands import command_line
 from calm_ft.errors import UserError
 from calm_ft.tensor_hash import add_tensors
 
@@ -63,8 +64,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:
         raise UserError(
             f"The checkpoint {path} is damaged or is no checkpoint of this project "
-            f"({' '.join(str(error).split())[:120]}): use the run's other one (scripts/export.py --which=last, or "
-            "export.which=last)."
+            f"({' '.join(str(error).split())[:120]}): use the run's other one "
+            f"(`{command_line('export')} RUN --which last`, or export.which=last)."
         ) from error
     return content
 

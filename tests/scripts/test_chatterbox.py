@@ -67,7 +67,7 @@ def test_each_experiment_moves_its_networks_and_exports_the_others_as_they_were(
     assert run_train(monkeypatch, f"experiment={name}", *others, *overrides, f"output_dir={folder}") == 0
     printed = capsys.readouterr().out
     assert "chatterbox_tiny, a rehearsal with random weights" in printed
-    assert f"python scripts/synthesize.py {folder}/export" in printed
+    assert f"python -m calm_ft.synthesize {folder}/export" in printed
     assert sorted(path.name for path in (folder / "export").iterdir()) == FILES
     base = make_adapter()
     networks = {"t3_cfg.safetensors": base.t3, "s3gen.safetensors": base.s3gen, "ve.safetensors": base.voice_encoder}

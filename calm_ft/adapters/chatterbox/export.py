@@ -25,6 +25,7 @@ from calm_ft.adapters.chatterbox.system import (
 )
 from calm_ft.adapters.chatterbox.voice import save_voice
 from calm_ft.adapters.export_folder import check_target, write_folder
+from calm_ft.commands import command_line
 
 CARD = "README.md"
 EXPORTED = (*REQUIRED_FILES, CONDITIONALS, CARD)
@@ -74,7 +75,7 @@ def link_or_copy(source: Path, target: Path) -> None:
 def how_to_play(models: Models, directory: Path) -> str:
     """A command that speaks with the stock package; the tiny model, of whose size upstream knows nothing, with ours."""
     if models.is_tiny:
-        return f"python scripts/synthesize.py {shlex.quote(str(directory))} --text 'Hello there.' --output hello.wav"
+        return command_line("synthesize", [directory, "--text", "Hello there.", "--output", "hello.wav"])
     code = (
         "import soundfile; from chatterbox.tts import ChatterboxTTS; "
         f"tts = ChatterboxTTS.from_local({str(directory)!r}, 'cpu'); "

@@ -139,7 +139,7 @@ pocket-tts generate --config "{directory}/{CONFIG}" --voice "{directory}/{VOICE}
 - `{WEIGHTS}`: the whole model; every tensor that was not trained is that of the base, bit for bit.
 - `{VOICE}`: the tuned voice as a prompt state, made with these weights; a wav file works in its place.
 - Paths in `{CONFIG}` are absolute, because the package takes relative ones from the working directory; after
-  moving the folder run `python scripts/export.py FOLDER --relocate`.
+  moving the folder run `python -m calm_ft.export FOLDER --relocate`.
 
 Speak only in voices whose owners agreed to it. The base model's licence applies to these weights.
 """

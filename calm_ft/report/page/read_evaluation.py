@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from calm_ft.commands import command_line
 from calm_ft.report.page.figures import Difference, Direction, Evaluation, Metric, System, Utterance
 from calm_ft.report.page.plain_json import Source
 
@@ -12,7 +13,7 @@ SPEED, FIRST_AUDIO = "rtf", "time_to_first_audio_sec"
 """Also told as metrics. They are shown once, as a system's own: two runs time the same base differently, and a paired
 difference of them says more of the machine's other work than of the weights."""
 TIMINGS = (SPEED, FIRST_AUDIO)
-REMEDY = "write it anew with `python scripts/evaluate.py RUN`."
+REMEDY = f"write it anew with `{command_line('evaluate')} RUN`."
 _DIRECTIONS: dict[object, Direction] = {None: "none", "none": "none", "lower": "lower", "higher": "higher"}
 
 

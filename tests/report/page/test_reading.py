@@ -33,7 +33,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "run.json of bytes": (lambda run: (run / "run.json").write_bytes(b"\xff\xfe"), "not UTF-8"),
     "run.json of a list": (lambda run: (run / "run.json").write_text("[]"), "not a JSON object"),
     "half a summary": (_cut(SUMMARY), "summary.json is damaged"),
-    "no summary": (lambda run: (run / SUMMARY).unlink(), "scripts/evaluate.py"),
+    "no summary": (lambda run: (run / SUMMARY).unlink(), "python -m calm_ft.evaluate RUN"),
     "no utterances": (lambda run: (run / UTTERANCES).unlink(), "utterances.jsonl cannot be read"),
     "half a line": (_cut(UTTERANCES), "is not JSON"),
     "a figure in words": (lambda run: _change(run, SUMMARY, '"n": 2', '"n": "two"'), "n is not a number"),

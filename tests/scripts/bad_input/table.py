@@ -81,7 +81,7 @@ CONFIG = {
     "part of an objective without it": Fault(
         ["objective=flow_matching", "objective/stop_gradient=detach"], "objective=flow_matching has no stop_gradient"
     ),
-    "setting of another system": Fault(["adapter.cfg_weight=1"], "adapter=nano has: conditioning_dropout"),
+    "setting of another system": Fault(["adapter.cfg_weight=1"], "adapter=pocket_tts has: conditioning_dropout"),
     "setting of another objective": Fault(["experiment=chatterbox_t3", "objective.lsd_weight=1"], "text_weight"),
     "unknown export": Fault(["export.which=first"], "best, last"),
     "resume in words": Fault(["resume=perhaps"], "resume=perhaps"),
@@ -95,7 +95,9 @@ CONFIG = {
     "share of time over one": Fault(["evaluation.max_time_share=1.5"], "evaluation.max_time_share=1.5"),
     "recogniser without a name": Fault(["evaluation.asr=null"], "evaluation.asr=null"),
     "opinions in words": Fault(["evaluation.opinion_scores=some"], "evaluation.opinion_scores=some"),
-    "embedded recogniser of another model": Fault([*SCORED, "evaluation.asr=embedded"], "evaluation.asr=embedded"),
+    "embedded recogniser of another model": Fault(
+        [*SCORED, "evaluation.asr=embedded"], "The embedded recogniser knows"
+    ),
     "best by a figure that is none": Fault([*SCORED, "checkpoint.monitor=eval/mos"], "eval/wer, eval/cer"),
     "best by what nothing hears": Fault([*SCORED, "evaluation.asr=none", BY_CER], "no speech recogniser was asked"),
     "best by what is not evaluated": Fault([BY_CER, "evaluation.every_n_steps=null"], "evaluation.every_n_steps=200"),
