@@ -52,7 +52,7 @@ def test_an_adapter_that_no_system_knows_is_refused_with_the_way_to_register_it(
         UserError, match=r"_target_=nobody.Adapter belongs to no known TTS system: .*adapter.package=NAME"
     ):
         registry.system_of_settings({"_target_": "nobody.Adapter"})
-    with pytest.raises(UserError, match="adapter.package=no_such_module cannot be imported"):
+    with pytest.raises(UserError, match=r"adapter.package=no_such_module cannot be imported"):
         registry.import_package("no_such_module")
 
 
