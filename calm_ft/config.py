@@ -1,17 +1,18 @@
-"""The one place beside scripts/ that knows Hydra and OmegaConf: from a composed configuration to plain objects.
+"""From a composed configuration to plain objects: where Hydra and OmegaConf end.
 
 Constructors take plain typed keywords; `_target_` joins them here. Configuration errors become one sentence.
 """
 
+import os
 import re
-from collections.abc import Mapping
-from datetime import datetime
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.types import RunMode
 from hydra.utils import instantiate
@@ -19,10 +20,13 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from calm_ft.errors import UserError
+from calm_ft.overrides import as_typed, override_of, unlisted_settings
 from calm_ft.sweeps.folder import Sweep
 
 ASSETS = Path(__file__).parent / "assets"
-CONF = Path(__file__).parents[1] / "conf"
+INSTALLED_CONF = Path(__file__).parent / "conf"
+CONF = INSTALLED_CONF if INSTALLED_CONF.is_dir() else Path(__file__).parents[1] / "conf"
+"""conf/ lies beside the package in a checkout, and inside it once a wheel is installed (setup.py)."""
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 
 
@@ -32,8 +36,19 @@ def register_resolvers() -> None:
     # Other voices than the tuned one are the embedded model's own where that is tuned; for others none are known.
     OmegaConf.register_new_resolver("base_voices_of", lambda model: _for_nano(model, "judging_voices"), replace=True)
     OmegaConf.register_new_resolver("replay_voices_of", lambda model: _for_nano(model, "base_voices"), replace=True)
-    cache = Path.home() / ".cache" / "calm_ft" / "features"
-    OmegaConf.register_new_resolver("feature_cache_dir", lambda: str(cache), replace=True)
+    OmegaConf.register_new_resolver("feature_cache_dir", lambda: str(feature_cache_dir()), replace=True)
+
+
+def feature_cache_dir() -> Path:
+    """A folder below the user's home, or the system's temporary folder for a user who has none.
+
+    Services and containers often run without HOME, or with HOME=/, where nobody looks for a cache.
+    """
+    with suppress(RuntimeError):  # neither HOME nor an entry for the user
+        home = Path.home()
+        if home != Path(home.anchor):
+            return home / ".cache" / "calm_ft" / "features"
+    return Path(tempfile.gettempdir()) / f"calm_ft-{os.getuid() if hasattr(os, 'getuid') else 'cache'}" / "features"
 
 
 def _for_nano(model: str | None, name: str) -> str | None:
@@ -76,6 +91,9 @@ def build(section: Any, **extra: Any) -> Any:
                 f"{section.get('_target_', 'The configuration')} needs the package {missing.group(1)}, which is not "
                 "installed: run `make setup`, or install the extra of its name."
             ) from error
+        unknown = re.search(r"unexpected keyword argument '(\w+)'", str(cause))
+        if unknown:
+            raise UserError(f"{_class_name(section)} has no setting {unknown.group(1)}: leave it out.") from error
         if isinstance(cause, TypeError) or cause is None or isinstance(cause, ImportError):
             reason = str(error if cause is None else cause).splitlines()[0]
             raise UserError(
@@ -102,8 +120,16 @@ def check_system(section: Mapping[str, Any]) -> None:
     registry.system_of_settings(section)
 
 
-def config_error_sentence(error: Exception) -> str:
-    """Hydra's own complaints (unknown config name, unknown key, bad override) in one line with what there is."""
+def _class_name(section: Any) -> str:
+    return str(section.get("_target_", "The configuration")).rpartition(".")[2]
+
+
+def config_error_sentence(error: Exception, arguments: Sequence[str] = ()) -> str:
+    """What Hydra complains of (an unknown option, an unknown setting, a bad override) in one line with what there is.
+
+    Args:
+        arguments: the command line, by which the options of all groups are known.
+    """
     if isinstance(error, MissingConfigException) and error.options is not None:
         group, _, name = str(error.missing_cfg_file).rpartition("/")
         return f"Configuration: there is no {group}={name}; choose one of: {', '.join(sorted(error.options))}."
@@ -114,74 +140,40 @@ def config_error_sentence(error: Exception) -> str:
         )
     unknown = re.search(r"Could not override '([\w./@-]+)'", str(error))
     if unknown:
-        return _unknown_key_sentence(unknown.group(1))
+        return _unknown_key_sentence(unknown.group(1), arguments)
     text = str(error).partition("Config search path")[0]
     return "Configuration: " + " ".join(text.split())[:600]
 
 
-def _unknown_key_sentence(key: str) -> str:
-    parts = key.split(".")
+def _unknown_key_sentence(key: str, arguments: Sequence[str]) -> str:
+    """Names what there is in the place of the key, with the options that the command line chooses."""
     try:
-        node: Any = compose_config([])
-        while parts and isinstance(node, DictConfig) and parts[0] in node:
-            node = node._get_node(parts.pop(0))
-        names = sorted(map(str, node)) if isinstance(node, DictConfig) and not node._is_interpolation() else []
+        config = _with_options_of(arguments)
     except CONFIG_ERRORS:
-        names = []
+        config = compose_config([], return_hydra_config=True)
+    options = config.hydra.runtime.choices
+    parent, _, part = key.partition("/")
+    if part:
+        return (
+            f"Configuration: {part}={override_of(arguments, key) or ''} does not apply, for {parent}={options[parent]} "
+            f"has no {part}: leave it out, or choose another {parent}."
+        )
+    parts = key.split(".")
+    node: Any = config
+    while parts and isinstance(node, DictConfig) and parts[0] in node and parts[0] != "hydra":
+        node = node._get_node(parts.pop(0))
     place = key.removesuffix(".".join(parts)).rstrip(".")
-    known = f"; {place or 'the top level'} has: {', '.join(names)}" if names else ""
+    is_section = isinstance(node, DictConfig) and not node._is_interpolation() and not node._is_none()
+    names = sorted({*map(str, node), *unlisted_settings(place)} - {"hydra", "_target_"}) if is_section else []
+    where = f"{place}={options[place]}" if place in options else place or "the top level"
+    known = f"; {where} has: {', '.join(names)}" if names else ""
     return f"Configuration: there is no setting {key}{known}."
 
 
-def tidy_arguments(arguments: list[str]) -> list[str]:
-    """The command line as Hydra takes it: `trainer.x=y` and `+trainer.x=y` as `++trainer.x=y`, and -m first.
-
-    `adapter._target_=` without `adapter=` chooses `adapter=custom`.
-
-    conf/trainer names the commonest of Lightning's arguments; Lightning itself says which others there are. Hydra's
-    parser takes no -m between overrides.
-    """
-    free = [re.sub(r"^\+{0,2}(?=trainer\.[\w.]+=)", "++", argument) for argument in arguments]
-    if override_of(free, "adapter._target_") and not override_of(free, "adapter"):
-        free.append("adapter=custom")  # no other adapter's settings fit a class from outside
-    sweep = [argument for argument in free if argument in ("-m", "--multirun")]
-    return [*sweep[:1], *(argument for argument in free if argument not in sweep)]
-
-
-def sweep_arguments(arguments: list[str]) -> tuple[list[str], Path | None]:
-    """The tidied command line with the one folder of its sweep, and that folder; None where it asks for no sweep.
-
-    Hydra composes a sweep's own settings without the overrides of its jobs, so that it would not find the folder in
-    output_dir.
-
-    Raises UserError where each job would have another sweep's folder.
-    """
-    if "-m" not in arguments and "--multirun" not in arguments:
-        return arguments, None
-    given = [argument for argument in arguments if re.match(r"\+{0,2}output_dir=", argument)]
-    kept = [argument for argument in arguments if argument not in given]
-    folder = f"runs/sweep-{datetime.now():%Y-%m-%d_%H-%M-%S}"
-    if given:
-        override = OverridesParser.create().parse_override(given[-1])
-        folder = "" if override.is_sweep_override() else str(override.value() or "")
-    if not folder or "${" in folder:
-        raise UserError(
-            f"{given[-1]} cannot be the folder of a sweep: give one name; its jobs' folders have -0, -1, ... behind it."
-        )
-    folder = folder.rstrip("/")
-    place = [_quoted("output_dir", folder), _quoted("hydra.sweep.dir", folder)]
-    return [*kept, *place], Path(folder).expanduser()
-
-
-def _quoted(key: str, value: str) -> str:
-    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
-    return f"{key}='{escaped}'"
-
-
-def override_of(arguments: list[str], key: str) -> str | None:
-    """What the command line sets a plain key to; None where it does not."""
-    found = [argument.partition("=")[2] for argument in arguments if re.match(rf"\+{{0,2}}{key}=", argument)]
-    return found[-1] if found else None
+def _with_options_of(arguments: Sequence[str]) -> DictConfig:
+    """The composition of the options of groups (experiment=..., strategy=...) alone, without other settings."""
+    chosen = [each for each in arguments if re.match(r"\w+=[\w-]+$", each) and (CONF / each.partition("=")[0]).is_dir()]
+    return compose_config(chosen, return_hydra_config=True)
 
 
 def sweep_of(config: DictConfig) -> Sweep:
@@ -210,10 +202,10 @@ def is_sweep() -> bool:
 
 
 def job_overrides() -> list[str]:
-    """The present job's overrides, those of a sweep with the values of this job."""
+    """The present job's overrides as a user would type them, those of a sweep with the values of this job."""
     overrides = OmegaConf.to_container(HydraConfig.get().overrides.task, resolve=False)
     assert isinstance(overrides, list)
-    return [str(each) for each in overrides]
+    return [as_typed(str(each)) for each in overrides]
 
 
 def experiment_from(config: DictConfig) -> Any:
@@ -235,25 +227,27 @@ def experiment_from(config: DictConfig) -> Any:
 
     return Experiment(
         run=plain_settings.RunSettings(
-            Path(settings["output_dir"]).expanduser(), settings["seed"], settings["ema_decay"], settings["resume"]
+            output_dir=Path(settings["output_dir"]).expanduser(),
+            seed=settings["seed"],
+            ema_decay=settings["ema_decay"],
+            resume=settings["resume"],
         ),
         data=typed("DataSettings", settings["data"]),
         checkpoint=typed("CheckpointSettings", settings["checkpoint"]),
         early_stopping=typed("EarlyStoppingSettings", settings["early_stopping"]),
-        samples=typed("SampleSettings", settings["samples"]),
         export=typed("ExportSettings", settings["export"]),
         adapter_factory=lambda: build_adapter(settings["adapter"]),
         strategy=build(settings["strategy"]),
         optimizer=build(settings["optimizer"]),
         trainer_settings=build(settings["trainer"]),
         logger_settings=build(settings["logger"]),
-        judgement=build(settings["evaluation"]),
+        evaluation=build(settings["evaluation"]),
         config=settings,
     )
 
 
-def compose_config(overrides: list[str]) -> DictConfig:
-    """The program's configuration outside of Hydra's own entry point."""
+def compose_config(overrides: Sequence[str], return_hydra_config: bool = False) -> DictConfig:
+    """The configuration of `train` outside of Hydra's own entry point, from overrides in Hydra's grammar."""
     register_resolvers()
     with initialize_config_dir(config_dir=str(CONF), version_base="1.3"):
-        return compose(config_name="train", overrides=overrides)
+        return compose("train", overrides=list(overrides), return_hydra_config=return_hydra_config)

@@ -11,17 +11,17 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from calm_ft.config import override_of
+from calm_ft.commands import words_of
+from calm_ft.overrides import override_of
 from calm_ft.sweeps.folder import Sweep
-from calm_ft.sweeps.study import reopen
-from calm_ft.sweeps.value import RESIDUAL, optuna_direction
+from calm_ft.sweeps.value import RESIDUAL, optuna_direction, reopen
 
 
 class SweepCallback(Callback):
     """Begins the sweep's folder once its settings are known to compose; a study goes on where it was left."""
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        Sweep(Path(config.hydra.sweep.dir).expanduser()).begin(["python", "scripts/train.py", *sys.argv[1:]])
+        Sweep(Path(config.hydra.sweep.dir).expanduser()).begin([*words_of("train"), *sys.argv[1:]])
         if _is_study(config):
             # The plugin calls Optuna by names that Optuna 4 still has.
             warnings.filterwarnings("ignore", message=".*has been deprecated in v", category=FutureWarning)

@@ -7,11 +7,13 @@ half of one.
 
 import io
 import math
+from math import gcd
 from pathlib import Path
 
 import numpy as np
 import soundfile
 import torch
+from scipy.signal import resample_poly
 
 from calm_ft.atomic_file import atomic_path
 
@@ -86,3 +88,19 @@ def _power_envelope(mono: np.ndarray, sample_rate_hz: int) -> np.ndarray:
 
 def _to_db(power: float) -> float:
     return 10 * math.log10(power) if power > 0 else -math.inf
+
+
+MODEL_RATE_HZ = 16_000
+
+
+def at_model_rate(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Audio [T] at 16 kHz, float32 in [-1, 1]."""
+    return resampled(audio, sample_rate_hz, MODEL_RATE_HZ).astype(np.float32)
+
+
+def resampled(audio: np.ndarray, from_hz: int, to_hz: int) -> np.ndarray:
+    """Audio [T] in [-1, 1] at another rate, cut off there, for resampling overshoots at clipped samples."""
+    if from_hz == to_hz or not audio.size:
+        return audio
+    divisor = gcd(from_hz, to_hz)
+    return np.clip(resample_poly(audio, to_hz // divisor, from_hz // divisor), -1.0, 1.0)

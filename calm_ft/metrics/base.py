@@ -7,9 +7,9 @@ constructor raises `ModelMissing`, and the reason is reported in its place.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
 
 import numpy as np
 
@@ -25,11 +25,33 @@ class ModelMissing(Exception):  # noqa: N818 - a state of the machine, reported 
 
 @dataclass(frozen=True)
 class Figure:
-    """A number's name, its unit, and which way is better ("none": neither)."""
+    """One number that is measured, and all that is known of it before it is.
+
+    Attributes:
+        name: by which settings, files and tables know it, such as `cer`.
+        unit: "rate", "dB", ...; "share" counts clips.
+        direction: which way is better; "none" where neither is.
+        label: its plain name, for people.
+        trusted: what the recordings themselves must reach (at most where lower is better, else at least) for the figure
+            to judge a system. None where recordings reach everything.
+        trusted_by_codec: the same limit for the recordings' round trip through the codec, where the recordings are
+            compared with themselves and so are perfect.
+        is_compared: False where no verdict may be given, such as for times on a machine whose load changes.
+        needs_model: True where the model itself computes it and not a metric on audio.
+    """
 
     name: str
     unit: str
     direction: Direction
+    label: str
+    trusted: float | None = None
+    trusted_by_codec: float | None = None
+    is_compared: bool = True
+    needs_model: bool = False
+
+    def reaches(self, mean: float, limit: float) -> bool:
+        """Whether a mean is as good as a limit, or better."""
+        return mean <= limit if self.direction == "lower" else mean >= limit
 
 
 @dataclass(frozen=True)
@@ -56,6 +78,29 @@ class Clip:
 Measurement = Mapping[str, float | NotMeasured]
 
 
+@dataclass(frozen=True)
+class Given:
+    """What an evaluation has that a metric may need; each metric's `build` takes what it wants of it.
+
+    Attributes:
+        recordings: text -> true recording [T] of every held-out sentence.
+        prompt: a recording [T] of the voice that is spoken in; None where the voice is a saved state.
+        voice: that voice's name.
+        other_voices: name -> some recordings [T] of voices that it could be taken for.
+        recogniser: "none", a repository or folder with a speech recogniser, "faster-whisper:" and one of its models, or
+            an object with `transcribe`.
+        language: of the texts, an ISO 639-1 code.
+    """
+
+    sample_rate_hz: int
+    recordings: Mapping[str, np.ndarray]
+    prompt: np.ndarray | None = None
+    voice: str = "tuned voice"
+    other_voices: Mapping[str, Sequence[np.ndarray]] = field(default_factory=dict)
+    recogniser: Any = "none"
+    language: str = "en"
+
+
 class Metric(ABC):
     """One measurement of a clip, which may give several figures.
 
@@ -64,11 +109,25 @@ class Metric(ABC):
 
     figures: tuple[Figure, ...]
     identity: str
+    is_opinion: bool = False
+    """Whether it predicts listeners' opinions, which takes longer than all other metrics together."""
     needs_speech: bool = True
     """False where silence has a value too, such as a word error rate of 1."""
     needs_reference: bool = False
     in_threads: bool = False
     """Whether several clips may be measured at once: where the work is done outside of Python's lock."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, given: Given) -> Self:
+        """The metric for an evaluation. Raises ModelMissing where something that it needs cannot be had."""
+
+    def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> "Metric | None":
+        """The same metric for clips in another voice, known by a recording [T]; None where it says nothing of them.
+
+        No model is loaded again.
+        """
+        return self
 
     @abstractmethod
     def _measure(self, clip: Clip) -> Measurement:

@@ -7,21 +7,21 @@ hears noise and distortion well and stiff prosody hardly.
 
 import functools
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 
-from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, ModelMissing
+from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
+from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing
 from calm_ft.metrics.hub import fetch_file
-from calm_ft.metrics.resampling import MODEL_RATE_HZ, at_model_rate
 
 UTMOS_REPO, UTMOS_FILE = "Blinorot/UTMOS-PyTorch", "utmos_scripted.pt"
-UTMOS_FIGURE = Figure("utmos", "MOS", "higher")
+UTMOS_FIGURE = Figure("utmos", "MOS", "higher", "naturalness (UTMOS)", trusted=2.0)
 DNSMOS_FIGURES = (
-    Figure("dnsmos_overall", "MOS", "higher"),
-    Figure("dnsmos_signal", "MOS", "higher"),
-    Figure("dnsmos_background", "MOS", "higher"),
+    Figure("dnsmos_overall", "MOS", "higher", "naturalness (DNSMOS)", trusted=2.0),
+    Figure("dnsmos_signal", "MOS", "higher", "undistorted speech (DNSMOS)", trusted=2.0),
+    Figure("dnsmos_background", "MOS", "higher", "quiet background (DNSMOS)", trusted=2.0),
 )
 _WINDOW_SAMPLES = 144_160  # 9.01 s
 
@@ -30,6 +30,7 @@ class UTMOS(Metric):
     """The strong learner of UTMOS22."""
 
     figures = (UTMOS_FIGURE,)
+    is_opinion = True
     in_threads = True
 
     def __init__(self, file: Path | None = None) -> None:
@@ -40,6 +41,13 @@ class UTMOS(Metric):
         except RuntimeError as error:
             raise ModelMissing(f"{path} is no TorchScript model.") from error
         self.identity = f"utmos-1 {UTMOS_REPO}"
+
+    @classmethod
+    def build(cls, given: Given) -> Self:
+        return cls()
+
+    def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> None:
+        """Left out: it costs most, and forgetting shows in the words and the voice."""
 
     def _measure(self, clip: Clip) -> Measurement:
         samples = torch.from_numpy(at_model_rate(clip.audio, clip.sample_rate_hz))
@@ -52,11 +60,19 @@ class DNSMOS(Metric):
 
     figures = DNSMOS_FIGURES
     identity = "dnsmos-1"
+    is_opinion = True
     in_threads = True
 
     def __init__(self) -> None:
         """Raises ModelMissing where speechmos or onnxruntime is not installed."""
         self._model = _dnsmos()
+
+    @classmethod
+    def build(cls, given: Given) -> Self:
+        return cls()
+
+    def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> None:
+        """Left out, as UTMOS is."""
 
     def _measure(self, clip: Clip) -> Measurement:
         samples = at_model_rate(clip.audio, clip.sample_rate_hz)

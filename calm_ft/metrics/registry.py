@@ -1,40 +1,61 @@
-"""The metrics that this machine can measure, and why it cannot measure the others."""
+"""Every figure that a run or an evaluation may have, and the metrics that measure them.
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+Monitors, sweeps, tables and pages read names, units, directions and labels from here alone. A metric joins by its name
+in `METRICS`.
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
-from calm_ft.metrics.alignment import ALIGNED_FIGURES, PITCH_FIGURES, Distortion, Pitch
-from calm_ft.metrics.base import Figure, Metric, ModelMissing
-from calm_ft.metrics.faster_whisper_asr import PREFIX, FasterWhisperTranscriber
-from calm_ft.metrics.naturalness import DNSMOS, DNSMOS_FIGURES, UTMOS, UTMOS_FIGURE
-from calm_ft.metrics.sentences import SENTENCE_FIGURE, SentenceIdentified
-from calm_ft.metrics.sound import SOUND_FIGURES, Sound
-from calm_ft.metrics.speaker import (
-    RESEMBLYZER_FIGURE,
-    WAVLM_FIGURE,
-    ResemblyzerSimilarity,
-    SpeakerSimilarity,
-    WavLMSimilarity,
-)
-from calm_ft.metrics.transcribers import HubTranscriber
-from calm_ft.metrics.words import WORD_FIGURES, Transcriber, WordErrors
+from calm_ft.metrics.base import Figure, Given, Metric, ModelMissing
+from calm_ft.metrics.distortion import Distortion, Pitch
+from calm_ft.metrics.identification import SentenceIdentified, VoiceIdentified
+from calm_ft.metrics.naturalness import DNSMOS, UTMOS
+from calm_ft.metrics.sound import Sound
+from calm_ft.metrics.speaker import ResemblyzerSimilarity, WavLMSimilarity
+from calm_ft.metrics.words import WordErrors
 
-NO_ASR = "none"
-DEFAULT_ASR = "openai/whisper-base.en"
-OPINION_FIGURES = (UTMOS_FIGURE, *DNSMOS_FIGURES)
-ALL_FIGURES = (
-    *WORD_FIGURES,
-    WAVLM_FIGURE,
-    RESEMBLYZER_FIGURE,
-    *OPINION_FIGURES,
-    *ALIGNED_FIGURES,
-    *PITCH_FIGURES,
-    SENTENCE_FIGURE,
-    *SOUND_FIGURES,
+METRICS: tuple[type[Metric], ...] = (
+    WordErrors,
+    WavLMSimilarity,
+    ResemblyzerSimilarity,
+    VoiceIdentified,
+    UTMOS,
+    DNSMOS,
+    Distortion,
+    Pitch,
+    SentenceIdentified,
+    Sound,
 )
-"""What can be measured at all, in the order of reports."""
+"""In the order of reports."""
+
+MEASURED = tuple(figure for metric in METRICS for figure in metric.figures)
+OPINIONS = frozenset(figure.name for metric in METRICS if metric.is_opinion for figure in metric.figures)
+TIMINGS = (
+    Figure("rtf", "s/s", "lower", "seconds to speak one second", is_compared=False),
+    Figure("time_to_first_audio_sec", "s", "lower", "time to first audio", is_compared=False),
+)
+FLAGGED = (
+    Figure("runaway", "share", "lower", "did not end"),
+    Figure("silent", "share", "lower", "silent"),
+    Figure("truncated", "share", "lower", "cut off"),
+)
+RESIDUAL = Figure("residual", "", "lower", "validation residual", needs_model=True)
+BASE_VOICES_RESIDUAL = Figure("base_voices_residual", "", "lower", "residual on base voices", needs_model=True)
+
+FIGURES: Mapping[str, Figure] = {
+    figure.name: figure for figure in (*MEASURED, *TIMINGS, *FLAGGED, RESIDUAL, BASE_VOICES_RESIDUAL)
+}
+HEADLINES = (
+    ("wer", "cer"),
+    ("speaker_similarity_wavlm", "speaker_similarity_resemblyzer", "voice_identified"),
+    ("utmos", "dnsmos_overall"),
+    ("mcd_db",),
+    ("duration_ratio",),
+)
+"""The five questions that a report answers first, each by the first of its figures that was measured."""
 
 
 @dataclass(frozen=True)
@@ -46,75 +67,29 @@ class Available:
 
     @property
     def figures(self) -> list[Figure]:
-        """What the metrics give, in a fixed order."""
+        """What the metrics give, in the order of reports."""
         return [figure for metric in self.metrics for figure in metric.figures]
 
 
-def available_metrics(
-    recordings: Mapping[str, np.ndarray],
-    prompt: np.ndarray | None,
-    sample_rate_hz: int,
-    asr: str | Transcriber,
-    opinion_scores: bool = True,
-) -> Available:
-    """Load all metrics.
+def available_metrics(given: Given, opinion_scores: bool = True) -> Available:
+    """Build every metric that can be had.
 
     Args:
-        recordings: text -> true recording [T] of every held-out sentence.
-        prompt: a recording [T] of the voice, for speaker similarity; None where the voice is a saved state.
-        asr: "none", a repository or folder with a speech recogniser, "faster-whisper:" and one of its models, or a
-            recogniser.
         opinion_scores: whether UTMOS and DNSMOS are wanted, which take longer than all others together.
     """
-    builders: list[tuple[Iterable[Figure], Callable[[], Metric]]] = [
-        (WORD_FIGURES, lambda: WordErrors(load_transcriber(asr))),
-        ((WAVLM_FIGURE,), lambda: WavLMSimilarity(_present(prompt), sample_rate_hz)),
-        ((RESEMBLYZER_FIGURE,), lambda: ResemblyzerSimilarity(_present(prompt), sample_rate_hz)),
-        ((UTMOS_FIGURE,), UTMOS),
-        (DNSMOS_FIGURES, DNSMOS),
-        ((), Distortion),
-        (PITCH_FIGURES, Pitch),
-        ((), lambda: SentenceIdentified(recordings, sample_rate_hz)),
-        ((), Sound),
-    ]
     metrics: list[Metric] = []
     missing: dict[str, str] = {}
-    for figures, builder in builders:
-        if not opinion_scores and set(figures) & set(OPINION_FIGURES):
+    for kind in METRICS:
+        if kind.is_opinion and not opinion_scores:
             continue
         try:
-            metrics.append(builder())
+            metrics.append(kind.build(given))
         except ModelMissing as reason:
-            missing |= {figure.name: str(reason) for figure in figures}
+            missing |= {figure.name: str(reason) for figure in kind.figures}
     return Available(metrics, missing)
 
 
-def load_transcriber(asr: str | Transcriber) -> Transcriber:
-    """The recogniser that was asked for. Raises ModelMissing where it cannot be had."""
-    if not isinstance(asr, str):
-        return asr
-    if asr == NO_ASR:
-        raise ModelMissing("no speech recogniser was asked for: name one of the hub, or a folder.")
-    if asr.startswith(PREFIX):
-        return FasterWhisperTranscriber(asr.removeprefix(PREFIX))
-    return HubTranscriber(asr)
-
-
-def of_another_voice(metrics: Sequence[Metric], prompt: np.ndarray, sample_rate_hz: int) -> list[Metric]:
-    """The metrics that compare a clip with its text, its recording and its voice, for the voice of `prompt` [T].
-
-    No model is loaded again. Predicted opinions, which cost most, and the choice from a list of sentences, which is
-    another list in each voice, are left out.
-    """
-    kept = (WordErrors, SpeakerSimilarity, Distortion, Pitch, Sound)
-    return [
-        each.with_prompt(prompt, sample_rate_hz) if isinstance(each, SpeakerSimilarity) else each
-        for each in metrics
-        if isinstance(each, kept)
-    ]
-
-
-def _present(prompt: np.ndarray | None) -> np.ndarray:
-    if prompt is None:
-        raise ModelMissing("the voice is a saved state, and no recording of it is at hand: pass one as --voice.")
-    return prompt
+def for_voice(available: Available, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> list[Metric]:
+    """The metrics that say something of clips in another voice, known by a recording [T]; no model is loaded again."""
+    found = (metric.for_voice(voice, prompt, sample_rate_hz) for metric in available.metrics)
+    return [metric for metric in found if metric is not None]

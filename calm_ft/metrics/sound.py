@@ -5,16 +5,18 @@ Levels are those of 20 ms windows, relative to the clip's loudest; speech is wha
 that ended by itself is not.
 """
 
+from typing import Self
+
 import numpy as np
 
 from calm_ft.metrics.audio_io import as_mono, is_silent
-from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, NotMeasured
+from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, NotMeasured
 
 SOUND_FIGURES = (
-    Figure("silence_share", "share", "none"),
-    Figure("clipped_share", "share", "lower"),
-    Figure("trailing_silence_sec", "s", "none"),
-    Figure("end_level_db", "dB", "none"),
+    Figure("silence_share", "share", "none", "silence in a clip"),
+    Figure("clipped_share", "share", "lower", "clipped samples"),
+    Figure("trailing_silence_sec", "s", "none", "silence at the end"),
+    Figure("end_level_db", "dB", "none", "level of the last 20 ms"),
 )
 _WINDOW_SEC = 0.02
 _SPEECH_RANGE_DB = 40.0
@@ -28,6 +30,10 @@ class Sound(Metric):
     figures = SOUND_FIGURES
     identity = "sound-1"
     needs_speech = False
+
+    @classmethod
+    def build(cls, given: Given) -> Self:
+        return cls()
 
     def _measure(self, clip: Clip) -> Measurement:
         mono = as_mono(clip.audio)

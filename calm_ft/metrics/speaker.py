@@ -15,14 +15,15 @@ from typing import Any, Self
 import numpy as np
 import torch
 
-from calm_ft.metrics.audio_io import trim_silence
-from calm_ft.metrics.base import Clip, Figure, Measurement, Metric, ModelMissing
+from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate, trim_silence
+from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing
 from calm_ft.metrics.hub import fetch_model, one_line
-from calm_ft.metrics.resampling import MODEL_RATE_HZ, at_model_rate
 
 WAVLM = "microsoft/wavlm-base-plus-sv"
-RESEMBLYZER_FIGURE = Figure("speaker_similarity_resemblyzer", "cosine", "higher")
-WAVLM_FIGURE = Figure("speaker_similarity_wavlm", "cosine", "higher")
+RESEMBLYZER_FIGURE = Figure(
+    "speaker_similarity_resemblyzer", "cosine", "higher", "sounds like the voice (Resemblyzer)", trusted=0.6
+)
+WAVLM_FIGURE = Figure("speaker_similarity_wavlm", "cosine", "higher", "sounds like the voice (WavLM)", trusted=0.6)
 _MIN_SAMPLES = MODEL_RATE_HZ // 2
 
 
@@ -36,7 +37,13 @@ class SpeakerSimilarity(Metric):
         self._version = version
         self._listen_to(prompt, sample_rate_hz)
 
-    def with_prompt(self, prompt: np.ndarray, sample_rate_hz: int) -> Self:
+    @classmethod
+    def build(cls, given: Given) -> Self:
+        if given.prompt is None:
+            raise ModelMissing("the voice is a saved state, and no recording of it is at hand: pass one as --voice.")
+        return cls(given.prompt, given.sample_rate_hz)  # type: ignore[call-arg]  # what both encoders take
+
+    def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> Self:
         """The same encoder, with another recording [T] to compare with."""
         other = copy.copy(self)
         other._listen_to(prompt, sample_rate_hz)

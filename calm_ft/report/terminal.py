@@ -1,119 +1,201 @@
-"""A summary on the terminal: a row a metric, a column a system, the paired difference and what may be said of it."""
+"""The result of an evaluation on the terminal: one table, then what could not be measured, and the warnings last.
 
-import math
-from collections.abc import Mapping
-from typing import Any
+A row is a figure, a column a system. Main figures come first, then all others, clips that went wrong, the voices that
+were not tuned to, and what the model itself computes. The table fits 80 columns; wider terminals show intervals too.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.padding import Padding
 from rich.table import Table
 
-from calm_ft.evaluation.summary import FLAGS
+from calm_ft.report.figures import (
+    NOT_AVAILABLE,
+    by_reason,
+    difference_text,
+    explained,
+    headlines,
+    interval_text,
+    label,
+    measured,
+    number,
+    ordered_systems,
+    system_name,
+    value_text,
+)
+from calm_ft.report.result import (
+    BASE,
+    CODEC,
+    FLAGS,
+    REFERENCE,
+    Comparison,
+    Difference,
+    EvaluationResult,
+    MetricSummary,
+    SystemSummary,
+)
 
-_MAX_EXCLUDED_SHOWN = 10
-_ARROWS = {"lower": "lower is better", "higher": "higher is better", "none": ""}
+EXPLANATION = (
+    '"recordings" are the true recordings: what a figure makes of them is its own error. "codec" is their round trip '
+    "through the codec, which no model over it can exceed. Nobody listened. A change is called better or worse where "
+    "the 95 % interval of the paired difference from the base excludes zero; of many figures, one in twenty does so by "
+    "chance. Intervals cover the choice of sentences, not another training seed."
+)
+MAX_EXCLUDED_SHOWN = 10
+WIDE = 116
+"""Columns from which on each figure has its interval and median."""
+_STYLES = {"better": "green", "worse": "red"}
+
+Residuals = Mapping[str, Mapping[str, float]]
+"""Row title -> system -> value."""
 
 
-EXPLANATION = """\
-"reference" are the true recordings: what each metric makes of them is its own error. "codec" is their round trip: what
-no model over this codec can exceed. Nobody listened. "better" and "worse" stand where the 95 % interval of the paired
-difference from the base excludes zero; of many metrics, one in twenty does so by chance. Intervals cover the choice of
-sentences, not another training seed."""
+def print_result(console: Console, result: EvaluationResult, residuals: Residuals | None = None) -> None:
+    """Print the table of an evaluation, then reasons and notes, and last what went wrong with the speech.
 
-
-def summary_table(summary: Mapping[str, Any]) -> Table:
-    """Means with 95 % intervals, medians in brackets; metrics that no clip has are left out (see `missing_lines`).
-
-    Where several seeds were spoken, a third line has the standard deviation and the range of the seeds' means.
+    Args:
+        residuals: row title -> system -> value of what the model itself computes, such as the validation residual.
     """
-    several = any(figure["seeds"] for each in summary["systems"].values() for figure in each["metrics"].values())
-    seeds = "standard deviation of seeds' means [range]" if several else "spread over seeds: n/a (one seed)"
-    return _table(summary, f"mean, 95 % interval, (median); {seeds}", several)
+    console.print(result_table(result, residuals or {}, is_wide=console.width >= WIDE))
+    for line in reason_lines(result.missing):
+        console.print(line, style="dim", markup=False, highlight=False)
+    for line in _excluded_lines(result):
+        console.print(line, style="dim", markup=False, highlight=False)
+    if result.systems:
+        console.print(EXPLANATION, style="dim", markup=False, highlight=False)
+    for labels, reason in by_reason(result.doubts):
+        console.print(f"[yellow]no verdict on {escape(labels)}:[/] {escape(reason)}", highlight=False)
+    for note in result.notes:
+        console.print(f"[bold]note:[/] {escape(note)}", highlight=False)
+    for warning in result.warnings:
+        console.print(Padding(f"[bold red]WARNING: {escape(warning)}[/]", (1, 0, 0, 0)), highlight=False)
 
 
-def base_voices_table(summary: Mapping[str, Any]) -> Table | None:
-    """The same of the base voices, without what has no better and no worse; None where there are none."""
-    base_voices = summary["base_voices"]
-    if "reason" in base_voices:
-        return None
-    return _table(base_voices, f"base voices (forgetting): {', '.join(base_voices['names'])}", directed=True)
-
-
-def _table(summary: Mapping[str, Any], title: str, several_seeds: bool = False, directed: bool = False) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
-    table.add_column("metric")
-    systems, against = summary["systems"], summary["against_base"]
-    for name in (*systems, *(f"{name} - base" for name in against)):
-        table.add_column(name, justify="right")
-    for name, figure in next(iter(systems.values()))["metrics"].items():
-        is_shown = figure["direction"] != "none" or not directed
-        if is_shown and any(each["metrics"][name]["n"] for each in systems.values()):
-            differences = [_difference(rows[name], figure["direction"]) for rows in against.values()]
-            table.add_row(
-                _title(name, figure),
-                *(_cell(each["metrics"][name], several_seeds) for each in systems.values()),
-                *differences,
-            )
-    for flag in FLAGS:
-        cells = [f"{each['counts'][flag]} of {each['counts']['utterances']}" for each in systems.values()]
-        table.add_row(flag, *cells, *("" for _ in against))
+def result_table(result: EvaluationResult, residuals: Residuals, is_wide: bool = False) -> Table:
+    """The table of `print_result`; `is_wide` adds intervals, medians and the spread over seeds to each figure."""
+    columns = ordered_systems({*result.systems, *(name for row in residuals.values() for name in row)})
+    compared = list(result.against_base)
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.title, table.title_justify, table.title_style = _title(result), "left", "bold"
+    table.add_column("figure", min_width=22, overflow="fold")
+    for name in columns:
+        table.add_column(system_name(name), justify="right", no_wrap=True)
+    for name in compared:
+        table.add_column("from base" if len(compared) == 1 else f"{name} from base", justify="right")
+    rows = _Rows(table, columns, compared, is_wide)
+    rows.add_figures(result, result.doubts)
+    rows.add_flags(result)
+    voices = result.base_voices
+    if voices.systems:
+        rows.add_title(f"In other voices ({', '.join(voices.names)})")
+        rows.add_figures(voices, result.doubts, only_directed=True)
+        rows.add_flags(voices)
+    if residuals:
+        rows.add_title("Computed by the model; no judge of quality")
+        for row_title, values in residuals.items():
+            rows.add(escape(row_title), [number(values.get(name)) if name in values else "" for name in columns])
     return table
 
 
-def missing_lines(summary: Mapping[str, Any]) -> list[str]:
-    """One line a reason for what could not be measured, with the figures that it concerns; one a clip left out."""
-    missing = dict(summary["missing"])
-    if "reason" in summary["base_voices"]:
-        missing["base voices (forgetting)"] = summary["base_voices"]["reason"]
-    lines = reason_lines(missing)
-    excluded = summary["excluded"]
-    lines += [f"left out: {each['path']}: {each['reason']}" for each in excluded[:_MAX_EXCLUDED_SHOWN]]
-    rest = len(excluded) - _MAX_EXCLUDED_SHOWN
-    return [*lines, f"left out: {rest} more, named in summary.json"] if rest > 0 else lines
-
-
 def reason_lines(missing: Mapping[str, str]) -> list[str]:
-    """One line a reason, with the figures that it concerns."""
-    names: dict[str, list[str]] = {}
-    for name, reason in missing.items():
-        names.setdefault(reason, []).append(name)
-    return [f"no {', '.join(each)}: {reason}" for reason, each in names.items()]
+    """One line a reason for what could not be measured, with the figures that it concerns."""
+    return [f"not measured: {labels}: {reason}" for labels, reason in by_reason(missing)]
 
 
-def _title(name: str, figure: Mapping[str, Any]) -> str:
-    return f"{name}\n  {', '.join(filter(None, (figure['unit'], _ARROWS[figure['direction']])))}"
+@dataclass(frozen=True)
+class _Rows:
+    """Adds rows to a table whose columns are the figure, `columns` of systems, and differences of `compared`."""
+
+    table: Table
+    columns: list[str]
+    compared: list[str]
+    is_wide: bool
+
+    def add(self, title: str, cells: Iterable[str], differences: Iterable[str] = (), end_section: bool = False) -> None:
+        """A row of texts with markup."""
+        shown = list(differences) or [""] * len(self.compared)
+        self.table.add_row(title, *cells, *shown, end_section=end_section)
+
+    def add_title(self, title: str) -> None:
+        """A line between groups of rows."""
+        self.table.add_section()
+        self.table.add_row(f"[bold]{escape(title)}[/]")
+
+    def add_figures(self, comparison: Comparison, doubts: Mapping[str, str], only_directed: bool = False) -> None:
+        """A row for each figure that was measured, the main ones first."""
+        figures = measured([comparison], timings=True)
+        if only_directed:
+            figures = {name: figure for name, figure in figures.items() if figure.direction != "none"}
+        main = headlines(figures, doubts)
+        for name in [*main, *(name for name in figures if name not in main)]:
+            title = f"{escape(label(name))}\n[dim]{escape(explained(name, figures[name]))}[/]"
+            cells = [self._cell(comparison.systems.get(system), name) for system in self.columns]
+            differences = [
+                self._difference(comparison.against_base.get(system, {}).get(name), figures[name], name in doubts)
+                for system in self.compared
+            ]
+            self.add(title, cells, differences, end_section=bool(main) and name == main[-1])
+
+    def add_flags(self, comparison: Comparison) -> None:
+        """How many clips of each system went wrong, and in which way."""
+        for flag in FLAGS:
+            counts = [_count(system, comparison.systems.get(system), flag) for system in self.columns]
+            if any(counts):
+                self.add(label(flag) if label(flag) == flag else f"{label(flag)} [dim]({flag})[/]", counts)
+
+    def _cell(self, system: SystemSummary | None, name: str) -> str:
+        figure = None if system is None else system.metrics.get(name)
+        if figure is None or figure.mean is None:
+            return f"[dim]{NOT_AVAILABLE}[/]" if system is not None else ""
+        text = value_text(figure.mean, figure.unit)
+        if not self.is_wide:
+            return text
+        lines = [f"{text} [dim](median {value_text(figure.median, figure.unit)})[/]"]
+        lines += filter(None, [interval_text(figure.low, figure.high, figure.unit), _seeds(figure)])
+        return "\n[dim]".join(lines) + "[/]" * (len(lines) - 1)
+
+    def _difference(self, difference: Difference | None, figure: MetricSummary, is_doubted: bool) -> str:
+        if difference is None or difference.mean is None:
+            return ""
+        text = difference_text(difference.mean, figure.unit)
+        verdict = difference.verdict(figure.direction)
+        between = " " if self.is_wide else "\n"
+        if is_doubted or difference.doubt:
+            text += f"{between}[yellow]no verdict[/]"
+        elif verdict:
+            text += f"{between}[bold {_STYLES[verdict]}]{verdict}[/]"
+        interval = interval_text(difference.low, difference.high, figure.unit)
+        return f"{text}\n[dim]{interval}[/]" if interval else text
 
 
-def _cell(figure: Mapping[str, Any], several_seeds: bool) -> str:
-    if figure["mean"] is None:
-        return "n/a"
-    cell = f"{_number(figure['mean'])} ({_number(figure['median'])})\n{_interval(figure)}"
-    return f"{cell}\n{_spread(figure['seeds'])}" if several_seeds else cell
+def _title(result: EvaluationResult) -> str:
+    step = "" if result.step is None else f", step {result.step}"
+    return escape(f"{result.run}{step}")
 
 
-def _spread(seeds: Mapping[str, Any] | None) -> str:
-    if seeds is None:
-        return "seeds: n/a"
-    return f"seeds: sd {_number(seeds['std'])} [{_number(seeds['low'])} .. {_number(seeds['high'])}]"
+def _count(name: str, system: SystemSummary | None, flag: str) -> str:
+    if system is None or flag not in system.counts:
+        return ""
+    count = system.counts[flag]
+    text = f"{count} of {system.counts['utterances']}" if "utterances" in system.counts else str(count)
+    is_fault = count > 0 and name not in (REFERENCE, CODEC, BASE)
+    return f"[bold red]{text}[/]" if is_fault else text
 
 
-def _difference(row: Mapping[str, Any], direction: str) -> str:
-    if row["mean"] is None:
-        return "n/a"
-    verdict = "better" if row["better"] else ("worse" if _is_worse(row, direction) else "")
-    return f"{_number(row['mean'], '+')} {verdict}".rstrip() + f"\n{_interval(row)}"
+def _seeds(figure: MetricSummary) -> str:
+    spread = figure.seeds
+    if spread is None:
+        return ""
+    return f"seeds: sd {value_text(spread.std, figure.unit)}, {interval_text(spread.low, spread.high, figure.unit)}"
 
 
-def _is_worse(row: Mapping[str, Any], direction: str) -> bool:
-    if row["better"] is None:
-        return False
-    return bool(row["low"] > 0 if direction == "lower" else row["high"] < 0)
-
-
-def _interval(figure: Mapping[str, Any]) -> str:
-    return "n/a" if figure["low"] is None else f"{_number(figure['low'])} .. {_number(figure['high'])}"
-
-
-def _number(value: float, sign: str = "") -> str:
-    """Three figures that count, and no more than three places."""
-    places = 3 if value == 0 else min(3, max(0, 2 - math.floor(math.log10(abs(value)))))
-    return f"{value:{sign}.{places}f}"
+def _excluded_lines(result: EvaluationResult) -> list[str]:
+    lines = [f"left out: {each.path}: {each.reason}" for each in result.excluded[:MAX_EXCLUDED_SHOWN]]
+    rest = len(result.excluded) - MAX_EXCLUDED_SHOWN
+    if not result.base_voices.systems and result.base_voices.reason is not None:
+        lines.append(f"not measured: other voices: {result.base_voices.reason}")
+    return [*lines, f"left out: {rest} more, named in summary.json"] if rest > 0 else lines

@@ -9,11 +9,14 @@ from rich.table import Table
 
 from calm_ft.adapters import registry
 from calm_ft.adapters.base import TTSAdapter
-from calm_ft.data.text_report import TextReport
+from calm_ft.data.text_coverage import TextReport
 from calm_ft.data.utterance import Exclusion, commonest_reason
 from calm_ft.finetuning.strategy import ComponentPlan
-from calm_ft.training.datamodule import Recordings
-from calm_ft.training.prepare import ReadSource
+from calm_ft.report.result import EvaluationResult
+from calm_ft.training.datamodule import RecordingsDataModule
+from calm_ft.training.experiment import Experiment
+from calm_ft.training.prepare import Prepared, ReadSource
+from calm_ft.training.residuals import RunResiduals
 from calm_ft.training.settings import DataSettings
 
 FORGETTING = 1.05  # a smaller rise lies within what another seed changes
@@ -39,6 +42,49 @@ def say_plain(console: Console, line: str) -> None:
     console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
+def say_before_training(
+    console: Console, experiment: Experiment, sources: Sequence[ReadSource], prepared: Prepared
+) -> None:
+    """What is about to happen: model, data, voice prompt, judge, what trains, what it takes on the disk."""
+    say_sources(console, prepared.module.adapter.describe(), sources, experiment.data)
+    say_data(console, prepared.batches, prepared.exclusions)
+    say_text(console, prepared.text_report)
+    prompt, protocol = prepared.evaluation.prompt, prepared.evaluation.protocol
+    seconds = len(prompt.samples) / prepared.module.adapter.sample_rate_hz
+    say_plain(console, f"voice prompt: {prompt.utterance.audio_path} ({seconds:.1f} s)")
+    if protocol is not None:
+        known = protocol.described()
+        say_plain(
+            console,
+            f"judged on {known['num_sentences']} sentences of {known['sentences']}; speech recogniser: {known['asr']}, "
+            f"language: {known['language']}",
+        )
+    say_components(console, prepared.plans)
+    say_disk(console, prepared.plans, experiment.checkpoint.keep)
+
+
+def summary_of(residuals: RunResiduals, result: EvaluationResult | None) -> dict[str, Any]:
+    """A run's final figures for trackers: means by system, and residuals."""
+    systems = {} if result is None else result.systems
+    means = {
+        system: {name: each.mean for name, each in summary.metrics.items() if each.mean is not None}
+        for system, summary in systems.items()
+    }
+    return {"evaluation": means, "residuals": residuals.described()}
+
+
+def say_residuals(console: Console, rows: Mapping[str, Mapping[str, float]]) -> None:
+    """The residuals of a run in which nothing was spoken."""
+    for title, values in rows.items():
+        say_plain(console, f"{title}: " + ", ".join(f"{system} {value:.3f}" for system, value in values.items()))
+
+
+def say_loudly(console: Console, warnings: Sequence[str]) -> None:
+    """What went wrong and must not be overlooked: the last lines of a run."""
+    for warning in warnings:
+        console.print(f"WARNING: {warning}", style="bold red", highlight=False, soft_wrap=True, markup=False)
+
+
 def say_sources(console: Console, model: str, sources: Sequence[ReadSource], data: DataSettings) -> None:
     """The model, and where every source's recordings lie, in which format."""
     settings = data.named_sources()
@@ -56,7 +102,7 @@ def say_text(console: Console, report: TextReport) -> None:
         console.print(line, style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
-def say_data(console: Console, batches: Recordings, exclusions: list[Exclusion]) -> None:
+def say_data(console: Console, batches: RecordingsDataModule, exclusions: list[Exclusion]) -> None:
     """How much trains, how much validates, what was left out."""
 
     def minutes(clips: list[Any]) -> str:

@@ -23,8 +23,7 @@ from calm_ft.finetuning.lora import Lora
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.randomness import make_rng
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
-from calm_ft.training.checkpoints import read_checkpoint
-from calm_ft.training.resume import ResumePoint
+from calm_ft.training.resume import ResumePoint, read_checkpoint
 from calm_ft.training.settings import CheckpointSettings
 from tests.adapters.recordings import write_speechlike
 from tests.training.tiny_run import assert_same, fit, trained_state

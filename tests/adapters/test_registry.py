@@ -101,8 +101,8 @@ def test_the_embedded_model_is_a_miniature_wherever_it_lies_and_however_it_was_t
         assert registry.is_miniature({**POCKET_TTS, "model": str(model)}) is is_miniature
         assert PocketTTSAdapter(str(model), default_objective()).is_miniature is is_miniature
     assert registry.is_miniature({**POCKET_TTS, "model": "english_2026-10", "local_dir": str(copy)})
-    for model in ("english_2026-10", "hf://user/voice/config.yaml", str(tmp_path / "nowhere")):
-        assert not registry.is_miniature({**POCKET_TTS, "model": model})
+    for name in ("english_2026-10", "hf://user/voice/config.yaml", str(tmp_path / "nowhere")):
+        assert not registry.is_miniature({**POCKET_TTS, "model": name})
 
 
 def test_the_tiny_chatterbox_is_a_miniature_by_its_name_and_by_its_files(tmp_path: Path) -> None:

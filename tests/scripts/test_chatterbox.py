@@ -17,7 +17,7 @@ from calm_ft.adapters.chatterbox.models import Models
 from calm_ft.data import prepare
 from calm_ft.data.audio import Clip
 from calm_ft.runs import adapter_for
-from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.resume import read_checkpoint
 from scripts import export, synthesize
 from tests.adapters.chatterbox.conftest import make_adapter
 from tests.scripts.run_script import run

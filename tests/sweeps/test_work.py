@@ -10,10 +10,8 @@ import pytest
 import yaml
 
 from calm_ft.errors import UserError
-from calm_ft.sweeps.ending import say_how_it_ended
-from calm_ft.sweeps.folder import Sweep
-from calm_ft.sweeps.settings import settings_fingerprint
-from calm_ft.sweeps.work import work
+from calm_ft.sweeps.folder import Sweep, settings_fingerprint
+from calm_ft.sweeps.work import say_how_it_ended, work
 
 
 class Bench:

@@ -11,8 +11,8 @@ from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.finetuning.strategy import Full
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
-from calm_ft.training.checkpoints import read_checkpoint, trained_weights
 from calm_ft.training.module import FineTuning
+from calm_ft.training.resume import read_checkpoint, trained_weights
 from tests.conftest import NANO, default_objective
 from tests.training.tiny_run import SAVING, adamw, assert_same, fit, trained_state
 

@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 import torch
 
-from calm_ft.metrics.ctc_text import encode_text
+from calm_ft.metrics.embedded_recogniser import encode_text
 from calm_ft.randomness import derive_seed, make_rng
 from tools.nano.files import read_json_lines
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from pocket_tts.models.mimi import MimiModel
 
-from calm_ft.metrics.mcd import mel_cepstral_distortion
+from calm_ft.metrics.distortion import mel_cepstral_distortion
 from tools.nano.codec_forward import decode, encode
 from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
 

@@ -7,7 +7,7 @@ from statistics import mean
 from calm_ft.report.page.figures import TUNED, Run
 from calm_ft.report.page.metric_table import Column, columns_of, metric_columns, systems_of
 from calm_ft.report.page.wording import NOT_AVAILABLE, number
-from calm_ft.sweeps.settings import settings_fingerprint
+from calm_ft.sweeps.folder import settings_fingerprint
 
 
 @dataclass(frozen=True)

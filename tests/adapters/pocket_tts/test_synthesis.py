@@ -12,7 +12,7 @@ from calm_ft.adapters.pocket_tts.generation import Chunk, GenerationSettings, ge
 from calm_ft.adapters.pocket_tts.synthesis import decode_audio
 from calm_ft.data.audio import load_clip
 from calm_ft.data.utterance import Utterance
-from calm_ft.metrics.mcd import mel_cepstral_distortion
+from calm_ft.metrics.distortion import mel_cepstral_distortion
 from tests.adapters.recordings import write_speechlike
 from tests.conftest import NANO, default_objective
 

@@ -1,0 +1,196 @@
+"""Which sentence and whose voice: the nearest of those on a list.
+
+Does the synthesis say its sentence? The true sentence's recording should be the nearest among all
+candidates.
+
+Distance: the MCD along the best alignment (`distortion.dtw_distortion`), a mean over the path and so independent of
+length, between cepstra from which each clip's own mean is taken: that removes most of the voice (the
+long-term spectrum) and leaves what changes over time, the words. Chance is one in the number of candidates.
+
+Whose voice is it? The nearest of several voices, each known by a few recordings.
+
+A clip is described by 19 statistics: the mean of each mel cepstrum c_1..c_13 (`distortion.mel_cepstra`) over its
+loud frames, the standard deviation of c_1..c_4, median F0 and its spread, in semitones. A voice is the mean
+over its clips, and the distance is Euclidean after dividing each statistic by `sqrt(w^2 + b^2 / 4)`, with w
+its standard deviation among clips of one voice, pooled over the voices, and b its deviation among the voices.
+
+What is left out matters: a codec smooths the fine spectrum over time, so higher cepstra vary less in its
+copies; with their deviations in, even a good copy is taken for another voice. The term in b keeps a statistic
+that hardly varies within one (synthetic) voice from deciding alone. The spread of F0 is a median absolute
+deviation, as YIN's octave errors ruin a standard deviation.
+
+It tells apart the voices on the list and measures no likeness; near copies among them are confused. What it
+makes of recordings, and of a codec's copies of them, is the ceiling for a synthesis.
+F0: de Cheveigné and Kawahara, "YIN" (2002).
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import librosa
+import numpy as np
+
+from calm_ft.metrics.audio_io import AudioLike, trim_silence
+from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing, NotMeasured
+from calm_ft.metrics.distortion import HOP_SEC, NUM_CEPSTRA, dtw_distortion, mel_cepstra, speech_cepstra
+
+
+def identify_sentence(synthesized_cepstra: np.ndarray, candidates: Sequence[np.ndarray]) -> int:
+    """The index of the candidate nearest to the synthesis, both cepstra [F, 13] from `mel_cepstra`.
+
+    Raises ValueError if there is no candidate, or no frame of the synthesis (it is silent) to compare with
+    them.
+    """
+    if not candidates:
+        raise ValueError("sentence identification needs at least one candidate recording")
+    if not len(synthesized_cepstra):
+        raise ValueError("a silent clip says no sentence")
+    synthesized = _without_mean(synthesized_cepstra)
+    return int(np.argmin([dtw_distortion(synthesized, _without_mean(candidate)) for candidate in candidates]))
+
+
+def _without_mean(cepstra: np.ndarray) -> np.ndarray:
+    return cepstra - cepstra.mean(axis=0) if len(cepstra) else cepstra
+
+
+_NUM_DEVIATIONS = 4
+NUM_STATISTICS = NUM_CEPSTRA + _NUM_DEVIATIONS + 2
+
+_F0_MIN_HZ, _F0_MAX_HZ = 60.0, 500.0
+_F0_WINDOW_SEC = 0.064
+_LOUD = 0.1
+_BETWEEN_VOICES_SHARE = 0.5
+_SMALLEST_SCALE = 1e-6
+
+
+@dataclass(frozen=True)
+class VoiceReferences:
+    """Voices to choose from: names, their mean statistics [V, 19] and the unit of each statistic [19]."""
+
+    names: tuple[str, ...]
+    means: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def from_clips(cls, voices: Mapping[str, Sequence[AudioLike]], sample_rate_hz: int) -> "VoiceReferences":
+        """Measure several clips [T] of each voice.
+
+        Raises ValueError with fewer than two voices, or a voice with fewer than two clips that can be heard.
+        """
+        if len(voices) < 2:
+            raise ValueError(f"voice identification needs at least two voices to choose from, and got {len(voices)}")
+        means, deviations = [], []
+        for name, clips in voices.items():
+            described = [voice_statistics(clip, sample_rate_hz) for clip in clips]
+            statistics = np.array([row for row in described if row is not None])
+            if len(statistics) < 2:
+                raise ValueError(f"voice '{name}' needs at least two clips that can be heard to be identified by")
+            means.append(statistics.mean(axis=0))
+            deviations.append(statistics - means[-1])
+        within = np.concatenate(deviations)
+        variance = np.square(within).sum(axis=0) / (len(within) - len(voices))
+        variance += np.square(_BETWEEN_VOICES_SHARE * np.std(means, axis=0))
+        return cls(tuple(voices), np.array(means), np.maximum(np.sqrt(variance), _SMALLEST_SCALE))
+
+    def identify(self, audio: AudioLike, sample_rate_hz: int) -> str | None:
+        """The name of the voice nearest to audio [T]; None if it is empty or silent."""
+        statistics = voice_statistics(audio, sample_rate_hz)
+        if statistics is None:
+            return None
+        return self.names[int(np.argmin(np.linalg.norm((self.means - statistics) / self.scale, axis=1)))]
+
+
+def voice_statistics(audio: AudioLike, sample_rate_hz: int) -> np.ndarray | None:
+    """The 19 statistics of audio [T]; None if it is empty or silent."""
+    speech = trim_silence(audio, sample_rate_hz)
+    if not speech.size:
+        return None
+    cepstra = speech_cepstra(speech, sample_rate_hz)
+    f0_semitones, loud = _pitch(speech, sample_rate_hz)
+    cepstra = cepstra[: len(loud)][loud[: len(cepstra)]]
+    median = np.median(f0_semitones[loud])
+    spread = np.median(np.abs(f0_semitones[loud] - median))
+    deviations = cepstra[:, :_NUM_DEVIATIONS].std(axis=0)
+    return np.concatenate([cepstra.mean(axis=0), deviations, [median, spread]])
+
+
+def _pitch(speech: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
+    """F0 in semitones above 100 Hz and a mask of the loud frames, [F] each, on the cepstra's time grid."""
+    window_samples, hop_samples = round(_F0_WINDOW_SEC * sample_rate_hz), round(HOP_SEC * sample_rate_hz)
+    f0_hz = librosa.yin(
+        speech,
+        fmin=_F0_MIN_HZ,
+        fmax=_F0_MAX_HZ,
+        sr=sample_rate_hz,
+        frame_length=window_samples,
+        hop_length=hop_samples,
+    )
+    rms = librosa.feature.rms(y=speech, frame_length=window_samples, hop_length=hop_samples)[0]
+    return 12 * np.log2(f0_hz / 100), rms > _LOUD * rms.max()
+
+
+SENTENCE_FIGURE = Figure("sentence_identified", "rate", "higher", "right sentence is the nearest", trusted_by_codec=0.7)
+
+
+class SentenceIdentified(Metric):
+    """1 where the nearest of the listed recordings is that of the clip's text, else 0; silence says none of them."""
+
+    figures = (SENTENCE_FIGURE,)
+    needs_speech = False
+
+    def __init__(self, recordings: Mapping[str, np.ndarray], sample_rate_hz: int) -> None:
+        """`recordings`: text -> its recording [T], none of them silent; chance is one in their number."""
+        self._texts = list(recordings)
+        self._cepstra = [mel_cepstra(audio, sample_rate_hz) for audio in recordings.values()]
+        digest = hashlib.sha256()
+        for text, cepstra in zip(self._texts, self._cepstra, strict=True):
+            digest.update(text.encode() + cepstra.tobytes())
+        self.identity = f"sentence-1 {digest.hexdigest()}"
+
+    @classmethod
+    def build(cls, given: Given) -> Self:
+        return cls(given.recordings, given.sample_rate_hz)
+
+    def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> None:
+        """Each voice has another list of sentences, so the rates would not compare."""
+
+    def _measure(self, clip: Clip) -> Measurement:
+        if clip.text not in self._texts or len(self._texts) < 2:
+            return {SENTENCE_FIGURE.name: NotMeasured("there are no two recordings to choose from")}
+        cepstra = mel_cepstra(clip.audio, clip.sample_rate_hz)
+        right = len(cepstra) > 0 and self._texts[identify_sentence(cepstra, self._cepstra)] == clip.text
+        return {SENTENCE_FIGURE.name: float(right)}
+
+
+VOICE_FIGURE = Figure("voice_identified", "rate", "higher", "right voice is the nearest", trusted=0.6)
+
+
+class VoiceIdentified(Metric):
+    """1 where the nearest of the known voices is the one that was asked for, else 0; silence is nobody's voice."""
+
+    figures = (VOICE_FIGURE,)
+    needs_speech = False
+
+    def __init__(self, voices: VoiceReferences, voice: str) -> None:
+        """`voice`: the one of `voices` that clips should sound like; chance is one in their number."""
+        self._voices, self._voice = voices, voice
+        digest = hashlib.sha256(voices.means.tobytes() + voices.scale.tobytes()).hexdigest()
+        self.identity = f"voice-1 {voice} {digest}"
+
+    @classmethod
+    def build(cls, given: Given) -> Self:
+        clips = dict(given.other_voices)
+        if given.voice not in clips or len(clips) < 2:
+            raise ModelMissing("no other voice is known that this one could be taken for: set evaluation.base_voices.")
+        try:
+            return cls(VoiceReferences.from_clips(clips, given.sample_rate_hz), given.voice)
+        except ValueError as error:
+            raise ModelMissing(f"the voices cannot be told apart: {error}.") from error
+
+    def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> "VoiceIdentified | None":
+        return VoiceIdentified(self._voices, voice) if voice in self._voices.names else None
+
+    def _measure(self, clip: Clip) -> Measurement:
+        return {VOICE_FIGURE.name: float(self._voices.identify(clip.audio, clip.sample_rate_hz) == self._voice)}
