@@ -26,7 +26,7 @@ class _NoFloat64(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         given = kwargs or {}
         from_device = any(_is_on_device(each) for each in _values([args, given]))
-        if func == Tensor.device.__get__ and from_device:  # type: ignore[attr-defined]
+        if func == Tensor.device.__get__ and from_device:
             return DEVICE
         result = func(*args, **given)
         if not isinstance(result, Tensor):
