@@ -20,15 +20,13 @@ from calm_ft.adapters.base import (
     noise_places,
 )
 from calm_ft.adapters.chatterbox import features as chatterbox_features
-from calm_ft.adapters.chatterbox.batch import ChatterboxBatch, collate
-from calm_ft.adapters.chatterbox.components import named_parts
 from calm_ft.adapters.chatterbox.export import how_to_play, write_export
 from calm_ft.adapters.chatterbox.loading import load_models
-from calm_ft.adapters.chatterbox.objective import ChatterboxObjective
-from calm_ft.adapters.chatterbox.synthesis import SamplingSettings, speak
+from calm_ft.adapters.chatterbox.models import named_parts
+from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, collate
+from calm_ft.adapters.chatterbox.synthesis import MIN_PROMPT_TOKENS, SamplingSettings, load_voice, speak
 from calm_ft.adapters.chatterbox.system import S3GEN_WEIGHTS, SYSTEM, T3_WEIGHTS
 from calm_ft.adapters.chatterbox.text import TextFrontend
-from calm_ft.adapters.chatterbox.voice import MIN_PROMPT_TOKENS, load_voice
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip

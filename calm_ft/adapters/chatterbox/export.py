@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.synthesis import save_voice
 from calm_ft.adapters.chatterbox.system import (
     CONDITIONALS,
     REQUIRED_FILES,
@@ -23,7 +24,6 @@ from calm_ft.adapters.chatterbox.system import (
     TOKENIZER,
     VOICE_ENCODER,
 )
-from calm_ft.adapters.chatterbox.voice import save_voice
 from calm_ft.adapters.export_folder import check_target, write_folder
 from calm_ft.commands import command_line
 
