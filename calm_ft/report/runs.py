@@ -112,10 +112,9 @@ def _read_run(letter: str, name: str, folder: Path) -> Run:
     if not path.is_file():
         raise UserError(f"{folder} is not a run's folder (it has no run.json): pass the output_dir of a run.")
     record = _parsed(path, _object)
-    result, utterances = read_result(folder / EVALUATION), ()
-    if result is not None:
-        utterances = tuple(_clips(folder / EVALUATION))
-    elif EVALUATION in record:
+    result = read_result(folder / EVALUATION)
+    utterances = () if result is None else tuple(_clips(folder / EVALUATION))
+    if result is None and EVALUATION in record:
         result = _checked(path, lambda: parse_result(record[EVALUATION]))
     return Run(
         letter=letter,

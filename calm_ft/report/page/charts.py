@@ -9,6 +9,7 @@ import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ _MARKERS = "osD^vPX*"
 _DASHES: tuple[object, ...] = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1.5, 1, 1.5)))
 _LABELLED = ("eval/", "val/residual")
 _CURVE_TITLES = {"train/loss": "training loss", "val_base/residual": label("base_voices_residual")}
-_SETTINGS = {
+_SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "calm_ft",
     "font.size": 11,

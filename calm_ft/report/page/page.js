@@ -115,7 +115,7 @@ const vote = (choice) => {
   players.forEach((each) => each.pause());
   keep([...kept(), {
     pair, sentence: Number(current.sentence), text: texts[current.sentence - 1], first: current.first, second: current.second,
-    vote: choice, preferred: choice === "none" ? null : current[choice], at: new Date().toISOString(),
+    vote: choice, preferred: choice === "neither" ? null : current[choice], at: new Date().toISOString(),
   }]);
   next();
 };
@@ -151,7 +151,7 @@ if (one("blind") && systems.length > 1) {
   one("blind").addEventListener("close", () => players.forEach((each) => each.pause()));
   all("[data-vote]").forEach((button) => button.addEventListener("click", () => vote(button.dataset.vote)));
   document.addEventListener("keydown", (event) => {
-    const choice = { 1: "first", 2: "second", 0: "none" }[event.key];
+    const choice = { 1: "first", 2: "second", 0: "neither" }[event.key];
     if (choice && one("blind").open && !one("blind-trial").hidden) vote(choice);
   });
 }

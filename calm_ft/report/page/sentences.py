@@ -17,6 +17,8 @@ from calm_ft.report.picture import axis_of_clip, shared_axis_sec
 from calm_ft.report.result import REFERENCE, TUNED, UtteranceRow
 from calm_ft.report.runs import Run
 
+_UNITS_SHOWN = ("dB", "s", "cents")
+
 
 @dataclass(frozen=True)
 class Card:
@@ -149,7 +151,9 @@ def _head(column: _Column, runs: Sequence[Run]) -> Head:
         alone = "tuned" if len(runs) == 1 else ""
         return Head(f"tuned {letter}", letter, alone, style(letter))
     speakers = {run.letter for run in runs if any(row.system == column.system for row in run.utterances)}
-    owners = "" if set(column.letters) == speakers else f" of {', '.join(sorted(column.letters, key=numbers.get))}"
+    owners = (
+        "" if set(column.letters) == speakers else f" of {', '.join(sorted(column.letters, key=numbers.__getitem__))}"
+    )
     return Head(f"{column.system}{owners}", "", f"{system_name(column.system)}{owners}", column.system)
 
 
@@ -188,8 +192,5 @@ def _figures(row: UtteranceRow, scrub: Scrubber) -> Iterator[tuple[str, str, str
     for name in [*main, *(name for name in names if name not in main)]:
         unit = FIGURES[name].unit if name in FIGURES else ""
         value = value_text(row.metrics[name], unit)
-        yield (
-            label(name),
-            value if unit in ("", "rate", "share", "ratio") else f"{value} {unit}",
-            scrub(row.missing.get(name, "")),
-        )
+        told = f"{value} {unit}" if unit in _UNITS_SHOWN and row.metrics[name] is not None else value
+        yield label(name), told, scrub(row.missing.get(name, ""))

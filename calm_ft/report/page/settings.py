@@ -31,9 +31,9 @@ def legend(runs: Sequence[Run], scrub: Scrubber) -> Legend:
     columns = {key: tuple(settings.get(key, _NONE) for settings in flat.values()) for key in keys}
     differing = [key for key, column in columns.items() if len(set(column)) > 1 and not key.startswith(_SAYS_NOTHING)]
     differing = [key for key in differing if not _is_repeated(key, columns)]
-    typed = {key for run in runs for key in _typed(run)}
-    first = [key for key in ("experiment_name", "strategy") if key in differing]
-    first += [key for key in differing if key in typed and key not in first]
+    typed = dict.fromkeys(key for run in runs for key in _typed(run))
+    first: list[str] = [key for key in ("experiment_name", "strategy") if key in differing]
+    first += [key for key in typed if key in differing and key not in first]
     shown = (first or differing)[:NUM_SETTINGS_SHOWN]
     folded = [key for key in differing if key not in shown]
     values = {letter: {key: scrub(row.get(key, _NONE)) for key in differing} for letter, row in flat.items()}

@@ -131,16 +131,17 @@ def columns_of(runs: Sequence[Run], results: Mapping[str, Comparison]) -> tuple[
                 groups[same[0]] = replace(groups[same[0]], runs=(*groups[same[0]].runs, run))
             else:
                 groups.append(own)
-        found += [_named(group, runs) for group in groups]
+        found += [_named(group, sum(len(each.runs) for each in groups), len(runs)) for group in groups]
     return tuple(found)
 
 
-def _named(column: Column, runs: Sequence[Run]) -> Column:
+def _named(column: Column, num_owners: int, num_runs: int) -> Column:
+    """`num_owners` runs have this system, of `num_runs`; where all of them share it, it needs no names."""
     first = column.runs[0].letter
     if column.system == TUNED:
-        return replace(column, letter=first, style=style(first), name="" if len(runs) > 1 else "tuned")
+        return replace(column, letter=first, style=style(first), name="" if num_runs > 1 else "tuned")
     colour = column.system if column.system in (REFERENCE, CODEC, BASE) else style(first)
-    owners = "" if len(column.runs) == len(runs) else f" of {', '.join(run.letter for run in column.runs)}"
+    owners = "" if len(column.runs) == num_owners else f" of {', '.join(run.letter for run in column.runs)}"
     return replace(column, style=colour, name=f"{system_name(column.system)}{owners}")
 
 

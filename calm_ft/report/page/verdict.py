@@ -3,7 +3,7 @@
 Words come from `Difference.verdict` and the reasons why a figure may not judge, and from nothing else.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from calm_ft.metrics.bootstrap import MIN_PAIRS_FOR_A_VERDICT
@@ -45,8 +45,8 @@ def verdict(run: Run, other: str, may_judge: bool) -> Verdict:
     reason = _why_open(run, other, may_judge)
     if reason:
         return Verdict(run.letter, reason, "open")
-    good, bad = _clauses(run.result)
-    forgets, keeps = _clauses(run.result.base_voices)[::-1]
+    good, bad = _clauses(run.result, run.result.doubts)
+    keeps, forgets = _clauses(run.result.base_voices, run.result.doubts)
     text = _sentence(good, bad, other)
     if not (good or bad):
         num = max(each.n for each in _differences(run.result).values())
@@ -104,12 +104,13 @@ def _differences(comparison: Comparison) -> dict[str, Difference]:
     return {name: found[name] for name in names}
 
 
-def _clauses(comparison: Comparison) -> tuple[list[str], list[str]]:
-    """What is better, and what is worse."""
+def _clauses(comparison: Comparison, doubts: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """What is better, and what is worse, by the figures that may judge."""
     figures = measured([comparison])
-    good, bad = [], []
+    good: list[str] = []
+    bad: list[str] = []
     for name, difference in _differences(comparison).items():
-        if name not in figures:
+        if name not in figures or name in doubts:
             continue
         said = difference.verdict(figures[name].direction)
         if said:
