@@ -33,7 +33,7 @@ class Says(Metric):
 def test_no_figure_is_ever_a_number_that_is_none(value: float) -> None:
     said = Says(value).measure(Clip(voiced(120), RATE_HZ, "a"))["said"]
     assert said == NotMeasured("the measurement gave no finite number")
-    assert Says(np.float32(0.5)).measure(Clip(voiced(120), RATE_HZ, "a")) == {"said": 0.5}
+    assert Says(0.5).measure(Clip(voiced(120), RATE_HZ, "a")) == {"said": 0.5}
 
 
 @pytest.mark.parametrize(

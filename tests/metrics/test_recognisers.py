@@ -80,7 +80,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whisper")
     WhisperTokenizer(vocab=UNITS, merges=[], extra_special_tokens=SPECIAL[1:]).save_pretrained(folder)
     WhisperFeatureExtractor().save_pretrained(folder)
-    ends = {f"{name}_token_id": UNITS[END] for name in ("bos", "eos", "pad")}
+    ends: dict[str, Any] = {f"{name}_token_id": UNITS[END] for name in ("bos", "eos", "pad")}
     config = WhisperConfig(
         vocab_size=len(UNITS), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, decoder_start_token_id=UNITS[START], **ends,
