@@ -163,7 +163,7 @@ def _protocol(
         voice_source=str(subject.record().get("voice_prompt", voice) if request.voice is None else voice),
         seed=seed,
         num_seeds=request.num_seeds,
-        recogniser=choose_recogniser(request.asr, language, adapter.is_miniature, request.force_asr),
+        recogniser=choose_recogniser(request.asr, language, adapter.embedded_recogniser_fits, request.force_asr),
         language=language,
         opinion_scores=True,
         base_voices=_base_voices(subject, request, voices, adapter, seed),

@@ -114,7 +114,7 @@ def _protocol(
     output_dir: Path,
 ) -> Protocol | None:
     language = settings.language or adapter.language
-    recogniser = choose_recogniser(settings.asr, language, adapter.is_miniature)
+    recogniser = choose_recogniser(settings.asr, language, adapter.embedded_recogniser_fits)
     validation = [clip.utterance for clip in recordings.validation_clips]
     found = validation if sources.heldout is None else sources.heldout
     chosen = choose_usable(found, adapter, settings.num_sentences, seed)

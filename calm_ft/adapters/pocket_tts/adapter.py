@@ -106,7 +106,7 @@ class PocketTTSAdapter(TTSAdapter):
         tts = load_tts(config, origin=model if is_released(model) and local_dir is None else None)
         self._adopt(tts)
         self.language = language_of(config) if language is None else checked_language(language)
-        self.is_miniature = is_miniature(config)
+        self.is_miniature = self.embedded_recogniser_fits = is_miniature(config)
         objective.check_head(tts.flow_lm.flow_net)
         self.objective = objective
         self.prompt = prompt or PromptLength()
