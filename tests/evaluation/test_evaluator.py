@@ -11,7 +11,7 @@ import torch
 
 from calm_ft.evaluation.evaluator import NO_BASE, Evaluator, Protocol
 from calm_ft.metrics.audio_io import read_wav_bytes
-from calm_ft.metrics.base import Clip, Measurement
+from calm_ft.metrics.base import Measurement, SpeechClip
 from calm_ft.metrics.distortion import Distortion
 from calm_ft.report.result import BASE, CODEC, REFERENCE, TUNED, parse_result, read_result, read_utterances
 from tests.evaluation.conftest import (
@@ -192,7 +192,7 @@ def test_a_second_evaluation_measures_nothing_again_and_finds_the_same(
     measured = []
     measure = Distortion._measure
 
-    def counted(metric: Distortion, clip: Clip) -> Measurement:
+    def counted(metric: Distortion, clip: SpeechClip) -> Measurement:
         measured.append(clip)
         return measure(metric, clip)
 

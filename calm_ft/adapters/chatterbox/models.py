@@ -23,7 +23,7 @@ T3_STACK = "t3"
 
 
 @dataclass
-class Models:
+class ChatterboxModels:
     """The networks and the text tokenizer; files: where they came from, by upstream's names (none for random weights).
 
     tokenizer_file: what `tokenizer` was read from.
@@ -38,12 +38,12 @@ class Models:
     is_tiny: bool = False
 
 
-def full_size(tokenizer_file: Path) -> Models:
+def full_size(tokenizer_file: Path) -> ChatterboxModels:
     """The English model's architecture with fresh random weights; 796M parameters."""
-    return Models(T3(), S3Gen(), VoiceEncoder(), EnTokenizer(str(tokenizer_file)), tokenizer_file)
+    return ChatterboxModels(T3(), S3Gen(), VoiceEncoder(), EnTokenizer(str(tokenizer_file)), tokenizer_file)
 
 
-def named_parts(models: Models, reaches: Callable[[str], bool]) -> dict[str, Component]:
+def named_parts(models: ChatterboxModels, reaches: Callable[[str], bool]) -> dict[str, Component]:
     """The parts by name, in the order in which data passes them; `t3.backbone.layers.N` counts from 0.
 
     Args:

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from calm_ft.adapters.base import LossTerm
-from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
 
@@ -110,11 +110,11 @@ class ChatterboxObjective(ABC):
     """A loss over a batch, with its unweighted residuals."""
 
     @abstractmethod
-    def terms(self, models: Models, batch: ChatterboxBatch, seed: int) -> Terms:
+    def terms(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> Terms:
         """Loss terms; what a row draws is a function of (seed, its place)."""
 
     @abstractmethod
-    def residuals(self, models: Models, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
+    def residuals(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
         """Means of each row [B], nothing dropped; the one named by `residual` is what runs compare by.
 
         What a row draws is a function of (seed, its utterance's id).
@@ -131,14 +131,14 @@ class Joint(ChatterboxObjective):
     def __init__(self, t3: ChatterboxObjective, s3gen: ChatterboxObjective) -> None:
         self.objectives = [t3, s3gen]
 
-    def terms(self, models: Models, batch: ChatterboxBatch, seed: int) -> Terms:
+    def terms(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> Terms:
         each = [objective.terms(models, batch, seed) for objective in self.objectives]
         return Terms(
             {name: term for one in each for name, term in one.terms.items()},
             {name: part for one in each for name, part in one.parts.items()},
         )
 
-    def residuals(self, models: Models, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
+    def residuals(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
         each = [objective.residuals(models, batch, seed) for objective in self.objectives]
         joint = torch.stack([one["residual"] for one in each]).sum(dim=0)
         return {**{name: values for one in each for name, values in one.items()}, "residual": joint}

@@ -25,7 +25,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from calm_ft.adapters.base import LossTerm
 from calm_ft.adapters.chatterbox.features import FRAMES_PER_TOKEN
-from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, Terms, valid
 from calm_ft.errors import UserError
 from calm_ft.randomness import derive_seed, make_rng
@@ -94,7 +94,7 @@ class S3GenFlowMatching(ChatterboxObjective):
     def reaches(self, component: str) -> bool:
         return component.startswith("s3gen.flow.")
 
-    def terms(self, models: Models, batch: ChatterboxBatch, seed: int) -> Terms:
+    def terms(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> Terms:
         rows = [
             self._draw(FRAMES_PER_TOKEN * num, make_rng(seed, "s3gen", place))
             for num, place in zip(batch.num_frames.tolist(), batch.places, strict=True)
@@ -112,7 +112,7 @@ class S3GenFlowMatching(ChatterboxObjective):
         return FlowDraws(scheduled(tau), noise, drop >= self.condition_dropout, torch.tensor(num_prefix))
 
     @torch.no_grad()
-    def residuals(self, models: Models, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
+    def residuals(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
         """residual and mel_flow: all conditions, no prefix, the mean over a time in each quarter of the schedule."""
         total = torch.zeros(len(batch.num_frames), device=batch.mel.device)
         for k in range(NUM_VALIDATION_TIMES):

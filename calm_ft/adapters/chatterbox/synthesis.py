@@ -36,7 +36,7 @@ from calm_ft.adapters.chatterbox.features import (
     resampled,
     speaker_embedding,
 )
-from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.adapters.chatterbox.system import CONDITIONALS
 from calm_ft.adapters.hub import one_line
 from calm_ft.adapters.quiet import quiet_and_unchanged
@@ -52,7 +52,7 @@ S3GEN_FIELDS = {"prompt_token", "prompt_token_len", "prompt_feat", "embedding"}
 MIN_SPOKEN_SEC = 0.1
 
 
-def load_voice(models: Models, source: str | Path, prompt_sec: float, exaggeration: float) -> Conditionals:
+def load_voice(models: ChatterboxModels, source: str | Path, prompt_sec: float, exaggeration: float) -> Conditionals:
     """A voice from an audio file or a conds.pt, on the networks' device.
 
     Raises UserError where the source is missing, unreadable, too short or no voice.
@@ -72,7 +72,7 @@ def load_voice(models: Models, source: str | Path, prompt_sec: float, exaggerati
 
 @torch.no_grad()
 def voice_from_audio(
-    models: Models, samples: Tensor, name: str, prompt_sec: float, exaggeration: float
+    models: ChatterboxModels, samples: Tensor, name: str, prompt_sec: float, exaggeration: float
 ) -> Conditionals:
     """The voice of a recording [T] at 24 kHz. Raises UserError where it is too short."""
     if len(samples) < MIN_PROMPT_TOKENS * SAMPLES_PER_TOKEN:
@@ -134,7 +134,9 @@ class SamplingSettings:
 
 
 @torch.no_grad()
-def speak(models: Models, voice: Conditionals, text_tokens: Tensor, seed: int, settings: SamplingSettings) -> Synthesis:
+def speak(
+    models: ChatterboxModels, voice: Conditionals, text_tokens: Tensor, seed: int, settings: SamplingSettings
+) -> Synthesis:
     """Speak text tokens [S] (start and stop included); global random states are left as they were.
 
     The audio carries upstream's inaudible watermark.
@@ -156,7 +158,9 @@ def speak(models: Models, voice: Conditionals, text_tokens: Tensor, seed: int, s
     return Synthesis(torch.from_numpy(marked).float().clamp(-1, 1), SAMPLE_RATE_HZ, ended)
 
 
-def generate_tokens(models: Models, voice: Conditionals, text_tokens: Tensor, settings: SamplingSettings) -> Tensor:
+def generate_tokens(
+    models: ChatterboxModels, voice: Conditionals, text_tokens: Tensor, settings: SamplingSettings
+) -> Tensor:
     """Speech tokens [N] as T3 draws them from global random state, the stop token included where it came."""
     condition = type(voice.t3)(**{**vars(voice.t3), "cond_prompt_speech_emb": None})  # kept by upstream in it
     with _without_progress_bar():

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from calm_ft.adapters.base import LossTerm
-from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, Terms, valid
 from calm_ft.adapters.packing import outputs_of_segment, pack_segments
 from calm_ft.errors import UserError
@@ -128,7 +128,7 @@ class T3CrossEntropy(ChatterboxObjective):
     def reaches(self, component: str) -> bool:
         return component.startswith("t3.") and component != "t3.unused"
 
-    def terms(self, models: Models, batch: ChatterboxBatch, seed: int) -> Terms:
+    def terms(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> Terms:
         draws = torch.stack([torch.rand(2, generator=make_rng(seed, "t3_dropout", place)) for place in batch.places])
         draws = draws.to(batch.num_frames.device)
         keep_text, keep_condition = draws[:, 0] >= self.text_dropout, draws[:, 1] >= self.condition_dropout
@@ -146,7 +146,7 @@ class T3CrossEntropy(ChatterboxObjective):
         return Terms(terms, parts)
 
     @torch.no_grad()
-    def residuals(self, models: Models, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
+    def residuals(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
         """residual and speech: nats a speech token; text: nats a text token; speech_accuracy: share of hits."""
         everything = torch.ones(len(batch.num_frames), dtype=torch.bool, device=batch.num_frames.device)
         t3 = models.t3

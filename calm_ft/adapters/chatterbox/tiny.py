@@ -34,7 +34,7 @@ from s3tokenizer.model_v2 import ModelConfig, S3TokenizerV2
 from safetensors.torch import save_file
 from torch import nn
 
-from calm_ft.adapters.chatterbox.models import Models, full_size
+from calm_ft.adapters.chatterbox.models import ChatterboxModels, full_size
 from calm_ft.adapters.chatterbox.system import S3GEN_WEIGHTS, T3_WEIGHTS, TINY_WIDTH, TOKENIZER, VOICE_ENCODER
 from calm_ft.adapters.quiet import quiet_and_unchanged
 
@@ -59,13 +59,13 @@ def tiny_t3_config() -> T3Config:
     return config
 
 
-def tiny_models(seed: int) -> Models:
+def tiny_models(seed: int) -> ChatterboxModels:
     """Random weights as a function of the seed."""
     with torch.random.fork_rng(devices=[]), quiet_and_unchanged():
         torch.manual_seed(seed)
         tokenizer = EnTokenizer(str(TOKENIZER_FILE))
         networks = T3(tiny_t3_config()), TinyS3Gen(), VoiceEncoder()
-        return Models(*networks, tokenizer, TOKENIZER_FILE, is_tiny=True)
+        return ChatterboxModels(*networks, tokenizer, TOKENIZER_FILE, is_tiny=True)
 
 
 class TinyTokenizer(S3Tokenizer):

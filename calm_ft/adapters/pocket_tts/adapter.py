@@ -47,7 +47,7 @@ from calm_ft.adapters.pocket_tts.rows import (
     row_residuals,
 )
 from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, load_voice, round_trip, speak, stream
-from calm_ft.adapters.pocket_tts.text import TextFrontend
+from calm_ft.adapters.pocket_tts.text import PocketTTSText
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
@@ -122,7 +122,7 @@ class PocketTTSAdapter(TTSAdapter):
         # Not a submodule: its parameters are registered below, under upstream's names.
         self.__dict__["tts"] = tts
         self.flow_lm, self.mimi = tts.flow_lm, tts.mimi
-        self.text = TextFrontend(tts)
+        self.text = PocketTTSText(tts)
         self.sample_rate_hz = tts.sample_rate
         self.frame_rate_hz = tts.mimi.frame_rate
         self.name = "pocket_tts"

@@ -64,7 +64,7 @@ def _unknown_id(tokenizer: Tokenizer) -> int | None:
     return None if model.get("unk_token") is None else tokenizer.tokenizer.token_to_id(model["unk_token"])
 
 
-class TextFrontend:
+class PocketTTSText:
     """Prepares and tokenizes text exactly as the given model's stock generation does."""
 
     def __init__(self, tts: TTSModel) -> None:
