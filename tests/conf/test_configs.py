@@ -53,6 +53,7 @@ def test_every_experiment_builds_its_model_and_selects_something(experiment: str
     adapter = parts.adapter_factory()
     plans = parts.strategy.apply(adapter, parts.optimizer.lr)
     assert any(plan.lr for plan in plans)
+    assert parts.trainer_settings["gradient_clip_val"] == 1.0
 
 
 def test_the_released_model_is_one_override_away() -> None:
