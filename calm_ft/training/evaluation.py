@@ -22,7 +22,6 @@ from tqdm import tqdm
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.atomic_file import atomic_path
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
-from calm_ft.data.prompts import PromptPool
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Exclusion, Utterance
 from calm_ft.errors import UserError
@@ -160,7 +159,7 @@ def _base_voices_residual(
     first = [clip for clips in sources.base_voices.values() for clip in clips[:NUM_RESIDUAL_CLIPS]]
     if first:
         clips = _encoded(first, adapter, data)
-        pool = PromptPool(clips, adapter.prompts_from_own_beginning)
+        pool = adapter.prompt_pool(clips)
     else:
         clips, pool = recordings.replay_validation_clips, recordings.pool
     if not clips:
