@@ -13,6 +13,7 @@ import yaml
 from pocket_tts import TTSModel
 
 from calm_ft.config import compose_config, experiment_from
+from calm_ft.config.overrides import tidy_arguments
 from calm_ft.metrics.audio_io import is_silent
 from calm_ft.training.resume import read_checkpoint, trained_weights
 from calm_ft.training.run import run_training
@@ -45,6 +46,8 @@ def test_a_run_folder_holds_what_it_promises(finished_run: Path) -> None:
         "checkpoints/step-00000002.ckpt",
         "samples/voice_prompt.wav",
         "samples/spectrograms.png",
+        "samples/step-000000.png",
+        "samples/sentences.jsonl",
         *systems,
         *(f"export/{name}" for name in exported),
     }
@@ -171,7 +174,7 @@ def test_more_judging_changes_no_weight_and_the_residual_is_returned(
 ) -> None:
     other = tmp_path / "other"
     overrides = [*tiny, "evaluation.num_seeds=2", f"data.path={recordings_dir}", f"output_dir={other}"]
-    residual = run_training(experiment_from(compose_config(overrides)), [], [])
+    residual = run_training(experiment_from(compose_config(tidy_arguments(overrides))), [], [])
     assert residual == facts(other)["residuals"]["tuned"]["residual"]
     first, second = (read_checkpoint(each / "checkpoints" / "last.ckpt") for each in (finished_run, other))
     assert_same(trained_weights(first), trained_weights(second))

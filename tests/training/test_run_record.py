@@ -87,7 +87,8 @@ def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path, monkeypatch: pyt
 def test_a_file_name_that_is_not_unicode_can_be_recorded(tmp_path: Path) -> None:
     with RunRecord(tmp_path) as record:
         record.start({}, [Exclusion("cl\udce9.wav", "it is silent")])
-    assert "cl\\udce9.wav" in (tmp_path / "excluded.jsonl").read_text()
+    row = json.loads((tmp_path / "excluded.jsonl").read_text(encoding="utf-8"))
+    assert row == {"path": "cl\\udce9.wav", "reason": "it is silent"}
 
 
 HOLD = """
