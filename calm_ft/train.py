@@ -22,8 +22,8 @@ from calm_ft.config import (
     register_resolvers,
     sweep_of,
 )
+from calm_ft.config.overrides import as_typed, override_of, sweep_arguments, tidy_arguments
 from calm_ft.errors import UserError, accept_any_console, exit_with, run_script
-from calm_ft.overrides import as_typed, override_of, sweep_arguments, tidy_arguments
 from calm_ft.sweeps.folder import FAILED, FINISHED, Sweep, settings_fingerprint
 from calm_ft.sweeps.stopping import signals_stop
 from calm_ft.sweeps.value import RESIDUAL, check_value_is_measured, check_value_name

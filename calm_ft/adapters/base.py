@@ -152,6 +152,8 @@ class TTSAdapter(nn.Module, ABC):
     """ISO 639-1 code of the language that the model speaks; the evaluation chooses recogniser and normaliser by it."""
     is_miniature: bool = False
     """Whether this is a rehearsal model, which does not speak as a released one does."""
+    embedded_recogniser_fits: bool = False
+    """Whether the model speaks as the embedded recogniser was taught to hear; no released one does."""
     uses_prompts: bool = True
     """Whether training rows are prompted by another clip of the speaker (see `prompt_pool`)."""
     prompts_from_own_beginning: bool = True

@@ -12,7 +12,7 @@ import torch
 from calm_ft.evaluation.clips import Scored, Spoken, flags_of
 from calm_ft.evaluation.score_cache import ScoreCache
 from calm_ft.metrics.audio_io import read_wav_bytes, resampled
-from calm_ft.metrics.base import Clip, Measurement, Metric, NotMeasured
+from calm_ft.metrics.base import Measurement, Metric, NotMeasured, SpeechClip
 from calm_ft.metrics.registry import TIMINGS
 from calm_ft.progress import Progress
 from calm_ft.report.result import CODEC, REFERENCE
@@ -59,15 +59,15 @@ def _torch_threads(num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _measurable(spoken: Spoken, reference: Spoken) -> Clip:
+def _measurable(spoken: Spoken, reference: Spoken) -> SpeechClip:
     rate = spoken.sample_rate_hz
     truth = resampled(read_wav_bytes(reference.wav), reference.sample_rate_hz, rate)
-    clip = Clip(read_wav_bytes(spoken.wav), rate, spoken.text, truth)
+    clip = SpeechClip(read_wav_bytes(spoken.wav), rate, spoken.text, truth)
     digest = hashlib.sha256(spoken.wav + b"\0" + spoken.text.encode() + b"\0" + reference.wav)
     return replace(clip, key=digest.hexdigest())
 
 
-def _measure(metric: Metric, clip: Clip, cache: ScoreCache) -> Measurement:
+def _measure(metric: Metric, clip: SpeechClip, cache: ScoreCache) -> Measurement:
     known = cache.get(clip.key, metric)
     if known is None:
         known = metric.measure(clip)

@@ -15,7 +15,7 @@ from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.utterance import Exclusion, Utterance
 from calm_ft.errors import UserError
 from calm_ft.metrics.audio_io import read_wav_bytes, wav_bytes
-from calm_ft.metrics.base import Clip, NotMeasured
+from calm_ft.metrics.base import NotMeasured, SpeechClip
 from calm_ft.metrics.sound import Sound
 
 TAIL_SEC = 0.2
@@ -133,7 +133,7 @@ def _of_main_speaker(clips: Sequence[EncodedUtterance]) -> list[EncodedUtterance
 def _is_sound(utterance: Utterance, sample_rate_hz: int) -> bool:
     # Without a tail: the silence that it adds would hide a word that was cut.
     samples = np.asarray(load_clip(utterance, sample_rate_hz, tail_sec=0.0).samples)
-    heard = Sound().measure(Clip(samples, sample_rate_hz, utterance.text))
+    heard = Sound().measure(SpeechClip(samples, sample_rate_hz, utterance.text))
     end_db, clipped, silence = (heard[name] for name in ("end_level_db", "clipped_share", "silence_share"))
     if isinstance(end_db, NotMeasured) or isinstance(clipped, NotMeasured) or isinstance(silence, NotMeasured):
         return False

@@ -33,7 +33,7 @@ import librosa
 import numpy as np
 
 from calm_ft.metrics.audio_io import AudioLike, trim_silence
-from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing, NotMeasured
+from calm_ft.metrics.base import Figure, Given, Measurement, Metric, ModelMissing, NotMeasured, SpeechClip
 from calm_ft.metrics.distortion import HOP_SEC, NUM_CEPSTRA, dtw_distortion, mel_cepstra, speech_cepstra
 
 
@@ -156,7 +156,7 @@ class SentenceIdentified(Metric):
     def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> None:
         """Each voice has another list of sentences, so the rates would not compare."""
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         if clip.text not in self._texts or len(self._texts) < 2:
             return {SENTENCE_FIGURE.name: NotMeasured("there are no two recordings to choose from")}
         cepstra = mel_cepstra(clip.audio, clip.sample_rate_hz)
@@ -192,5 +192,5 @@ class VoiceIdentified(Metric):
     def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> "VoiceIdentified | None":
         return VoiceIdentified(self._voices, voice) if voice in self._voices.names else None
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         return {VOICE_FIGURE.name: float(self._voices.identify(clip.audio, clip.sample_rate_hz) == self._voice)}

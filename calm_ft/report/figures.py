@@ -96,21 +96,25 @@ def value_text(value: float | None, unit: str) -> str:
     """A figure: 0.125 of a rate is 12.5%."""
     if value is None or unit not in _PERCENT:
         return number(value)
-    return f"{number(100 * value)}%"
+    return f"{_percent(value)}%"
 
 
 def difference_text(value: float, unit: str) -> str:
-    """A difference with its sign: -0.042 of a rate is "-4.20 points"."""
-    scaled, suffix = (100 * value, " points") if unit in _PERCENT else (value, "")
-    return f"{'+' if scaled > 0 else ''}{number(scaled)}{suffix}"
+    """A difference with its sign: -0.042 of a rate is "-4.2 points"."""
+    text = f"{_percent(value)} points" if unit in _PERCENT else number(value)
+    return f"+{text}" if value > 0 else text
 
 
 def interval_text(low: float | None, high: float | None, unit: str) -> str:
     """An interval, in percent where its unit is a rate; empty where there is none."""
     if low is None or high is None:
         return ""
-    scale = 100 if unit in _PERCENT else 1
-    return f"{number(scale * low)} to {number(scale * high)}"
+    write = _percent if unit in _PERCENT else number
+    return f"{write(low)} to {write(high)}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.{1 if abs(share) >= 0.001 or share == 0 else 2}f}"
 
 
 def by_reason(reasons: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -1,9 +1,11 @@
 """Mel spectrograms one under the other, to compare recording, base and tuned model by eye.
 
-All rows share the time axis and the colour scale: dB below the row's own loudest point, so that a difference
-in level does not look like a difference in speech.
+Rows share the colour scale, dB below the row's own loudest point, so that a difference in level does not look like a
+difference in speech. They share the time axis too, as far as that leaves every clip readable: a clip much longer than
+the others is cut, and one much shorter has an axis of its own; both are said in the row's title.
 """
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,7 +21,10 @@ from calm_ft.atomic_file import atomic_path
 from calm_ft.metrics.audio_io import AudioLike, as_mono
 
 RANGE_DB = 70.0
+LONGEST, SHORTEST = 1.5, 0.4
+"""A shared axis ends at `LONGEST` times the median clip; a clip below `SHORTEST` of it has an axis of its own."""
 _NUM_MEL_BANDS = 80
+_TITLE_COLUMNS = 110
 _WINDOW_SEC, _HOP_SEC = 0.032, 0.008
 
 
@@ -31,20 +36,38 @@ def spectrogram_figure(rows: Sequence[tuple[str, AudioLike]], sample_rate_hz: in
     """
     if not rows:
         raise ValueError("a picture needs at least one clip")
-    figure = Figure(figsize=(10, 0.8 + 2.0 * len(rows)), layout="constrained")
+    titles = [textwrap.wrap(title, _TITLE_COLUMNS) or [""] for title, _ in rows]
+    title_inches = 0.17 * sum(len(lines) - 1 for lines in titles)
+    figure = Figure(figsize=(10, 0.8 + 2.0 * len(rows) + title_inches), layout="constrained")
     FigureCanvasAgg(figure)
-    all_axes = [axes for (axes,) in figure.subplots(len(rows), 1, sharex=True, sharey=True, squeeze=False)]
+    all_axes = [axes for (axes,) in figure.subplots(len(rows), 1, sharey=True, squeeze=False)]
     clips = [as_mono(audio) for _, audio in rows]
-    for axes, (title, _), clip in zip(all_axes, rows, clips, strict=True):
+    shared_sec = shared_axis_sec([clip.size / sample_rate_hz for clip in clips])
+    for axes, lines, clip in zip(all_axes, titles, clips, strict=True):
         mesh = _draw(axes, clip, sample_rate_hz)
-        axes.set_title(title, loc="left", fontsize=10)
+        shown_sec, remark = axis_of_clip(clip.size / sample_rate_hz, shared_sec)
+        axes.set_xlim(0, max(shown_sec, _HOP_SEC))
+        axes.set_title("\n".join(lines) + (f"  ({remark})" if remark else ""), loc="left", fontsize=10)
         axes.set_ylabel("frequency (kHz, mel)", fontsize=8)
-    longest_sec = max(clip.size for clip in clips) / sample_rate_hz
-    all_axes[-1].set_xlim(0, max(longest_sec, _HOP_SEC))
     all_axes[-1].set_xlabel("time (s)")
     figure.colorbar(mesh, ax=all_axes, label="dB below the row's loudest point", aspect=40)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120)
+
+
+def shared_axis_sec(durations_sec: Sequence[float]) -> float:
+    """How much time the pictures of clips that are compared show; 0 where all are empty."""
+    audible = [each for each in durations_sec if each > 0]
+    return min(LONGEST * float(np.median(audible)), max(audible)) if audible else 0.0
+
+
+def axis_of_clip(duration_sec: float, shared_sec: float) -> tuple[float, str]:
+    """How much time a clip's picture shows, and what must be said of it where that differs from the others."""
+    if duration_sec > shared_sec + 1e-6:
+        return shared_sec, f"cut here, goes on to {duration_sec:.1f} s"
+    if 0 < duration_sec < SHORTEST * shared_sec:
+        return duration_sec, "on a time scale of its own"
+    return shared_sec, ""
 
 
 def spectrogram_pixels(audio: AudioLike, sample_rate_hz: int) -> np.ndarray:

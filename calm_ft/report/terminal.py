@@ -67,7 +67,7 @@ def print_result(console: Console, result: EvaluationResult, residuals: Residual
         console.print(line, style="dim", markup=False, highlight=False)
     if result.systems:
         console.print(EXPLANATION, style="dim", markup=False, highlight=False)
-    for labels, reason in by_reason(result.doubts):
+    for labels, reason in by_reason(_doubts(result)):
         console.print(f"[yellow]no verdict on {escape(labels)}:[/] {escape(reason)}", highlight=False)
     for note in result.notes:
         console.print(f"[bold]note:[/] {escape(note)}", highlight=False)
@@ -170,6 +170,13 @@ class _Rows:
             text += f"{between}[bold {_STYLES[verdict]}]{verdict}[/]"
         interval = interval_text(difference.low, difference.high, figure.unit)
         return f"{text}\n[dim]{interval}[/]" if interval else text
+
+
+def _doubts(result: EvaluationResult) -> dict[str, str]:
+    """Figure -> why it may not judge, for those that may not in other voices alone too."""
+    rows = [*result.base_voices.against_base.values(), *result.against_base.values()]
+    found = {name: each.doubt for row in rows for name, each in row.items() if each.doubt}
+    return {**found, **result.doubts}
 
 
 def _title(result: EvaluationResult) -> str:

@@ -31,7 +31,7 @@ from calm_ft.evaluation.sentences import ChosenClips, choose_usable, load_record
 from calm_ft.evaluation.settings import Recogniser
 from calm_ft.metrics.recognisers import AUTO_ASR, choose_recogniser
 from calm_ft.report.result import BASE, EvaluationResult
-from calm_ft.runs.subject import Models, Subject, find_subject
+from calm_ft.runs.subject import Subject, SubjectModels, find_subject
 from calm_ft.settings import Settings
 from calm_ft.training.prepare import encode_source, read_sources
 from calm_ft.training.record import data_fingerprint
@@ -112,7 +112,7 @@ def evaluate(model: str, request: EvaluationRequest, others: Sequence[Path] = ()
         raise UserError(f"{folder} cannot be written ({reason}): pass another --output-dir.")
     heldout_folder = _heldout_folder(subject, request.heldout_path)
     prompt_file = _prompt_file(subject, request.voice)
-    models = Models(subject, request.device)
+    models = SubjectModels(subject, request.device)
     protocol = _protocol(subject, request, models, heldout_folder, prompt_file)
     earlier = [each for each in subject.evaluation_folders() if each != folder]
     evaluator = Evaluator(protocol, folder, [*earlier, *others])
@@ -137,7 +137,11 @@ def _prompt_file(subject: Subject, given: Path | None) -> Path | None:
 
 
 def _protocol(
-    subject: Subject, request: EvaluationRequest, models: Models, heldout_folder: Path | None, prompt_file: Path | None
+    subject: Subject,
+    request: EvaluationRequest,
+    models: SubjectModels,
+    heldout_folder: Path | None,
+    prompt_file: Path | None,
 ) -> Protocol:
     adapter, config = models.adapter, models.config or {}
     prompt: Tensor | None = None
@@ -163,7 +167,7 @@ def _protocol(
         voice_source=str(subject.record().get("voice_prompt", voice) if request.voice is None else voice),
         seed=seed,
         num_seeds=request.num_seeds,
-        recogniser=choose_recogniser(request.asr, language, adapter.is_miniature, request.force_asr),
+        recogniser=choose_recogniser(request.asr, language, adapter.embedded_recogniser_fits, request.force_asr),
         language=language,
         opinion_scores=True,
         base_voices=_base_voices(subject, request, voices, adapter, seed),

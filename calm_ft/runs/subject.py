@@ -148,7 +148,7 @@ def _run_around(export: Path) -> Path | None:
     return parent if (parent / "run.json").is_file() else None
 
 
-class Models:
+class SubjectModels:
     """The systems of a subject, all loaded and checked at once, so that nothing fails when half of them have spoken.
 
     Base and tuned model of a run are one adapter: what was trained is put in and taken out again.

@@ -22,7 +22,6 @@ from tqdm import tqdm
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.atomic_file import atomic_path
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
-from calm_ft.data.prompts import PromptPool
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Exclusion, Utterance
 from calm_ft.errors import UserError
@@ -114,7 +113,7 @@ def _protocol(
     output_dir: Path,
 ) -> Protocol | None:
     language = settings.language or adapter.language
-    recogniser = choose_recogniser(settings.asr, language, adapter.is_miniature)
+    recogniser = choose_recogniser(settings.asr, language, adapter.embedded_recogniser_fits)
     validation = [clip.utterance for clip in recordings.validation_clips]
     found = validation if sources.heldout is None else sources.heldout
     chosen = choose_usable(found, adapter, settings.num_sentences, seed)
@@ -160,7 +159,7 @@ def _base_voices_residual(
     first = [clip for clips in sources.base_voices.values() for clip in clips[:NUM_RESIDUAL_CLIPS]]
     if first:
         clips = _encoded(first, adapter, data)
-        pool = PromptPool(clips, adapter.prompts_from_own_beginning)
+        pool = adapter.prompt_pool(clips)
     else:
         clips, pool = recordings.replay_validation_clips, recordings.pool
     if not clips:

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from calm_ft.config import CONF, build, compose_config, experiment_from, plain
+from calm_ft.config.overrides import UNLISTED, tidy_arguments
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import TrainedComponent
-from calm_ft.overrides import UNLISTED, tidy_arguments
 from calm_ft.training.trainer import build_trainer
 from tests.conf.covering import rows_that_cover_all_pairs
 from tests.training.tiny_run import run_train
@@ -53,6 +53,7 @@ def test_every_experiment_builds_its_model_and_selects_something(experiment: str
     adapter = parts.adapter_factory()
     plans = parts.strategy.apply(adapter, parts.optimizer.lr)
     assert any(plan.lr for plan in plans)
+    assert parts.trainer_settings["gradient_clip_val"] == 1.0
 
 
 def test_the_released_model_is_one_override_away() -> None:

@@ -9,8 +9,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from calm_ft.config import compose_config, feature_cache_dir, plain
+from calm_ft.config.overrides import as_typed, quote_path, sweep_arguments, tidy_arguments
 from calm_ft.errors import UserError
-from calm_ft.overrides import as_typed, quote_path, sweep_arguments, tidy_arguments
 
 ROOT = Path(__file__).parents[2]
 FOLDERS = [

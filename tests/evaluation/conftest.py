@@ -75,7 +75,7 @@ def listen(adapter: TTSAdapter) -> list[tuple[str, int]]:
         said.extend(zip(texts, [seed] * len(texts) if isinstance(seed, int) else seed, strict=True))
         return synthesize(texts, voice, seed, **settings)
 
-    adapter.synthesize = listening  # type: ignore[method-assign]
+    adapter.synthesize = listening  # type: ignore[method-assign, assignment]
     return said
 
 

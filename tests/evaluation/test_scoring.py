@@ -9,7 +9,7 @@ import pytest
 from calm_ft.evaluation.clips import Spoken, recorded
 from calm_ft.evaluation.score_cache import ScoreCache
 from calm_ft.evaluation.scoring import score
-from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric
+from calm_ft.metrics.base import Figure, Given, Measurement, Metric, SpeechClip
 from calm_ft.metrics.distortion import Distortion
 from calm_ft.metrics.sound import Sound
 from tests.evaluation.conftest import references, spoken
@@ -27,7 +27,7 @@ class Loudness(Metric):
     def build(cls, given: Given) -> Self:
         return cls()
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         self.times_asked += 1
         return {"loudness": float(np.abs(clip.audio).max())}
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
-from calm_ft.data.audio import load_clip
+from calm_ft.data.audio import Clip, load_clip
 from calm_ft.data.feature_cache import FeatureCache
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.utterance import Utterance
@@ -114,9 +114,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The ids of the recordings that were decoded."""
     ids: list[str] = []
 
-    def counted(utterance: Utterance, *arguments: float, **settings: float):
+    def counted(utterance: Utterance, sample_rate_hz: int, tail_sec: float) -> Clip:
         ids.append(utterance.id)
-        return load_clip(utterance, *arguments, **settings)
+        return load_clip(utterance, sample_rate_hz, tail_sec)
 
     monkeypatch.setattr(sentences, "load_clip", counted)
     return ids

@@ -1,4 +1,4 @@
-"""LoRA upon transformers' Conv1D, which holds its weight transposed: injected, merged, in files, beside nn.Linear."""
+"""LoRA upon transformers' Conv1D, which holds its weight transposed: injected, merged, and in files."""
 
 import warnings
 from pathlib import Path

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from calm_ft.metrics import hub
-from calm_ft.metrics.base import Clip, Given, Metric, NotMeasured
+from calm_ft.metrics.base import Given, Metric, NotMeasured, SpeechClip
 from tests.conftest import DEMO_TRAIN
 from tools.nano import espeak
 
@@ -31,11 +31,11 @@ def recording(index: int = 0) -> tuple[str, np.ndarray, int]:
     return path.with_suffix(".txt").read_text(encoding="utf-8").strip(), audio, rate_hz
 
 
-def clip(index: int = 0, gain: float = 1.0, noise: float = 0.0) -> Clip:
+def clip(index: int = 0, gain: float = 1.0, noise: float = 0.0) -> SpeechClip:
     """A recording against itself, with white noise of this standard deviation."""
     text, audio, rate_hz = recording(index)
     hiss = noise * np.random.default_rng(0).standard_normal(audio.size)
-    return Clip(np.clip(gain * audio + hiss, -1, 1), rate_hz, text, audio)
+    return SpeechClip(np.clip(gain * audio + hiss, -1, 1), rate_hz, text, audio)
 
 
 VOICES = ("Annie", "f5", "klatt4", "m1", "m3", "m7", "f1", "f2", "croak", "Michael", "Alicia")
@@ -83,7 +83,7 @@ class Hears:
         return self.heard
 
 
-def number(metric: Metric, of: Clip, name: str) -> float:
+def number(metric: Metric, of: SpeechClip, name: str) -> float:
     """A figure of a clip, which must have been measured."""
     value = metric.measure(of)[name]
     assert not isinstance(value, NotMeasured)

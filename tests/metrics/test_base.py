@@ -6,7 +6,7 @@ from typing import Self
 import numpy as np
 import pytest
 
-from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, NotMeasured
+from calm_ft.metrics.base import Figure, Given, Measurement, Metric, NotMeasured, SpeechClip
 from tests.metrics.conftest import RATE_HZ, voiced
 
 
@@ -24,16 +24,16 @@ class Says(Metric):
     def build(cls, given: Given) -> Self:
         return cls(0.0)
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         self.times_asked += 1
         return {"said": self.value}
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_no_figure_is_ever_a_number_that_is_none(value: float) -> None:
-    said = Says(value).measure(Clip(voiced(120), RATE_HZ, "a"))["said"]
+    said = Says(value).measure(SpeechClip(voiced(120), RATE_HZ, "a"))["said"]
     assert said == NotMeasured("the measurement gave no finite number")
-    assert Says(np.float32(0.5)).measure(Clip(voiced(120), RATE_HZ, "a")) == {"said": 0.5}
+    assert Says(0.5).measure(SpeechClip(voiced(120), RATE_HZ, "a")) == {"said": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -50,12 +50,12 @@ def test_a_clip_that_cannot_be_measured_is_not_and_the_reason_is_said(
     audio: np.ndarray, reference: np.ndarray | None, reason: str
 ) -> None:
     metric = Says(1.0, needs_reference=True)
-    assert metric.measure(Clip(audio, RATE_HZ, "a", reference)) == {"said": NotMeasured(reason)}
+    assert metric.measure(SpeechClip(audio, RATE_HZ, "a", reference)) == {"said": NotMeasured(reason)}
     assert metric.times_asked == 0
 
 
 def test_silence_is_measured_where_it_has_a_value_and_a_recording_is_not_needed() -> None:
-    assert Says(1.0, needs_speech=False).measure(Clip(np.zeros(RATE_HZ), RATE_HZ, "a")) == {"said": 1.0}
+    assert Says(1.0, needs_speech=False).measure(SpeechClip(np.zeros(RATE_HZ), RATE_HZ, "a")) == {"said": 1.0}
 
 
 @pytest.mark.parametrize(("direction", "mean", "reached"), [("lower", 0.1, True), ("lower", 0.3, False),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from calm_ft.metrics.base import Clip, ModelMissing, NotMeasured
+from calm_ft.metrics.base import ModelMissing, NotMeasured, SpeechClip
 from calm_ft.metrics.distortion import NUM_CEPSTRA, mel_cepstra
 from calm_ft.metrics.identification import (
     NUM_STATISTICS,
@@ -138,7 +138,7 @@ def test_the_right_words_and_the_right_voice_are_two_questions(
     right_sentences: tuple[float, float],
     right_voices: tuple[float, float],
 ):
-    clips = [Clip(speak(words, speaker), SAMPLE_RATE_HZ, text) for text, words in zip(SAID, said, strict=True)]
+    clips = [SpeechClip(speak(words, speaker), SAMPLE_RATE_HZ, text) for text, words in zip(SAID, said, strict=True)]
     for metric, name, (low, high) in (
         (sentence, "sentence_identified", right_sentences),
         (voice, "voice_identified", right_voices),
@@ -147,7 +147,7 @@ def test_the_right_words_and_the_right_voice_are_two_questions(
 
 
 def test_silence_says_no_sentence_and_is_nobodys_voice(sentence: SentenceIdentified, voice: VoiceIdentified):
-    silent = Clip(np.full(16_000, np.nan), SAMPLE_RATE_HZ, SAID[0])
+    silent = SpeechClip(np.full(16_000, np.nan), SAMPLE_RATE_HZ, SAID[0])
     assert sentence.measure(silent) == {"sentence_identified": 0.0}
     assert voice.measure(silent) == {"voice_identified": 0.0}
 
@@ -155,7 +155,7 @@ def test_silence_says_no_sentence_and_is_nobodys_voice(sentence: SentenceIdentif
 def test_a_sentence_cannot_be_identified_without_its_recording_or_without_another(sentence: SentenceIdentified):
     alone = SentenceIdentified({SAID[0]: speak(SAID[0], "Annie")}, SAMPLE_RATE_HZ)
     for metric, text in ((sentence, "Something else."), (alone, SAID[0])):
-        measured = metric.measure(Clip(speak(SAID[0], "Annie"), SAMPLE_RATE_HZ, text))
+        measured = metric.measure(SpeechClip(speak(SAID[0], "Annie"), SAMPLE_RATE_HZ, text))
         assert isinstance(measured["sentence_identified"], NotMeasured)
 
 
@@ -164,7 +164,7 @@ def test_the_voice_that_should_be_heard_can_be_another_of_those_that_are_known(v
     other = voice.for_voice("klatt4", prompt, SAMPLE_RATE_HZ)
     assert other is not None
     for name, right in (("klatt4", 1.0), ("Annie", 0.0)):
-        assert number(other, Clip(speak(SAID[0], name), SAMPLE_RATE_HZ, SAID[0]), "voice_identified") == right
+        assert number(other, SpeechClip(speak(SAID[0], name), SAMPLE_RATE_HZ, SAID[0]), "voice_identified") == right
     assert voice.for_voice("Bob", prompt, SAMPLE_RATE_HZ) is None
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ
-from calm_ft.metrics.base import Clip, ModelMissing, NotMeasured
+from calm_ft.metrics.base import ModelMissing, NotMeasured, SpeechClip
 from calm_ft.metrics.naturalness import DNSMOS, UTMOS
 from tests.metrics.conftest import RATE_HZ, clip, number, recording, voiced
 
@@ -22,7 +22,7 @@ def test_a_short_clip_is_repeated_to_one_window_and_a_long_one_has_several() -> 
     assert rate_hz == MODEL_RATE_HZ
     window = np.resize(audio, 144_160)
     short, whole, longer = (
-        number(DNSMOS(), Clip(each, rate_hz, text), "dnsmos_overall")
+        number(DNSMOS(), SpeechClip(each, rate_hz, text), "dnsmos_overall")
         for each in (audio, window, np.concatenate([window, 0.3 * np.random.default_rng(0).standard_normal(rate_hz)]))
     )
     assert short == pytest.approx(whole, abs=1e-3)
@@ -31,7 +31,7 @@ def test_a_short_clip_is_repeated_to_one_window_and_a_long_one_has_several() -> 
 
 @pytest.mark.parametrize("audio", [np.zeros(0), np.zeros(RATE_HZ), np.full(100, 0.5)])
 def test_without_speech_there_are_reasons_and_no_numbers(audio: np.ndarray) -> None:
-    assert all(isinstance(each, NotMeasured) for each in DNSMOS().measure(Clip(audio, RATE_HZ, "a")).values())
+    assert all(isinstance(each, NotMeasured) for each in DNSMOS().measure(SpeechClip(audio, RATE_HZ, "a")).values())
 
 
 def test_utmos_is_what_the_scripted_model_says_of_the_clip_at_16_khz(tmp_path: Path) -> None:
@@ -41,7 +41,9 @@ def test_utmos_is_what_the_scripted_model_says_of_the_clip_at_16_khz(tmp_path: P
             return torch.full((1,), wav.shape[0] / 16000.0)
 
     torch.jit.script(Length()).save(str(tmp_path / "model.pt"))
-    assert number(UTMOS(tmp_path / "model.pt"), Clip(voiced(120, 3.0), RATE_HZ, "a"), "utmos") == pytest.approx(3.0)
+    assert number(UTMOS(tmp_path / "model.pt"), SpeechClip(voiced(120, 3.0), RATE_HZ, "a"), "utmos") == pytest.approx(
+        3.0
+    )
 
 
 def test_a_file_that_is_no_scripted_model_is_missing_with_the_reason(tmp_path: Path) -> None:

@@ -51,14 +51,14 @@ def test_the_recogniser_follows_the_language(asr: str, language: str, is_miniatu
 @pytest.mark.parametrize("asr", ["openai/whisper-base.en", "faster-whisper:small.en"])
 def test_an_english_recogniser_is_refused_for_another_language_with_what_to_do(asr: str) -> None:
     with pytest.raises(UserError, match=rf"{asr} knows English alone, .*'de': choose .*{MULTILINGUAL_ASR}.*language"):
-        choose_recogniser(asr, "de", is_miniature=False)
+        choose_recogniser(asr, "de", fits_embedded=False)
 
 
 def test_the_embedded_recogniser_judges_the_embedded_model_and_no_other_unless_forced() -> None:
     for asr, is_miniature, force in (("auto", True, False), ("embedded", True, False), ("embedded", False, True)):
         assert isinstance(choose_recogniser(asr, "en", is_miniature, force), EmbeddedASR)
     with pytest.raises(UserError, match="embedded model's synthetic speech alone"):
-        choose_recogniser("embedded", "en", is_miniature=False)
+        choose_recogniser("embedded", "en", fits_embedded=False)
 
 
 def test_without_a_recogniser_there_are_no_word_errors_and_the_reason_is_said() -> None:
@@ -80,7 +80,7 @@ def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("whisper")
     WhisperTokenizer(vocab=UNITS, merges=[], extra_special_tokens=SPECIAL[1:]).save_pretrained(folder)
     WhisperFeatureExtractor().save_pretrained(folder)
-    ends = {f"{name}_token_id": UNITS[END] for name in ("bos", "eos", "pad")}
+    ends: dict[str, Any] = {f"{name}_token_id": UNITS[END] for name in ("bos", "eos", "pad")}
     config = WhisperConfig(
         vocab_size=len(UNITS), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
         decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, decoder_start_token_id=UNITS[START], **ends,

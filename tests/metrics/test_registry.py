@@ -10,7 +10,7 @@ import pytest
 
 import calm_ft
 from calm_ft.metrics import registry
-from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing
+from calm_ft.metrics.base import Figure, Given, Measurement, Metric, ModelMissing, SpeechClip
 from calm_ft.metrics.embedded_recogniser import EmbeddedASR
 from calm_ft.metrics.registry import FIGURES, HEADLINES, METRICS, OPINIONS, available_metrics, for_voice
 from calm_ft.report.result import FLAGS
@@ -68,7 +68,7 @@ class Loudness(Metric):
     def build(cls, given: Given) -> Self:
         return cls()
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         return {"loudness": float(np.abs(clip.audio).max())}
 
 

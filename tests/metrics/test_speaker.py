@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from calm_ft.metrics.base import Clip, ModelMissing, NotMeasured
+from calm_ft.metrics.base import ModelMissing, NotMeasured, SpeechClip
 from calm_ft.metrics.speaker import ResemblyzerSimilarity, WavLMSimilarity
 from tests.metrics.conftest import SAMPLE_RATE_HZ, SENTENCES, clip, given, number, recording, speak
 
@@ -24,14 +24,14 @@ def test_a_prompt_is_wholly_similar_to_itself_at_any_level_and_rate() -> None:
     metric = ResemblyzerSimilarity(prompt, rate_hz)
     assert number(metric, clip(), NAME) == pytest.approx(1.0, abs=1e-5)
     doubled = np.repeat(prompt, 2)  # the same sound at twice the rate, but for what lies above the old band
-    assert number(metric, Clip(doubled, 2 * rate_hz, "a"), NAME) > 0.95
+    assert number(metric, SpeechClip(doubled, 2 * rate_hz, "a"), NAME) > 0.95
 
 
 def test_the_speaker_of_the_prompt_is_more_similar_than_another_and_prompts_can_be_changed() -> None:
     first = ResemblyzerSimilarity(speak(SENTENCES[0], "m3"), SAMPLE_RATE_HZ)
     second = first.for_voice("f2", speak(SENTENCES[0], "f2"), SAMPLE_RATE_HZ)
     assert first.identity != second.identity
-    m3, f2 = (Clip(speak(SENTENCES[1], voice), SAMPLE_RATE_HZ, "a") for voice in ("m3", "f2"))
+    m3, f2 = (SpeechClip(speak(SENTENCES[1], voice), SAMPLE_RATE_HZ, "a") for voice in ("m3", "f2"))
     assert number(first, m3, NAME) > number(first, f2, NAME)
     assert number(second, m3, NAME) < number(second, f2, NAME)
     assert number(first, m3, NAME) > number(second, m3, NAME)  # the first still has its own prompt
@@ -40,7 +40,7 @@ def test_the_speaker_of_the_prompt_is_more_similar_than_another_and_prompts_can_
 @pytest.mark.parametrize("audio", [np.zeros(0), np.zeros(16_000), np.full(100, 0.5)])
 def test_without_speech_there_is_a_reason_and_no_number(audio: np.ndarray) -> None:
     _, prompt, rate_hz = recording()
-    measured = ResemblyzerSimilarity(prompt, rate_hz).measure(Clip(audio, rate_hz, "a"))
+    measured = ResemblyzerSimilarity(prompt, rate_hz).measure(SpeechClip(audio, rate_hz, "a"))
     assert isinstance(measured[NAME], NotMeasured)
 
 

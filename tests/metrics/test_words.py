@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from calm_ft.metrics.base import Clip, NotMeasured
+from calm_ft.metrics.base import NotMeasured, SpeechClip
 from calm_ft.metrics.embedded_recogniser import EmbeddedASR
 from calm_ft.metrics.words import WordErrors, error_rates, normaliser
 from tests.metrics.conftest import RATE_HZ, Hears, given, number, recording, voiced
@@ -18,9 +18,9 @@ def test_one_wrong_word_of_five_is_a_fifth() -> None:
 def test_a_word_that_is_not_in_the_recording_is_one_error_by_a_real_recogniser() -> None:
     text, audio, rate_hz = recording(0)
     metric, words = WordErrors(EmbeddedASR()), text.split()
-    heard_as_written = number(metric, Clip(audio, rate_hz, text), "wer")
+    heard_as_written = number(metric, SpeechClip(audio, rate_hz, text), "wer")
     words[1] = "elephant"
-    with_another = number(metric, Clip(audio, rate_hz, " ".join(words)), "wer")
+    with_another = number(metric, SpeechClip(audio, rate_hz, " ".join(words)), "wer")
     assert with_another - heard_as_written == pytest.approx(1 / len(words))
 
 
@@ -34,7 +34,7 @@ def test_spelling_numbers_case_and_punctuation_are_no_errors() -> None:
 
 
 def test_silence_is_all_words_missed() -> None:
-    measured = WordErrors(Hears("anything")).measure(Clip(np.zeros(RATE_HZ), RATE_HZ, "Two words."))
+    measured = WordErrors(Hears("anything")).measure(SpeechClip(np.zeros(RATE_HZ), RATE_HZ, "Two words."))
     assert measured == {"wer": 1.0, "cer": 1.0}
 
 
@@ -43,7 +43,7 @@ def test_silence_is_all_words_missed() -> None:
     [(np.zeros(0), "Two words.", "no samples"), (voiced(120), "", "no word"), (voiced(120), "?!", "no word")],
 )
 def test_no_audio_and_no_text_have_no_rate_but_a_reason(audio: np.ndarray, text: str, reason: str) -> None:
-    measured = WordErrors(Hears("a")).measure(Clip(audio, RATE_HZ, text))
+    measured = WordErrors(Hears("a")).measure(SpeechClip(audio, RATE_HZ, text))
     assert all(isinstance(each, NotMeasured) and reason in each.reason for each in measured.values())
 
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 
 from calm_ft.adapters.chatterbox.loading import load_models
-from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.data import prepare
 from calm_ft.data.audio import Clip
 from calm_ft.runs import adapter_for
@@ -135,7 +135,7 @@ def test_a_second_run_and_every_epoch_read_no_recording_and_run_no_frozen_networ
     def count(name: str) -> Callable[..., None]:
         return lambda *_: counts.update([name])
 
-    def hooked(*arguments: Any) -> Models:
+    def hooked(*arguments: Any) -> ChatterboxModels:
         models = load_models(*arguments)
         for name, network in (
             ("speech tokenizer", models.s3gen.tokenizer.encoder),

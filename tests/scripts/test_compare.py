@@ -31,7 +31,7 @@ def test_a_run_as_training_leaves_it_can_be_shown(
 ) -> None:
     assert run(monkeypatch, compare, finished_run, "--output", tmp_path / "page.html") == 0
     printed = capsys.readouterr().out
-    assert "run was not evaluated" in printed
+    assert "(run) was not evaluated" in printed
     assert f"evaluate it: python -m calm_ft.evaluate {finished_run}\n" in printed
     assert (tmp_path / "page.html").read_text().count("<audio") == 3
 
@@ -42,9 +42,9 @@ def test_a_run_is_compared_with_another_that_need_not_be_named_twice(
     page = tmp_path / "page.html"
     assert run(monkeypatch, compare, runs[1], "--against", runs[0], "--output", page) == 0
     text = page.read_text()
-    assert "Comparison of 2 runs" in text
-    assert "to a: " in text
-    assert "to base: " not in text
+    assert "2 runs compared" in text
+    assert "from A: " in text
+    assert "from the base: " not in text
 
 
 def test_pages_need_no_model() -> None:

@@ -154,6 +154,8 @@ def test_a_whole_evaluation_is_the_same_schema_in_memory_and_on_the_disk(
     assert list(result.systems) == ["reference", "codec", "base", "tuned"]
     assert (result.step, result.protocol["num_sentences"]) == (2, 4)
     assert read_result(tmp_path / "evaluation") == result
+    base, tuned = (result.systems[name].mean("mcd_db") for name in ("base", "tuned"))
+    assert base != tuned  # other weights speak anew
     kept = sorted(path.name for path in (tmp_path / "samples").glob("*_0?.wav"))
     assert kept == sorted(f"{system}_0{index}.wav" for system in ("reference", "base", "tuned") for index in range(4))
     audio, pictures = evaluation.media()

@@ -334,3 +334,21 @@ def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(tmp_pat
     remove_abandoned(tmp_path)
     left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")}
     assert left == {"checkpoints", "checkpoints/last.ckpt", "samples", "export", "run.json"}
+
+
+class _Touch:
+    """Unpickled, it makes a file: what code in a checkpoint could do."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_a_checkpoint_that_holds_code_is_refused_and_runs_none_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "best.ckpt"
+    torch.save({"state_dict": {}, "ema": {}, "global_step": 1, "code": _Touch(tmp_path / "touched")}, path)
+    with pytest.raises(UserError, match=r"best\.ckpt is damaged"):
+        read_checkpoint(path)
+    assert not (tmp_path / "touched").exists()

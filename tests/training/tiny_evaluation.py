@@ -32,7 +32,7 @@ def protocol_of(clips: list[EncodedUtterance], adapter: TTSAdapter, output_dir: 
         voice_source="first clip",
         seed=0,
         num_seeds=1,
-        recogniser=choose_recogniser(asr, "en", is_miniature=True),
+        recogniser=choose_recogniser(asr, "en", fits_embedded=True),
         language="en",
         opinion_scores=False,
     )

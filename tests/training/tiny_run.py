@@ -65,12 +65,13 @@ def fit(
     callbacks: Sequence[Callback] = (),
     point: ResumePoint | None = None,
     num_validation: int = 2,
+    ema_decay: float = 0.9,
     **trainer_settings: Any,
 ) -> tuple[FineTuning, Trainer]:
     """Train on all clips but the first, which validate; no loggers, no judging. `point`: where to resume."""
     chosen, factory = strategy or HeadOnly(), optimizer or adamw()
     chosen.apply(adapter, factory.lr)
-    module = FineTuning(adapter, chosen, factory, ema_decay=0.9, seed=seed)
+    module = FineTuning(adapter, chosen, factory, ema_decay=ema_decay, seed=seed)
     source = EncodedSource("voice", Split(list(clips[num_validation:]), list(clips[:num_validation])), 1.0)
     batches = RecordingsDataModule(adapter, [source], BatchLimits(200, 2), 0, seed)
     settings = {"accelerator": "cpu", "enable_progress_bar": False, **trainer_settings}

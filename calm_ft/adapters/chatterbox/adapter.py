@@ -20,15 +20,13 @@ from calm_ft.adapters.base import (
     noise_places,
 )
 from calm_ft.adapters.chatterbox import features as chatterbox_features
-from calm_ft.adapters.chatterbox.batch import ChatterboxBatch, collate
-from calm_ft.adapters.chatterbox.components import named_parts
 from calm_ft.adapters.chatterbox.export import how_to_play, write_export
 from calm_ft.adapters.chatterbox.loading import load_models
-from calm_ft.adapters.chatterbox.objective import ChatterboxObjective
-from calm_ft.adapters.chatterbox.synthesis import SamplingSettings, speak
+from calm_ft.adapters.chatterbox.models import named_parts
+from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, collate
+from calm_ft.adapters.chatterbox.synthesis import MIN_PROMPT_TOKENS, SamplingSettings, load_voice, speak
 from calm_ft.adapters.chatterbox.system import S3GEN_WEIGHTS, SYSTEM, T3_WEIGHTS
-from calm_ft.adapters.chatterbox.text import TextFrontend
-from calm_ft.adapters.chatterbox.voice import MIN_PROMPT_TOKENS, load_voice
+from calm_ft.adapters.chatterbox.text import ChatterboxText
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
@@ -88,7 +86,7 @@ class ChatterboxAdapter(TTSAdapter):
         self.models = load_models(model, local_dir, seed)
         self.t3, self.s3gen, self.voice_encoder = self.models.t3, self.models.s3gen, self.models.voice_encoder
         self.max_speech_tokens = self._checked("max_speech_tokens", max_speech_tokens)
-        self.text = TextFrontend(self.models.tokenizer, self.t3.hp, self._checked("max_text_tokens", max_text_tokens))
+        self.text = ChatterboxText(self.models.tokenizer, self.t3.hp, self._checked("max_text_tokens", max_text_tokens))
         self.prompt_sec = prompt_sec
         self.exaggeration = exaggeration
         self.cfg_weight = cfg_weight

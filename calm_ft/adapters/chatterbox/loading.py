@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from calm_ft.adapters.chatterbox.models import Models, full_size
+from calm_ft.adapters.chatterbox.models import ChatterboxModels, full_size
 from calm_ft.adapters.chatterbox.system import (
     CONDITIONALS,
     FULL_WIDTH,
@@ -36,7 +36,7 @@ COMPUTED_BUFFERS = {"tokenizer._mel_filters", "tokenizer.window"}
 WAY_OUT = f"download its files elsewhere and pass adapter.local_dir=DIR ({', '.join(REQUIRED_FILES)})"
 
 
-def load_models(model: str, local_dir: str | None, seed: int = 0) -> Models:
+def load_models(model: str, local_dir: str | None, seed: int = 0) -> ChatterboxModels:
     """Networks of a local folder, of the hub's repository `model`, or, for the model "tiny", of the seed; on the CPU.
 
     Raises UserError where a file is missing, damaged, out of reach or of another model.
@@ -83,7 +83,7 @@ def _hub_files(repo: str) -> dict[str, Path]:
     return files
 
 
-def _architecture(t3_file: Path) -> Callable[[Path], Models]:
+def _architecture(t3_file: Path) -> Callable[[Path], ChatterboxModels]:
     """The builder that fits the weights, by the width of their embeddings.
 
     Raises UserError for a damaged file and for another model than the English one.
@@ -101,7 +101,7 @@ def _architecture(t3_file: Path) -> Callable[[Path], Models]:
     )
 
 
-def _tiny_with(tokenizer_file: Path) -> Models:
+def _tiny_with(tokenizer_file: Path) -> ChatterboxModels:
     models = tiny_models(seed=0)
     if tokenizer_file.read_bytes() != TINY_TOKENIZER.read_bytes():
         raise ValueError("the tiny model has one of its own")

@@ -17,7 +17,7 @@ from calm_ft.errors import UserError
 UNKNOWN = "[UNK]"
 
 
-class TextFrontend:
+class ChatterboxText:
     """Prepares and tokenizes text as the given model's stock generation does."""
 
     def __init__(self, tokenizer: EnTokenizer, config: T3Config, max_text_tokens: int) -> None:

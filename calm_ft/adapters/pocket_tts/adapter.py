@@ -28,17 +28,26 @@ from calm_ft.adapters.base import (
     checked_language,
     noise_places,
 )
-from calm_ft.adapters.pocket_tts import rows, voice
-from calm_ft.adapters.pocket_tts.batch import PocketTTSBatch, Row, collate_rows, drop_conditioning
 from calm_ft.adapters.pocket_tts.components import checkpoint_layers, encoder_fingerprint, named_parts, trunk_trains
 from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
 from calm_ft.adapters.pocket_tts.generation import GenerationSettings
-from calm_ft.adapters.pocket_tts.heads import Hidden, eos_losses, head_rows, row_residuals
 from calm_ft.adapters.pocket_tts.loading import is_miniature, is_released, language_of, load_config, load_tts
 from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause
-from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, round_trip, speak, stream
-from calm_ft.adapters.pocket_tts.text import TextFrontend
+from calm_ft.adapters.pocket_tts.rows import (
+    Hidden,
+    PocketTTSBatch,
+    Row,
+    assemble_rows,
+    backbone_outputs,
+    collate_rows,
+    drop_conditioning,
+    eos_losses,
+    head_rows,
+    row_residuals,
+)
+from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, load_voice, round_trip, speak, stream
+from calm_ft.adapters.pocket_tts.text import PocketTTSText
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
@@ -97,7 +106,7 @@ class PocketTTSAdapter(TTSAdapter):
         tts = load_tts(config, origin=model if is_released(model) and local_dir is None else None)
         self._adopt(tts)
         self.language = language_of(config) if language is None else checked_language(language)
-        self.is_miniature = is_miniature(config)
+        self.is_miniature = self.embedded_recogniser_fits = is_miniature(config)
         objective.check_head(tts.flow_lm.flow_net)
         self.objective = objective
         self.prompt = prompt or PromptLength()
@@ -113,7 +122,7 @@ class PocketTTSAdapter(TTSAdapter):
         # Not a submodule: its parameters are registered below, under upstream's names.
         self.__dict__["tts"] = tts
         self.flow_lm, self.mimi = tts.flow_lm, tts.mimi
-        self.text = TextFrontend(tts)
+        self.text = PocketTTSText(tts)
         self.sample_rate_hz = tts.sample_rate
         self.frame_rate_hz = tts.mimi.frame_rate
         self.name = "pocket_tts"
@@ -184,8 +193,8 @@ class PocketTTSAdapter(TTSAdapter):
         x1 = (batch.latents - lm.emb_mean) / lm.emb_std
         inputs = (x1, batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
         with torch.set_grad_enabled(torch.is_grad_enabled() and trunk_trains(lm)):
-            assembled, prefix_lengths = rows.assemble_rows(lm, *inputs)
-            z = rows.backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
+            assembled, prefix_lengths = assemble_rows(lm, *inputs)
+            z = backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
         return Hidden(z, x1, batch)
 
     def head_loss(self, hidden: Hidden, seed: int) -> LossOutput:
@@ -209,7 +218,7 @@ class PocketTTSAdapter(TTSAdapter):
         return row_residuals(self.flow_lm, self.hidden(batch), seed)
 
     def load_voice(self, source: str | Path, text: str | None = None) -> ModelState:
-        return voice.load_voice(self.tts, source)
+        return load_voice(self.tts, source)
 
     def synthesize(
         self,

@@ -18,7 +18,7 @@ from pocket_tts.utils.config import Config
 from calm_ft.adapters.export_folder import check_target, write_folder
 from calm_ft.adapters.hub import check_repo_name, is_remote, one_line, upload
 from calm_ft.adapters.pocket_tts.loading import CARD, TOKENIZER_NAMES, fetch
-from calm_ft.adapters.pocket_tts.voice import save_voice
+from calm_ft.adapters.pocket_tts.synthesis import save_voice
 from calm_ft.atomic_file import write_text
 from calm_ft.errors import UserError
 

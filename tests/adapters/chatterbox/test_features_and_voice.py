@@ -7,7 +7,7 @@ import torch
 from chatterbox.tts import ChatterboxTTS, Conditionals
 
 from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
-from calm_ft.adapters.chatterbox.voice import save_voice
+from calm_ft.adapters.chatterbox.synthesis import save_voice
 from calm_ft.data.audio import Clip, load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError

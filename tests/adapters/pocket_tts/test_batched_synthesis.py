@@ -19,7 +19,7 @@ from calm_ft.adapters.pocket_tts import text as text_module
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.adapters.pocket_tts.generation import Chunk, GeneratedLatents, GenerationSettings, generate_latents
 from calm_ft.adapters.pocket_tts.rows import assemble_rows, backbone_outputs
-from calm_ft.adapters.pocket_tts.voice import voice_from_audio
+from calm_ft.adapters.pocket_tts.synthesis import voice_from_audio
 from calm_ft.data.audio import load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.flow.sampling import sample_flow_map

@@ -11,7 +11,7 @@ import tokenizers
 from pocket_tts.modules.text_conditioner import JsonTokenizer, SentencePieceTokenizer
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
-from calm_ft.adapters.pocket_tts.text import TextFrontend
+from calm_ft.adapters.pocket_tts.text import PocketTTSText
 from calm_ft.adapters.text_coverage import TextCoverage
 from tests.adapters.tiny_bundle import TEXTS, write_json_tokenizer, write_sentencepiece, write_tiny_bundle
 from tests.conftest import default_objective
@@ -76,7 +76,7 @@ def frontend(tokenizer, replacements=RELEASED_REPLACEMENTS, remove_semicolons=Tr
     settings |= dict(capitalize_first_letter=True, replace_characters=replacements)
     settings |= dict(remove_semicolons=remove_semicolons, model_recommended_frames_after_eos=None)
     flow_lm = SimpleNamespace(conditioner=SimpleNamespace(tokenizer=tokenizer))
-    return TextFrontend(SimpleNamespace(flow_lm=flow_lm, **settings))
+    return PocketTTSText(SimpleNamespace(flow_lm=flow_lm, **settings))
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,11 @@ TEXTS = (
     "We meet at nine o'clock.",
     "Nothing else matters.",
 )
-METRICS = {"wer": ("rate", "lower", 0.2), "mcd": ("dB", "lower", 7.0), "speaker_similarity": ("", "higher", 0.6)}
+METRICS = {
+    "wer": ("rate", "lower", 0.2),
+    "mcd_db": ("dB", "lower", 7.0),
+    "speaker_similarity_resemblyzer": ("cosine", "higher", 0.6),
+}
 RTF = {"mean": 0.2, "low": 0.1, "high": 0.3, "median": 0.2, "n": 2, "unit": "s/s", "direction": "lower"}
 MISSING = {"utmos": "the weights were not found in /home/someone/.cache/utmos: pass evaluation.utmos=PATH"}
 STEP_OF_QUALITY = {"reference": 1.0, "codec": 0.9, "base": 0.0, "tuned": 0.5}

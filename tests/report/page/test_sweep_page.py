@@ -43,7 +43,7 @@ def test_finished_jobs_are_compared_and_no_other_is_lost(tmp_path: Path) -> None
     text = " ".join(html.unescape(compared.path.read_text()).split())
     assert "<strong>s-4</strong> (optimizer.lr=-1 seed=0): failed, optimizer.lr=-1 must be" in text
     assert "<strong>s-5</strong> (optimizer.lr=9 seed=0): interrupted, it can be continued" in text
-    assert "s-2 (optimizer.lr=1 seed=0)" in text
+    assert "<td>s-2</td> <td>1</td><td>0</td>" in text
     assert "2 jobs of the sweep have no figures" in " ".join(compared.notices)
     assert "Over seeds" in text
 

@@ -7,11 +7,16 @@ import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from calm_ft.adapters.base import RowResiduals
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.config import compose_config, experiment_from
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.finetuning.strategy import Full
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
+from calm_ft.training.evaluation import read_evaluation_sources
 from calm_ft.training.module import FineTuning
+from calm_ft.training.prepare import prepare, read_sources
+from calm_ft.training.residuals import ResidualMean, mean_residuals
 from calm_ft.training.resume import read_checkpoint, trained_weights
 from tests.conftest import NANO, default_objective
 from tests.training.tiny_run import SAVING, adamw, assert_same, fit, trained_state
@@ -131,3 +136,63 @@ def test_the_checkpoints_weights_are_the_raw_ones_and_exports_take_the_average(c
     fresh_module.load_weights(read_checkpoint(directory / "best.ckpt"))
     own = dict(fresh.named_parameters())
     assert all(torch.equal(own[name], tensor) for name, tensor in module.ema.shadow.items())
+
+
+def test_the_noise_of_a_step_is_a_function_of_the_seed_and_the_step(clips: Clips, tmp_path: Path) -> None:
+    def drawn(seed: int) -> list[int]:
+        adapter, found = nano(), []
+        loss = adapter.loss
+
+        def noted(batch: Any, rng: torch.Generator) -> Any:
+            found.append(rng.initial_seed())
+            return loss(batch, rng)
+
+        adapter.loss = noted  # type: ignore[method-assign]
+        fit(adapter, clips, tmp_path, seed=seed, max_steps=3, limit_val_batches=0)
+        return found
+
+    first, again, other = drawn(0), drawn(0), drawn(1)
+    assert first == again
+    assert len({*first, *other}) == 6
+
+
+def test_without_decay_the_average_is_the_weights_after_each_step(clips: Clips, tmp_path: Path) -> None:
+    module, _ = fit(nano(), clips, tmp_path, max_steps=3, ema_decay=0.0)
+    assert_same(module.ema.shadow, trained_state(module))
+
+
+def test_validation_measures_the_averaged_weights(clips: Clips, tmp_path: Path) -> None:
+    module, trainer = fit(nano(), clips, tmp_path, max_steps=4, val_check_interval=4, optimizer=adamw(3e-3))
+    logged = float(trainer.callback_metrics["val/residual"])
+    datamodule: Any = trainer.datamodule  # type: ignore[attr-defined]
+    raw = mean_residuals(module.adapter.eval(), datamodule.val_dataloader(), 0)["residual"]
+    with module.ema.applied():
+        averaged = mean_residuals(module.adapter, datamodule.val_dataloader(), 0)["residual"]
+    assert logged == pytest.approx(averaged, rel=1e-6)
+    assert abs(raw - averaged) > 1e-4
+
+
+def test_a_mean_of_residuals_weighs_every_frame_alike_however_rows_are_batched() -> None:
+    def rows(*pairs: tuple[float, int]) -> RowResiduals:
+        values, num_frames = zip(*pairs, strict=True)
+        return RowResiduals({"residual": torch.tensor(values)}, torch.tensor(num_frames))
+
+    together, apart = ResidualMean(), ResidualMean()
+    together.add(rows((1.0, 10), (2.0, 90)))
+    apart.add(rows((1.0, 10)))
+    apart.add(rows((2.0, 90)))
+    assert together.means() == apart.means() == {"residual": pytest.approx(1.9)}
+
+
+def test_what_the_command_line_sets_reaches_the_run(recordings_dir: Path, tmp_path: Path) -> None:
+    overrides = ["seed=7", "ema_decay=0.5", "optimizer.lr=0.0123", "data.max_batch_size=2", "trainer.max_steps=3"]
+    places = [f"data.path={recordings_dir}", f"data.cache_dir={tmp_path / 'cache'}", f"output_dir={tmp_path / 'run'}"]
+    experiment = experiment_from(compose_config([*overrides, *places, "evaluation.num_sentences=0"]))
+    judged = read_evaluation_sources(experiment.evaluation)
+    prepared = prepare(experiment, read_sources(experiment.data), judged, num_ranks=1)
+    assert (prepared.module.seed, prepared.batches.seed, prepared.module.ema.decay) == (7, 7, 0.5)
+    components = prepared.module.strategy.trained_components(prepared.module.adapter)
+    optimizer, _ = experiment.optimizer.build(components, 10)
+    assert {group["initial_lr"] for group in optimizer.param_groups} == {0.0123}
+    lengths = [len(prepared.batches.plan.batch(index)) for index in range(3)]
+    assert max(lengths) == 2

@@ -12,7 +12,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from calm_ft.commands import words_of
-from calm_ft.overrides import override_of
+from calm_ft.config.overrides import override_of
 from calm_ft.sweeps.folder import Sweep
 from calm_ft.sweeps.value import RESIDUAL, optuna_direction, reopen
 

@@ -19,13 +19,14 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
+from calm_ft.config.overrides import as_typed, override_of, unlisted_settings
 from calm_ft.errors import UserError
-from calm_ft.overrides import as_typed, override_of, unlisted_settings
 from calm_ft.sweeps.folder import Sweep
 
-ASSETS = Path(__file__).parent / "assets"
-INSTALLED_CONF = Path(__file__).parent / "conf"
-CONF = INSTALLED_CONF if INSTALLED_CONF.is_dir() else Path(__file__).parents[1] / "conf"
+PACKAGE = Path(__file__).parents[1]
+ASSETS = PACKAGE / "assets"
+INSTALLED_CONF = PACKAGE / "conf"
+CONF = INSTALLED_CONF if INSTALLED_CONF.is_dir() else PACKAGE.parent / "conf"
 """conf/ lies beside the package in a checkout, and inside it once a wheel is installed (setup.py)."""
 CONFIG_ERRORS = (HydraException, OmegaConfBaseException)
 
