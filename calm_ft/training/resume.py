@@ -65,7 +65,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         raise UserError(
             f"The checkpoint {path} is damaged or is no checkpoint of this project "
             f"({' '.join(str(error).split())[:120]}): use the run's other one "
-            f"(`{command_line('export')} RUN --which last`, or export.which=last)."
+            f"(`{command_line('export')} RUN --which=last`, or export.which=last)."
         ) from error
     return content
 
