@@ -9,7 +9,7 @@ export OMP_WAIT_POLICY := PASSIVE
 
 setup: $(READY)  ## everything, Chatterbox too, into .venv (about 5 GB, mostly torch's CUDA libraries)
 
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
 		{ echo "error: Python 3.11 or 3.12 is needed: make setup PYTHON=python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv .venv

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
-from calm_ft.adapters.chatterbox.batch import ChatterboxBatch
+from calm_ft.adapters.chatterbox.objective import ChatterboxBatch
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS, compose_config, experiment_from
 from calm_ft.data.batch_plan import BatchPlan

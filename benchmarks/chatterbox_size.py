@@ -20,7 +20,7 @@ import soundfile
 import torch
 
 from benchmarks.real_size import LOGGED, ROOT, last_figures, measure_command
-from calm_ft.adapters.chatterbox.random_files import write_random_files
+from calm_ft.adapters.chatterbox.tiny import write_random_files
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS
 from calm_ft.errors import UserError, run_script

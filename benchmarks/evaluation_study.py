@@ -61,7 +61,7 @@ def train(output_dir: Path) -> None:
         command = [sys.executable, "scripts/train.py", "-m", "logger=csv", "resume=true", "trainer.accelerator=cpu"]
         command += [f"output_dir={output_dir / 'runs' / sweep.name}", f"data.cache_dir={output_dir / 'cache'}"]
         command += [f"trainer.max_steps={NUM_STEPS}", "trainer.val_check_interval=50", "export.which=last"]
-        command += ["evaluation.num_sentences=0", "samples.every_n_steps=null", f"seed={SEEDS}", *sweep.overrides]
+        command += ["evaluation.num_sentences=0", f"seed={SEEDS}", *sweep.overrides]
         subprocess.run(command, cwd=ROOT, check=True)
 
 

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from calm_ft.evaluation.judge import Judged, Recording, judge
+from calm_ft.training.validation_loader import validation_loader
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.atomic_file import write_text
@@ -24,12 +26,10 @@ from calm_ft.data.prepare import encode_recordings
 from calm_ft.data.prompts import PromptPool
 from calm_ft.data.sources import read_recordings
 from calm_ft.errors import run_script
-from calm_ft.evaluation.judge import Judged, Recording, judge
 from calm_ft.metrics.identification import VoiceReferences
 from calm_ft.randomness import derive_seed
 from calm_ft.training.residuals import mean_residuals
 from calm_ft.training.settings import DataSettings
-from calm_ft.training.validation_loader import validation_loader
 from tools.nano.assets import NUM_REPLAY_CLIPS, everyday_sentences, write_voice
 from tools.nano.voices import FLOW_LM_VOICES, JUDGING_VOICES
 

@@ -49,7 +49,7 @@ def run(output_dir: Path) -> None:
     for name, (rank, rates, seeds) in SWEEPS.items():
         command = [sys.executable, "scripts/train.py", "-m", "experiment=lora", "evaluation=demo", "logger=csv"]
         command += [f"output_dir={output_dir / name}", "resume=true", "export.which=last"]
-        command += ["samples.every_n_steps=null", "evaluation.every_n_steps=null"]
+        command += ["evaluation.every_n_steps=null"]
         command += [f"trainer.max_steps={NUM_STEPS}", "trainer.accelerator=cpu", f"strategy.rank={rank}"]
         command += [f"strategy.alpha={2 * rank}", f"seed={seeds}", f"optimizer.lr={rates}"]
         subprocess.run(command, cwd=ROOT, check=True)

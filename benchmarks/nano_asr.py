@@ -23,8 +23,7 @@ from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS, compose_config, experiment_from
 from calm_ft.errors import run_script
-from calm_ft.metrics.embedded_recogniser import spoken_characters
-from calm_ft.metrics.embedded_recogniser import ASSET, EmbeddedASR
+from calm_ft.metrics.embedded_recogniser import ASSET, EmbeddedASR, spoken_characters
 from calm_ft.randomness import derive_seed
 from tools.nano.asr_corpus import held_out_sentences, read_codec
 from tools.nano.codec_evaluation import render

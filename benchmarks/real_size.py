@@ -37,9 +37,10 @@ PROBE = """
 import json, sys, time
 from pathlib import Path
 from calm_ft.config import compose_config, experiment_from
+from calm_ft.config.overrides import tidy_arguments
 from calm_ft.data.prepare import encode_recordings
 from calm_ft.data.sources import read_recordings
-experiment = experiment_from(compose_config(sys.argv[1:]))
+experiment = experiment_from(compose_config(tidy_arguments(sys.argv[1:])))
 started = time.perf_counter()
 adapter = experiment.adapter_factory()
 loaded = time.perf_counter()

@@ -71,7 +71,7 @@ def run(output_dir: Path) -> None:
         ]
         command += [f"evaluation.base_voice={setting.judged}", "optimizer.lr=3e-4", "trainer.max_steps=200"]
         command += ["trainer.val_check_interval=50", "trainer.accelerator=cpu", "export.which=last"]
-        command += ["samples.every_n_steps=null", "evaluation.every_n_steps=null"]
+        command += ["evaluation.every_n_steps=null"]
         command += [f"output_dir={output_dir / str(place)}", "resume=true", "seed=0,1,2"]
         subprocess.run(command, cwd=ROOT, check=True)
 

@@ -1,9 +1,10 @@
-"""The one exception that is the user's to mend, and the scripts' outer wrapper around it.
+"""The one exception that is the user's to mend, and the outer wrapper of all commands around it.
 
 Whatever raises `UserError` says in one sentence what is wrong, where, and how to mend it. The wrapper prints that
 sentence and exits with code 2; every other exception is a bug and keeps its traceback (code 1).
 """
 
+import io
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -19,8 +20,20 @@ def exit_with(message: str) -> NoReturn:
     raise SystemExit(2)
 
 
+def accept_any_console() -> None:
+    """Let this process print any text: what the console's encoding lacks is written as an escape such as \\xfc.
+
+    Without this a name with an umlaut ends a run under cron, PYTHONIOENCODING=ascii or on an old Windows console. Lines
+    are written as soon as they are whole, so that a log file can be followed.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace", line_buffering=True)
+
+
 def run_script(main: Callable[[], object]) -> None:
-    """Run a script's main function with the exit codes that people and shells rely on."""
+    """Run the main function of a command with the exit codes that people and shells rely on."""
+    accept_any_console()
     try:
         main()
     except UserError as error:

@@ -26,10 +26,18 @@ class Progress:
         unit: what one item is called in the speed beside the bar.
         leave: whether the bar stays on the terminal after the end.
         hidden: show nothing, as on every rank but the first.
+        delay_sec: how long the work must last before a bar appears.
     """
 
     def __init__(
-        self, description: str, total: int | None = None, *, unit: str = "it", leave: bool = True, hidden: bool = False
+        self,
+        description: str,
+        total: int | None = None,
+        *,
+        unit: str = "it",
+        leave: bool = True,
+        hidden: bool = False,
+        delay_sec: float = 0.0,
     ) -> None:
         self.description = description
         self.total = total
@@ -43,6 +51,7 @@ class Progress:
             leave=leave,
             disable=True if hidden or total == 0 else None,
             dynamic_ncols=True,
+            delay=delay_sec,
             file=sys.stderr,
         )
         self._started_sec = self._line_sec = time.monotonic()
@@ -88,11 +97,12 @@ def progress(
     unit: str = "it",
     leave: bool = True,
     hidden: bool = False,
+    delay_sec: float = 0.0,
 ) -> Iterator[ItemT]:
-    """Yields the items and shows how many are done; `total` is the length of `iterable` where that has one."""
+    """Yields the items and shows how many are done; `total` is by default the length of `iterable` if it has one."""
     if total is None and isinstance(iterable, Sized):
         total = len(iterable)
-    with Progress(description, total, unit=unit, leave=leave, hidden=hidden) as bar:
+    with Progress(description, total, unit=unit, leave=leave, hidden=hidden, delay_sec=delay_sec) as bar:
         for item in iterable:
             yield item
             bar.update()

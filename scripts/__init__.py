@@ -1,1 +1,1 @@
-"""The commands: each parses, calls one function of calm_ft, and prints."""
+"""The commands of calm_ft as files of a checkout."""

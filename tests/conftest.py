@@ -8,7 +8,7 @@ from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.config import ASSETS
 from calm_ft.flow.interpolant import CosineInterpolant
 from calm_ft.flow.loss_weighting import NoWeighting
-from calm_ft.flow.objective import FlowMatchingWithLSD, Objective
+from calm_ft.flow.objective import FlowMatching, FlowMatchingWithLSD, Objective
 from calm_ft.flow.stop_gradient import FreezeTargetParameters
 from calm_ft.flow.time_sampling import LogitNormalTimes
 
@@ -18,6 +18,11 @@ DEMO_TRAIN = ASSETS / "demo_voice" / "train"
 
 def default_objective() -> Objective:
     return FlowMatchingWithLSD(CosineInterpolant(), LogitNormalTimes(), NoWeighting(), FreezeTargetParameters())
+
+
+def flow_matching_objective() -> Objective:
+    """For heads with one time condition, which LSD cannot train."""
+    return FlowMatching(CosineInterpolant(), LogitNormalTimes(), NoWeighting())
 
 
 @pytest.fixture

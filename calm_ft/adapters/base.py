@@ -1,23 +1,63 @@
-"""The one interface that every TTS system implements to be trained, judged and exported.
+"""The one interface that every TTS system implements to be trained, evaluated and exported.
 
-The way of the data: clips -> `encode` (frozen, cached) -> `collate` -> `loss`. An adapter whose loss has a
-trunk that may be frozen splits it into `hidden` and `head_loss`, so that the trunk runs without gradients
-where nothing in it trains.
+Data flow: clips -> `encode` (frozen, cached) -> `collate` -> `loss`. A new system implements the ten abstract methods
+of `TTSAdapter`; everything else has a default. Each docstring says who calls the method.
 """
 
+import re
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from calm_ft.adapters.text_coverage import TextCoverage
+from calm_ft.commands import command_line
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
+from calm_ft.data.prepare import EncodedUtterance
+from calm_ft.data.prompts import PromptPool
+from calm_ft.errors import UserError
+
+Role = Literal["head", "layer", "output_norm", "codec", "other"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A named part of a system, as strategies and optimizers select it.
+
+    Args:
+        module: holds the part's parameters, which are the model's own.
+        role: `head` (turns the output of a stack into a prediction, or weighs the loss), `layer` (one of a stack),
+            `output_norm` (follows the last layer of a stack), `codec` (waveform to features and back), or `other`.
+        stack: the stack of layers that the part belongs to, such as "backbone" or "t3"; None where it belongs to none.
+        layer_index: place of a `layer` in its stack, counted from 0.
+        trainable: whether the loss reaches the part. No strategy trains a part that the loss does not reach.
+        blocks: repeated blocks inside the part, such as the residual blocks of a head. Their matrices are hidden
+            weights, which Muon trains. A `layer` is one block by itself.
+
+    Raises ValueError for a layer without stack or index.
+    """
+
+    module: nn.Module
+    role: Role = "other"
+    stack: str | None = None
+    layer_index: int | None = None
+    trainable: bool = True
+    blocks: tuple[nn.Module, ...] = ()
+
+    def __post_init__(self) -> None:
+        if (self.role == "layer") != (self.layer_index is not None) or (self.role == "layer" and self.stack is None):
+            raise ValueError("a layer, and nothing else, has an index within a stack")
+
+    @property
+    def hidden_blocks(self) -> tuple[nn.Module, ...]:
+        """The blocks whose matrices are hidden weights: those inside the part, or the part itself if it is a layer."""
+        return (self.module,) if self.role == "layer" else self.blocks
 
 
 @dataclass
@@ -69,14 +109,6 @@ class Synthesis:
     ended: bool
 
 
-@dataclass
-class UnspokenText:
-    """How often each character of a text is dropped or replaced before the tokenizer, or unknown to it."""
-
-    dropped: Counter[str] = field(default_factory=Counter)
-    unknown: Counter[str] = field(default_factory=Counter)
-
-
 def noise_places(seed: int | Sequence[int], num_texts: int) -> list[tuple[int, int]]:
     """The (seed, index) from which each text's noise comes. Raises ValueError for another number of seeds."""
     if isinstance(seed, int):
@@ -86,80 +118,99 @@ def noise_places(seed: int | Sequence[int], num_texts: int) -> list[tuple[int, i
     return [(each, 0) for each in seed]
 
 
+def checked_language(language: Any) -> str:
+    """A language as `adapter.language` gives it. Raises UserError for anything but an ISO 639 code."""
+    if not isinstance(language, str) or not re.fullmatch("[a-z]{2,3}", language):
+        raise UserError(f"adapter.language={language} is no ISO 639 code of a language: write it as en, fr or de.")
+    return language
+
+
+def text_beside(recording: str | Path) -> str | None:
+    """What a voice recording says, from a text file of the same name beside it (`voice.wav`, `voice.txt`)."""
+    path = Path(recording).with_suffix(".txt")
+    text = (
+        path.read_text(encoding="utf-8", errors="replace").strip()
+        if Path(recording).suffix != ".txt" and path.is_file()
+        else ""
+    )
+    return text or None
+
+
 class TTSAdapter(nn.Module, ABC):
-    """A TTS system as the trainer sees it. Parameter names are upstream's own, verbatim."""
+    """A TTS system as the trainer sees it. Parameter names are upstream's own, verbatim.
+
+    The constructor sets `name`, `sample_rate_hz`, `frame_rate_hz` and `language`.
+    """
 
     name: str
+    """The system's name, by which `calm_ft.adapters.registry` knows it."""
     sample_rate_hz: int
+    """Rate of the clips that `encode` takes and of the audio that `synthesize` gives."""
     frame_rate_hz: float
+    """How many of the units that `num_frames` counts make a second."""
+    language: str = "en"
+    """ISO 639-1 code of the language that the model speaks; the evaluation chooses recogniser and normaliser by it."""
+    is_miniature: bool = False
+    """Whether this is a rehearsal model, which does not speak as a released one does."""
+    embedded_recogniser_fits: bool = False
+    """Whether the model speaks as the embedded recogniser was taught to hear; no released one does."""
+    uses_prompts: bool = True
+    """Whether training rows are prompted by another clip of the speaker (see `prompt_pool`)."""
     prompts_from_own_beginning: bool = True
     """Whether a clip with word times may be prompted by its own beginning; else another clip prompts it."""
-    texts_together: int = 1
-    """How many texts `synthesize` speaks together at most; it takes any number of them."""
+    max_synthesis_batch: int = 1
+    """How many texts `synthesize` speaks together at most. Callers that report progress pass no more at once."""
+
+    # ---- What a system implements ----
 
     @abstractmethod
-    def components(self) -> Mapping[str, nn.Module]:
-        """The named parts that a strategy selects, each parameter in exactly one of them."""
+    def components(self) -> Mapping[str, Component]:
+        """The named parts of the model; every parameter is in exactly one of them.
 
-    @abstractmethod
-    def frozen_components(self) -> set[str]:
-        """Those of them that no strategy trains: the codec, and what the loss does not reach."""
+        Called by strategies, which select parts by role and stack, and by optimizers. People write the names in
+        `strategy.freeze_components`, `strategy.lr_factors` and `strategy.targets`, so they stay as they are.
+        """
 
     @abstractmethod
     def feature_fingerprint(self) -> str:
-        """Changes with any weight or setting that shapes `encode`'s output."""
+        """A hash of every weight and setting that shapes the output of `encode`; without such weights, a constant.
+
+        Called by the feature cache, whose folders are named by it.
+        """
 
     @abstractmethod
     def encode(self, clips: Sequence[Clip]) -> list[Features]:
-        """The frozen part of the input, cached on disk by fingerprint."""
+        """The features of each clip, on the CPU and without padding: the frozen part of the input.
+
+        Called while recordings are prepared, once for each clip; the features are then read from the cache.
+        """
 
     @abstractmethod
     def num_frames(self, features: Features) -> int:
-        """Length of a clip in the units that fill a batch."""
-
-    def why_unusable(self, num_frames: int) -> str | None:
-        """Why a clip of this length cannot train, in words for excluded.jsonl; None where it can."""
-        return None
-
-    @abstractmethod
-    def check_text(self, text: str) -> None:
-        """Raises UserError where nothing of a text reaches the model, or more than it can take."""
-
-    def unspoken(self, text: str) -> UnspokenText:
-        """What of a text does not reach the model as it is written: nothing, unless the system says otherwise."""
-        return UnspokenText()
-
-    @abstractmethod
-    def speech_inputs(self, text: str) -> str:
-        """A text as the model reads it, and the settings that it speaks by when none are given.
-
-        With the weights, the voice and the seed this is all that shapes what `synthesize` says.
-        """
-
-    def fit_statistics(self, features: Iterable[Features]) -> None:
-        """Statistics of the data that a model from scratch needs; a pretrained one keeps its own."""
-
-    def fitted_state(self) -> dict[str, Tensor]:
-        """Buffers set by `fit_statistics`: a checkpoint must hold them beside the trained parameters."""
-        return {}
+        """Length of a clip in the units that fill a batch. Called while recordings are prepared."""
 
     @abstractmethod
     def collate(self, examples: Sequence[Example]) -> Any:
         """A batch: a dataclass of tensors, which Lightning moves to the device.
 
-        It has `utterance_ids`, `num_frames` [B] and `padding_share`, the share of padding among its target frames.
+        It has `utterance_ids`, `num_frames` [B], `padding_share` (share of padding among its target frames) and
+        `prompt_ids` (the other utterances that prompt some rows). Called by the data loaders.
         """
 
     @abstractmethod
     def loss(self, batch: Any, rng: torch.Generator) -> LossOutput:
-        """Training loss; every draw comes from `rng` and a row's place in the whole batch, not from its batch mates.
+        """Training loss. Every draw comes from `rng` and a row's place in the whole batch, not from its batch mates,
+        so that rows dealt to several processes draw what they would have drawn together.
 
-        So rows that are dealt to several processes draw what they would have drawn together.
+        Called by the training step.
         """
 
     @abstractmethod
     def residuals(self, batch: Any, seed: int) -> RowResiduals:
-        """Unweighted residuals, fixed noise and times: a row's value depends on that row and `seed` alone."""
+        """Unweighted residuals with fixed noise and times: a row's value depends on that row and `seed` alone.
+
+        Called by validation, and before and after training.
+        """
 
     @abstractmethod
     def synthesize(
@@ -170,37 +221,103 @@ class TTSAdapter(nn.Module, ABC):
         temperature: float | None = None,
         num_steps: int | None = None,
     ) -> list[Synthesis]:
-        """One utterance a text, each with noise of its own from (seed, index); together where the system can.
+        """One utterance for each text, with noise of its own from (seed, index).
 
-        A sequence holds a seed for each text, which then draws what a call with it alone would: from (its seed, 0).
+        A sequence of seeds holds one for each text, which then draws what a call with it alone would: from (its seed,
+        0). `noise_places` gives these pairs. Called by the evaluation and by the synthesize command.
+
+        Raises UserError for settings that the system cannot speak with.
         """
-
-    def stream(self, text: str, voice: Any, seed: int) -> Iterator[Tensor]:
-        """What `synthesize([text], voice, seed)` says, in pieces [T] as soon as each can be played.
-
-        A system that cannot speak in pieces yields the whole.
-        """
-        yield self.synthesize([text], voice, seed)[0].audio
-
-    def reconstruct(self, audio: Tensor) -> Tensor | None:
-        """A recording's [T] round trip through the codec that the system speaks by; None where it has none."""
-        return None
 
     @abstractmethod
-    def load_voice(self, source: str | Path) -> Any:
-        """A voice for `synthesize` from an audio file, a saved voice state or an upstream voice's name.
+    def load_voice(self, source: str | Path, text: str | None = None) -> Any:
+        """A voice for `synthesize` from an audio file, a saved voice or the name of an upstream voice.
 
-        Raises UserError where the file is missing or unreadable.
+        Args:
+            text: what the recording says, where it is known (see `text_beside`). Most systems do not need it.
+
+        Called by the evaluation, the synthesize command and `export`.
+
+        Raises UserError where the file is missing or unreadable, or a text that the system needs is not given.
         """
 
     @abstractmethod
     def export(self, directory: Path, voice_prompt: Path) -> None:
-        """Write files that the unmodified upstream package loads; `voice_prompt` is the shipped voice."""
+        """Write files that the unmodified upstream package loads, with the recording `voice_prompt` as their voice.
 
-    @abstractmethod
+        Called at the end of a run and by the export command.
+
+        Raises UserError where the folder cannot be written or holds something else.
+        """
+
+    # ---- What has a default ----
+
+    def check_text(self, text: str) -> None:
+        """Raises UserError where nothing of a text reaches the model, or more than it can take.
+
+        Called for every text that is trained on or spoken. By default a text needs one letter or digit.
+        """
+        if not any(character.isalnum() for character in text):
+            raise UserError(f"The text {text!r} has no letter or digit: write some words.")
+
+    def text_coverage(self, text: str) -> TextCoverage:
+        """Which characters of a text do not reach the model as they are written; by default all do.
+
+        Called for every text of a run, which then reports what is lost.
+        """
+        return TextCoverage()
+
+    def exclusion_reason(self, num_frames: int) -> str | None:
+        """Why a clip of this length cannot train, in words for excluded.jsonl; None (the default) where it can.
+
+        Called while recordings are prepared.
+        """
+        return None
+
+    def synthesis_fingerprint(self, text: str) -> str:
+        """A text as the model reads it, and the settings that it speaks with.
+
+        Together with the weights, the voice and the seed this decides what `synthesize` says. Called by the evaluation,
+        which keeps audio by it. By default the text itself and every plain setting that the adapter holds.
+        """
+        plain = (str, int, float, bool)
+        settings = {name: value for name, value in vars(self).items() if isinstance(value, plain)}
+        return f"{text.strip()} {sorted(item for item in settings.items() if item[0] != 'training')}"
+
+    def prompt_pool(self, clips: Sequence[EncodedUtterance]) -> PromptPool:
+        """The clips from which training and validation rows are prompted. Called by the data module."""
+        return PromptPool(clips if self.uses_prompts else [], self.uses_prompts and self.prompts_from_own_beginning)
+
+    def stream(self, text: str, voice: Any, seed: int) -> Iterator[Tensor]:
+        """What `synthesize([text], voice, seed)` says, in pieces [T] as soon as each can be played.
+
+        Called by whoever plays while the model speaks. By default the whole in one piece.
+        """
+        yield self.synthesize([text], voice, seed)[0].audio
+
+    def reconstruct(self, audio: Tensor) -> Tensor | None:
+        """A recording's [T] round trip through the system's codec; None (the default) where it has none.
+
+        Called by the evaluation, which reports what the codec alone loses.
+        """
+        return None
+
     def how_to_play(self, directory: Path) -> str:
-        """The command by which the stock package plays an export."""
+        """The command that plays an export; by default the project's own. Called at the end of a run."""
+        return command_line("synthesize", [directory, "--text", "Hello there.", "--output", "hello.wav"])
+
+    def describe(self) -> str:
+        """The model in a few words, for a run's first line and run.json."""
+        return f"{self.name} ({sum(p.numel() for p in self.parameters()) / 1e6:.1f}M parameters)"
+
+
+class FitsStatistics(ABC):
+    """For an adapter that takes statistics from the training data, as a model trained from scratch does."""
 
     @abstractmethod
-    def describe(self) -> str:
-        """The model in a few words, for the first line of a run."""
+    def fit_statistics(self, features: Iterable[Features]) -> None:
+        """Set the statistics from the features of all training clips. Called once, before the first step."""
+
+    @abstractmethod
+    def fitted_state(self) -> dict[str, Tensor]:
+        """The buffers that `fit_statistics` sets, by name. Called by strategies: a checkpoint holds them too."""

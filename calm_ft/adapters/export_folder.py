@@ -1,4 +1,4 @@
-"""An export's folder: it appears under its name only when it is whole, and never in the place of something else."""
+"""Write an export's folder as a whole or not at all, and never over other files."""
 
 import os
 import tempfile

@@ -1,4 +1,4 @@
-"""The Hugging Face hub as people meet it: every way to fail is one sentence with the way out."""
+"""Download from and upload to the Hugging Face hub; every failure is one sentence that says what to do."""
 
 import logging
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def one_line(error: BaseException, max_characters: int = 200) -> str:
 
 @contextmanager
 def hub_faults(path: str, repo: str, way_out: str) -> Iterator[None]:
-    """A download whose failures are told in one sentence.
+    """Within the context, failures of a download become one sentence.
 
     Args:
         path: what is downloaded, as the user named it; repo: user/name, whose page holds the terms.

@@ -1,4 +1,4 @@
-"""Upstream packages as they should load: heard by nobody, leaving logging and threads as they were."""
+"""Import and load upstream packages without their messages, and without lasting changes to logging and threads."""
 
 import contextlib
 import logging
@@ -10,9 +10,9 @@ import torch
 
 @contextlib.contextmanager
 def quiet_and_unchanged() -> Iterator[None]:
-    """Upstream logs by `logging.info`, which gives the root logger a handler: every library would be heard.
+    """Silence upstream while it is imported or loaded, and restore logging, warnings and torch's number of threads.
 
-    Importing or loading may also set torch's threads, and warn of what is deprecated in libraries below it.
+    Upstream calls `logging.info`, which gives the root logger a handler: from then on every library would be heard.
     """
     threads, disabled = torch.get_num_threads(), logging.root.manager.disable
     handlers = list(logging.root.handlers)

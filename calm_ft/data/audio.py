@@ -1,11 +1,17 @@
-"""From an audio file to what a codec is given: mono, at its rate, with a fixed silence at the end.
+"""From an audio file to the input of a codec: mono, at the codec's rate, with a fixed silence at the end.
 
-Convention: float32 samples as recorded, neither normalised in loudness nor clipped. Silence is what lies more
-than 35 dB under the loudest 20 ms. The tail is fixed because a model learns from it when to stop: clips that
-end now at once, now in seconds of room noise, teach it nothing. Resampling is `scipy.signal.resample_poly`,
-as upstream does with prompts (pocket_tts/data/audio_utils.py).
+Convention: float32 samples as recorded, neither normalised in loudness nor clipped. Silence is audio more than 35 dB
+below the loudest 20 ms. The silence at the end has a fixed length because a model learns from it when to stop; it
+cannot learn that from clips of which some end at once and others in seconds of room noise. Resampling is
+`scipy.signal.resample_poly`, as upstream does with prompts (pocket_tts/data/audio_utils.py).
 """
 
+import logging
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import gcd
 
@@ -15,27 +21,27 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
-from calm_ft.data.utterance import Utterance
+from calm_ft.data.utterance import UnusableClip, Utterance, printable
 
-# Part of every cache's fingerprint: to be raised with each change here that changes samples.
+__all__ = ["AUDIO_PREPARATION_VERSION", "Clip", "UnusableClip", "load_clip", "recorded_duration_sec"]
+
+log = logging.getLogger(__name__)
+
+# Part of every cache's fingerprint; raise it with each change here that changes samples.
 AUDIO_PREPARATION_VERSION = 1
 
 FRAME_SEC = 0.02
 SILENCE_BELOW_LOUDEST_DB = 35.0
 SILENT_PEAK = 1e-3  # -60 dBFS
 MIN_SPEECH_SEC = 0.2
-# Headers and segment lists round: a segment may end this much behind its file, and ends with it then.
+# Headers and segment lists round their times: a segment that ends this much after its file is cut to the file's end.
 SEGMENT_TOLERANCE_SEC = 0.25
-# Decoding begins this much before a segment: mp3 frames draw on bits of earlier ones, and sound wrong without.
+# Decoding begins this much before a segment, because mp3 frames need data from earlier frames.
 SEEK_LEAD_SEC = 1.0
 # Averaging independent channels keeps about 0.7 of the louder one's level; less than this is cancellation.
 CANCELLATION_RATIO = 0.25
 
 Samples = NDArray[np.float32]
-
-
-class UnusableClip(Exception):  # noqa: N818 - a verdict on the clip, caught clip by clip
-    """Audio that nothing can be trained on; the message is the reason for an `Exclusion`."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +61,13 @@ class Clip:
 def load_clip(utterance: Utterance, sample_rate_hz: int, tail_sec: float) -> Clip:
     """Reads, mixes down, resamples and trims one clip.
 
-    The silence after the speech becomes exactly `tail_sec`, zeros where the file ends sooner. Longer silence
-    before the speech is cut to as much, unless the utterance has word times, which count from its first
-    sample. Of a segment, nothing before its start or after its end is heard.
+    The silence after the speech becomes exactly `tail_sec` long, filled with zeros if the file ends sooner. Longer
+    silence before the speech is cut to the same length, unless the utterance has word times, which count from its
+    first sample. A segment contains no sample from outside its start and end.
 
     Raises:
-        UnusableClip: unreadable, without samples, not finite, silent, with less than 0.2 s of speech, or a
-            segment that its file does not hold.
+        UnusableClip: the audio cannot be decoded, has no samples, is not finite, is silent or has less than 0.2 s of
+            speech, or the segment is not within its file.
     """
     recorded, recorded_rate_hz = _read(utterance)
     mono = _mix_down(recorded)
@@ -79,32 +85,26 @@ def load_clip(utterance: Utterance, sample_rate_hz: int, tail_sec: float) -> Cli
 
 
 def recorded_duration_sec(utterance: Utterance) -> float:
-    """Length of the file, or of the segment of it, by the header, nothing decoded.
+    """Length of the file or segment according to the file's header, without decoding.
 
-    Raises UnusableClip for an unreadable file and for a segment that it does not hold.
+    Raises:
+        UnusableClip: the file cannot be opened, or the segment is not within it.
     """
-    try:
-        with soundfile.SoundFile(utterance.audio_path) as file:
-            first, last = _sample_range(utterance, file.frames, file.samplerate)
-            return float(last - first) / file.samplerate
-    except (soundfile.SoundFileError, OSError):
-        raise UnusableClip("the audio cannot be read") from None
+    with _opened(utterance) as file:
+        first, last = _sample_range(utterance, file.frames, file.samplerate)
+        return float(last - first) / file.samplerate
 
 
 def _read(utterance: Utterance) -> tuple[Samples, int]:
     """Samples `[T, channels]` of the utterance and their rate."""
-    try:
-        with soundfile.SoundFile(utterance.audio_path) as file:
-            rate_hz = file.samplerate
-            if utterance.is_segment:
-                first, last = _sample_range(utterance, file.frames, rate_hz)
-                lead = min(first, round(SEEK_LEAD_SEC * rate_hz))
-                file.seek(first - lead)
-                samples = file.read(lead + last - first, dtype="float32", always_2d=True)[lead:]
-            else:
-                samples = file.read(dtype="float32", always_2d=True)
-    except (soundfile.SoundFileError, OSError):
-        raise UnusableClip("the audio cannot be read") from None
+    with _opened(utterance) as file:
+        rate_hz = file.samplerate
+        first, last = _sample_range(utterance, file.frames, rate_hz)
+        # Some codecs (GSM 6.10) cannot seek; then everything before the segment is decoded too.
+        lead = min(first, round(SEEK_LEAD_SEC * rate_hz)) if file.seekable() else first
+        if utterance.is_segment and file.seekable():
+            file.seek(first - lead)
+        samples = file.read(lead + last - first, dtype="float32", always_2d=True)[lead:]
     if len(samples) == 0:
         raise UnusableClip("the audio has no samples")
     if not np.isfinite(samples).all():
@@ -112,8 +112,58 @@ def _read(utterance: Utterance) -> tuple[Samples, int]:
     return samples, rate_hz
 
 
+@contextmanager
+def _opened(utterance: Utterance) -> Iterator[soundfile.SoundFile]:
+    """The open file; whatever the decoder raises, on opening or in the block, becomes an `UnusableClip`."""
+    path = utterance.audio_path
+    # Bytes, because soundfile encodes strictly and file names need not be valid UTF-8.
+    name = path if os.name == "nt" else os.fsencode(path)
+    try:
+        with _decoder_messages_to_log(printable(path)), soundfile.SoundFile(name) as file:
+            yield file
+    except UnusableClip:
+        raise
+    except Exception as error:  # any: a broken file can make the decoder fail in any way
+        raise UnusableClip(f"the audio cannot be read ({_decoder_fault(error)})") from error
+
+
+@contextmanager
+def _decoder_messages_to_log(name: str) -> Iterator[None]:
+    """Sends what the mp3 decoder prints to the debug log, with the file's name.
+
+    mpg123 writes notes such as "Xing stream size off by more than 1%" straight to file descriptor 2, without saying
+    which file they are about.
+    """
+    if not name.lower().endswith(".mp3"):
+        yield
+        return
+    sys.stderr.flush()
+    try:
+        stderr = os.dup(2)
+    except OSError:  # no stderr, nothing to keep clean
+        yield
+        return
+    with tempfile.TemporaryFile() as messages:
+        os.dup2(messages.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)
+            messages.seek(0)
+            for line in messages.read().decode(errors="replace").split("\n"):
+                if line.strip():
+                    log.debug("%s: %s", name, line.strip())
+
+
+def _decoder_fault(error: Exception) -> str:
+    if isinstance(error, soundfile.LibsndfileError):
+        return error.error_string.rstrip(".")
+    return (error.strerror if isinstance(error, OSError) else None) or f"{type(error).__name__}: {error}"
+
+
 def _sample_range(utterance: Utterance, num_samples: int, rate_hz: int) -> tuple[int, int]:
-    """First sample and end of the utterance within its file of `num_samples`."""
+    """First sample and end of the utterance within its file of `num_samples` samples."""
     first = round(utterance.start_sec * rate_hz)
     last = num_samples if utterance.end_sec is None else round(utterance.end_sec * rate_hz)
     if utterance.is_segment and not 0 <= first < last <= num_samples + SEGMENT_TOLERANCE_SEC * rate_hz:
@@ -123,7 +173,7 @@ def _sample_range(utterance: Utterance, num_samples: int, rate_hz: int) -> tuple
 
 
 def _mix_down(samples: Samples) -> Samples:
-    """Mean of the channels; the loudest one where they cancel each other (reversed polarity)."""
+    """Mean of the channels, or the loudest channel if they cancel each other (reversed polarity)."""
     mean = samples.mean(axis=1)
     levels = samples.std(axis=0)
     loudest = int(levels.argmax())
@@ -138,10 +188,9 @@ def _resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
 
 
 def _speech_bounds(samples: Samples, sample_rate_hz: int) -> tuple[int, int]:
-    """First sample of the first frame and end of the last frame that are not silence.
+    """First sample of the first frame and end of the last frame that are not silent.
 
-    Levels are taken about the mean: with a constant offset, as cheap microphones have it, no frame would be
-    silent.
+    The mean is subtracted first: with the constant offset of a cheap microphone no frame would be silent.
     """
     frame_len = round(FRAME_SEC * sample_rate_hz)
     num_frames = -(-len(samples) // frame_len)

@@ -1,8 +1,8 @@
-"""Which clips make up the index-th batch of an endless training run: a pure function of (seed, index).
+"""Which clips are in the index-th batch of an endless training run: a pure function of (seed, index).
 
-Clips are sorted into length buckets 10 % wide, shuffled inside them, and cut into batches from the longest to
-the shortest. Where the cuts fall depends on the buckets alone and not on the shuffle, so every epoch of the same clips
-has the same number of batches, and a late index is reached without planning the epochs before it.
+Clips are sorted into length buckets 10 % wide, shuffled inside them, and cut into batches from the longest to the
+shortest. The cuts depend on the buckets and not on the shuffle. So every epoch of the same clips has the same number
+of batches, and any batch can be computed without planning the epochs before it.
 """
 
 import math
@@ -17,16 +17,19 @@ from calm_ft.errors import UserError
 from calm_ft.randomness import make_rng
 
 BUCKET_RATIO = 1.1
-# Loader workers run ahead over the end of an epoch; two plans spare them from making each anew.
+# Loader workers prefetch beyond the end of an epoch; with two plans kept, none is computed again and again.
 MAX_CACHED_EPOCHS = 2
 
 
 class BatchPlan:
-    """An endless sequence of batches, every clip exactly once an epoch (those of other sources as `Mixture` says).
+    """An endless sequence of batches with every clip exactly once in an epoch (clips of other sources as in `Mixture`).
 
-    A batch's cost, its longest clip times its rows, is at most `max_frames_per_batch`; a clip longer than
-    that is a batch alone. With `min_rows` (the number of processes that share each batch) no batch is smaller,
-    whatever its cost. Raises `UserError` for limits below one and for fewer clips than `min_rows`.
+    The cost of a batch (the length of its longest clip times its number of rows) is at most `max_frames_per_batch`; a
+    clip longer than that is a batch by itself. No batch has fewer than `min_rows` rows, whatever its cost; this is the
+    number of processes that share each batch.
+
+    Raises:
+        UserError: a limit is below one, or there are fewer clips than `min_rows`.
     """
 
     def __init__(
@@ -50,7 +53,7 @@ class BatchPlan:
         self.mixture = mixture or Mixture([len(num_frames)], [1.0], seed)
         self._limits = (max_frames_per_batch, max_batch_size, min_rows)
         self._buckets = _bucket_ceilings(self.num_frames)
-        self._starts = [0]  # index of each epoch's first batch, as far as they were needed
+        self._starts = [0]  # index of the first batch of each epoch, computed as needed
         self._epochs: OrderedDict[int, list[list[int]]] = OrderedDict()
         self._first_sizes = self._sizes(self.mixture.clips(0))
         if min(self._first_sizes) < min_rows:
@@ -61,15 +64,15 @@ class BatchPlan:
 
     @property
     def num_batches_first_epoch(self) -> int:
-        """Batches of the first epoch, and of every other one where there is but one source."""
+        """Number of batches in the first epoch; if there is only one source, in every epoch."""
         return len(self._first_sizes)
 
     def epoch_of(self, index: int) -> int:
-        """The epoch, from 0, that the index-th batch belongs to."""
+        """The epoch of the index-th batch, counted from 0."""
         return self._find(index)[0]
 
     def batch(self, index: int) -> list[int]:
-        """Positions of the clips in the index-th batch, longer ones first."""
+        """Positions of the clips in the index-th batch, the longest first."""
         epoch, place = self._find(index)
         if epoch not in self._epochs:
             self._epochs[epoch] = self._plan_epoch(epoch)
@@ -78,13 +81,13 @@ class BatchPlan:
         return self._epochs[epoch][place]
 
     def padding_share(self) -> float:
-        """Share of padding in the first epoch, each batch padded to its longest clip."""
+        """Fraction of padded frames in the first epoch, with each batch padded to its longest clip."""
         lengths = [self.num_frames[batch] for batch in self._plan_epoch(0)]
         num_padded_frames = sum(len(batch) * int(batch.max()) for batch in lengths)
         return 1 - int(sum(batch.sum() for batch in lengths)) / num_padded_frames
 
     def _find(self, index: int) -> tuple[int, int]:
-        """(epoch, place in it) of a batch; only a mixture needs to count the batches of the epochs before."""
+        """(epoch, place in it) of a batch; only a mixture must count the batches of earlier epochs."""
         if self.mixture.is_same_every_epoch:
             return divmod(index, len(self._first_sizes))
         while self._starts[-1] <= index:
@@ -106,17 +109,17 @@ class BatchPlan:
 
 
 def _bucket_ceilings(num_frames: torch.Tensor) -> torch.Tensor:
-    """For each clip the length of the longest clip in its bucket `[N]`."""
+    """For each clip the length `[N]` of the longest clip in its bucket."""
     buckets = (num_frames.clamp(min=1).double().log() / math.log(BUCKET_RATIO)).long()
     ceilings = torch.zeros(int(buckets.max()) + 1, dtype=num_frames.dtype)
     return ceilings.scatter_reduce(0, buckets, num_frames, "amax")[buckets]
 
 
 def _batch_sizes(ceilings: torch.Tensor, max_frames: int, max_batch_size: int, min_rows: int) -> list[int]:
-    """Rows of each batch from the longest clips to the shortest, as even as their number allows.
+    """Number of rows of each batch, from the longest clips to the shortest, as even as possible.
 
-    Without the evening out, the last batch of every epoch would be the one or two shortest clips, which would
-    weigh as much in training as all rows of a full batch.
+    Otherwise the last batch of every epoch would hold only the one or two shortest clips, and these would weigh as
+    much in training as all rows of a full batch.
     """
     longest_first = ceilings.sort(descending=True).values.tolist()
 
@@ -138,7 +141,7 @@ def _batch_sizes(ceilings: torch.Tensor, max_frames: int, max_batch_size: int, m
 
 
 def _filled_up(sizes: list[int], min_rows: int) -> list[int]:
-    """The same with a last batch that is not too small: it takes rows from the one before, or joins it."""
+    """The sizes with a last batch of at least `min_rows`: it takes rows from the batch before, or is joined to it."""
     if len(sizes) < 2 or sizes[-1] >= min_rows:
         return sizes
     *others, before, last = sizes

@@ -1,8 +1,7 @@
-"""Batches for a DataLoader: map-style over batch *indices*, so that a run can start at any step.
+"""Datasets of whole batches, map-style over the batch *index*, so that a run can start at any step.
 
-Convention: an item is a whole batch, made by a `collate` function from a list of `Example`s. Which clips,
-which prompts and which seeds it gets is a function of (seed, index, row) alone; workers, ranks and resumption
-cannot change it.
+Convention: an item is a batch, made by a `collate` function from a list of `Example`s. Its clips, prompts and seeds
+depend on (seed, index, row) only, and not on the number of workers, the rank or a resumption.
 """
 
 import hashlib
@@ -28,8 +27,8 @@ BatchT = TypeVar("BatchT")
 class Example:
     """One row of a batch.
 
-    `seed` is for whatever its collation draws, such as where the prompt is cut; `place` is the row's index in the whole
-    batch, of which one process may hold a share.
+    `seed` is for random choices in the collation, such as where the prompt is cut. `place` is the row's index in the
+    whole batch, of which one process may hold only a share.
     """
 
     target: EncodedUtterance
@@ -40,16 +39,16 @@ class Example:
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of the work is this process's: the rank-th of num_ranks."""
+    """The part of every batch that one process works on: the rank-th of num_ranks."""
 
     rank: int = 0
     num_ranks: int = 1
 
 
 class TrainingBatches(Dataset[BatchT]):
-    """The first `num_batches` batches of an endless plan, prompts drawn anew for each.
+    """The first `num_batches` batches of an endless plan, with prompts drawn anew for each batch.
 
-    Of every batch, a process gets the rows of its share: all of them together once, none twice.
+    A process gets the rows of its share; together, the processes get each row of a batch exactly once.
     """
 
     def __init__(
@@ -88,8 +87,7 @@ class TrainingBatches(Dataset[BatchT]):
 class ValidationBatches(Dataset[BatchT]):
     """Every validation clip once, in the order of the plan's first epoch.
 
-    A clip's prompt and seed depend on its id only: they are the same at every validation, and stay so when
-    the batch size changes.
+    A clip's prompt and seed depend on its id only, so they are the same at every validation and for every batch size.
     """
 
     def __init__(
@@ -125,7 +123,7 @@ class ValidationBatches(Dataset[BatchT]):
 
 
 class IndicesFrom(Sampler[int]):
-    """Batch indices `first, first + step, ...` below `end`: where a resumed run, or one process's share, begins."""
+    """Batch indices `first, first + step, ...` below `end`, for a resumed run or one process's share."""
 
     def __init__(self, first: int, end: int, step: int = 1) -> None:
         self._indices = range(first, end, step)

@@ -1,8 +1,8 @@
-"""Features on disk: many clips a safetensors file, written whole or not at all, read memory-mapped.
+"""Features on disk: safetensors files (shards) of many clips each, written atomically and read memory-mapped.
 
-Layout: `directory/<fingerprint>/shard-XXXXX-<random>.safetensors`, tensors named `<clip key>/<feature name>`;
-the shard's metadata lists its clips. A shard appears by one rename and never changes, so a killed writer
-leaves nothing but a temporary file, and two writers at once leave at worst a clip stored twice.
+Layout: `directory/<fingerprint>/shard-XXXXX-<random>.safetensors`, tensors named `<clip key>/<feature name>`; the
+metadata of a shard lists its clips. A shard appears by one rename and never changes. A writer that is killed leaves
+only a temporary file, and two writers at the same time at worst store a clip twice.
 """
 
 import json
@@ -28,10 +28,9 @@ log = logging.getLogger(__name__)
 
 Features = dict[str, torch.Tensor]
 
-# A shard is written in well under a second: a temporary file of this age belongs to a writer that was killed.
+# Writing a shard takes less than a second, so a temporary file of this age is from a writer that was killed.
 ABANDONED_AFTER_SEC = 600.0
-# Mapped files kept at a time, so that a corpus of thousands of shards does not exhaust the process's
-# mappings.
+# Number of files mapped at a time, so that a corpus of thousands of shards does not exhaust the process's mappings.
 MAX_OPEN_SHARDS = 256
 
 
@@ -46,7 +45,7 @@ class CacheEntry:
 
 @dataclass(frozen=True)
 class CachedClip:
-    """Where a stored clip lies and what is known of it without reading its tensors."""
+    """The shard that stores a clip, and what is known about the clip without reading its tensors."""
 
     shard_path: Path
     names: tuple[str, ...]
@@ -55,7 +54,7 @@ class CachedClip:
 
 
 class FeatureCache:
-    """The stored clips of one fingerprint; opening it reads the shards' headers only."""
+    """The stored clips of one fingerprint; opening the cache reads only the headers of the shards."""
 
     def __init__(self, directory: Path, fingerprint: str) -> None:
         self.folder = Path(directory) / fingerprint
@@ -76,21 +75,22 @@ class FeatureCache:
         return self._clips[key]
 
     def read(self, key: str) -> Features:
-        """The clip's tensors, copied: a mapped tensor that a caller changed would stay changed."""
+        """Copies of the clip's tensors, because changing a mapped tensor would change it for later reads too."""
         clip = self._clips[key]
         handle = self._handle(clip.shard_path)
         return {name: handle.get_tensor(f"{key}/{name}").clone() for name in clip.names}
 
     def check_writable(self) -> None:
-        """Raises UserError where the folder cannot be made or written: to be asked before anything is encoded."""
+        """Raises `UserError` if the folder cannot be created or written; call it before encoding."""
         reason = why_not_a_folder(self.folder)
         if reason is not None:
             raise UserError(_not_writable(self.folder, reason))
 
     def write_shard(self, entries: Mapping[str, CacheEntry]) -> None:
-        """Stores the clips in one new file and knows them from then on.
+        """Stores the clips in one new file.
 
-        Raises UserError where the file cannot be written; the shards before it stay.
+        Raises:
+            UserError: the file cannot be written; earlier shards are kept.
         """
         try:
             self._index(self._write(entries))
@@ -106,7 +106,7 @@ class FeatureCache:
             with open(temporary, "wb") as file:
                 file.write(content)
                 file.flush()
-                os.fsync(file.fileno())  # else a power cut may leave the name with nothing behind it
+                os.fsync(file.fileno())  # otherwise a power failure may leave an empty file under the final name
             path = self.folder / f"shard-{unique}.safetensors"
             os.replace(temporary, path)
         finally:
@@ -126,14 +126,14 @@ class FeatureCache:
         return self._handles[path]
 
     def _index(self, path: Path) -> None:
-        """Takes up a shard's clips, or sets the shard aside where it cannot be read."""
+        """Adds a shard's clips, or renames the shard if it is damaged."""
         try:
             descriptions = _read_descriptions(path)
-        except FileNotFoundError:  # another process has just set it aside
+        except FileNotFoundError:  # another process has just renamed it
             return
         except (SafetensorError, KeyError, TypeError, ValueError) as fault:
             log.warning("Feature cache: %s is damaged (%s) and set aside; its clips are encoded again.", path, fault)
-            with suppress(OSError):  # another process has just done it, or the cache is read-only
+            with suppress(OSError):  # another process has just renamed it, or the cache is read-only
                 os.replace(path, path.with_suffix(".damaged"))
             return
         for key, clip in descriptions.items():
@@ -148,13 +148,13 @@ class FeatureCache:
 
 def _not_writable(folder: Path, reason: str) -> str:
     return (
-        f"The feature cache {folder} cannot be written ({reason}): free some space there, or choose a folder that can "
-        "be written by data.cache_dir; what it holds is kept."
+        f"The feature cache {folder} cannot be written ({reason}): free some space there, or choose another folder by "
+        "data.cache_dir; what it holds is kept."
     )
 
 
 def _named_tensors(entries: Mapping[str, CacheEntry]) -> dict[str, torch.Tensor]:
-    """Copies, since safetensors refuses tensors that share memory, as slices of one padded batch do."""
+    """Copies, because safetensors refuses tensors that share memory, such as slices of one padded batch."""
     return {
         f"{key}/{name}": tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for key, entry in entries.items()
@@ -174,7 +174,7 @@ def _descriptions(entries: Mapping[str, CacheEntry]) -> dict[str, dict[str, Any]
 
 
 def _read_descriptions(path: Path) -> dict[str, CachedClip]:
-    """The clips of a shard; safetensors itself refuses a file whose length its header denies."""
+    """The clips of a shard; safetensors itself refuses a file whose length does not match its header."""
     with safe_open(path, framework="pt", device="cpu") as handle:
         rows = json.loads((handle.metadata() or {})["clips"])
     return {

@@ -1,8 +1,8 @@
-"""Which clips an epoch holds when several weighted sources are mixed: a pure function of (seed, epoch).
+"""Which clips are in an epoch if several weighted sources are mixed: a pure function of (seed, epoch).
 
-The first source is the voice that is learned: an epoch holds each of its clips once. Of every other source it holds
-`round(weight * clips of the first)`, taken in turn from an endless sequence of that source's shuffles, so that none of
-its clips comes again before all others came.
+The first source is the voice that is learned; an epoch contains each of its clips once. Of every other source it
+contains `round(weight * clips of the first)`, taken one after the other from an endless sequence of shuffles of that
+source, so that no clip is repeated before all others of its source have been used.
 """
 
 from collections.abc import Sequence
@@ -15,13 +15,14 @@ from calm_ft.randomness import make_rng
 
 
 class Mixture:
-    """Positions count through the sources one after the other, in the order in which they are given.
+    """The clips of every epoch, as positions in the concatenation of the sources in the order given.
 
-    Raises UserError for a weight that is not positive, or that gives a source not one clip an epoch.
+    Raises:
+        UserError: a weight is not positive, or so small that a source gives no clip to an epoch.
     """
 
     def __init__(self, num_clips: Sequence[int], weights: Sequence[float], seed: int) -> None:
-        """num_clips and weights: one entry a source; the first weight is that of the others' unit."""
+        """num_clips and weights have one entry for each source; weights are relative to the first one."""
         self.num_clips = list(num_clips)
         self.seed = seed
         self.quotas = [round(self.num_clips[0] * weight / weights[0]) for weight in weights]
@@ -34,11 +35,11 @@ class Mixture:
 
     @property
     def is_same_every_epoch(self) -> bool:
-        """Whether every epoch holds the same clips."""
+        """Whether every epoch contains the same clips."""
         return len(self.num_clips) == 1
 
     def clips(self, epoch: int) -> Tensor:
-        """Positions [sum of quotas] of an epoch's clips, source by source."""
+        """Positions `[sum of quotas]` of an epoch's clips, source by source."""
         starts = [sum(self.num_clips[:place]) for place in range(len(self.num_clips))]
         chosen = [torch.arange(self.num_clips[0])]
         for place in range(1, len(self.num_clips)):

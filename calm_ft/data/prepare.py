@@ -1,34 +1,26 @@
-"""Encodes every recording once: what a second run finds in the cache is neither decoded nor encoded.
+"""Encodes every recording once; a later run reads the features from the cache and neither decodes nor encodes.
 
-Convention: a clip is known by its audio file's bytes, and the segment of them that it is, so that it may be
-moved, renamed or given another text. The cache's fingerprint joins the encoder's with what shapes the audio
-before it. Clips over the duration limit are left out, never cropped, for the text would go on without its sound.
+Convention: a clip is identified by the bytes of its audio file and by its segment, so that it may be moved, renamed or
+given another text. The cache's fingerprint covers the encoder and the preparation of the audio. Clips over the
+duration limit are excluded and never cropped, because then the text would not match the audio.
 """
 
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import torch
-from tqdm import tqdm
 
-from calm_ft.data.audio import (
-    AUDIO_PREPARATION_VERSION,
-    Clip,
-    UnusableClip,
-    load_clip,
-    recorded_duration_sec,
-)
+from calm_ft.data.audio import AUDIO_PREPARATION_VERSION, Clip, load_clip, recorded_duration_sec
 from calm_ft.data.feature_cache import CacheEntry, FeatureCache, Features
-from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
+from calm_ft.data.utterance import Exclusion, UnusableClip, Utterance, commonest_reason
 from calm_ft.errors import UserError
+from calm_ft.progress import progress as with_progress
 
-ItemT = TypeVar("ItemT")
-
-# A file this much over the limit is not decoded to see whether silence is what makes it long.
+# A longer file may be within the limit once its silence is cut. Beyond this much more it is not decoded to find out.
 UNDECODED_OVER_LIMIT_SEC = 30.0
 
 
@@ -39,21 +31,21 @@ class Encoder(Protocol):
     frame_rate_hz: float
 
     def feature_fingerprint(self) -> str:
-        """Changes with every weight and setting that shapes the features."""
+        """A hash that changes with every weight and setting on which the features depend."""
 
     def encode(self, clips: list[Clip]) -> list[Features]:
         """The features of each clip, without padding."""
 
     def num_frames(self, features: Features) -> int:
-        """The length by which clips are batched."""
+        """The clip's length in frames, by which clips are batched."""
 
-    def why_unusable(self, num_frames: int) -> str | None:
+    def exclusion_reason(self, num_frames: int) -> str | None:
         """Why a clip of this length cannot train; None where it can."""
 
 
 @dataclass(frozen=True)
 class EncodedUtterance:
-    """One utterance whose features lie in the cache."""
+    """One utterance whose features are in the cache."""
 
     utterance: Utterance
     num_frames: int
@@ -62,13 +54,13 @@ class EncodedUtterance:
     cache: FeatureCache = field(repr=False, compare=False)
 
     def features(self) -> Features:
-        """Reads the features; each call reads them anew."""
+        """Reads the features from the cache at each call."""
         return self.cache.read(self.key)
 
 
 @dataclass(frozen=True)
 class EncodedRecordings:
-    """The clips that train, in the order given, those that do not, and how many had to be encoded."""
+    """The usable clips in the order given, the excluded ones, and how many had to be encoded."""
 
     encoded: list[EncodedUtterance]
     exclusions: list[Exclusion]
@@ -85,11 +77,17 @@ def encode_recordings(
     shard_size: int = 64,
     progress: bool = True,
 ) -> EncodedRecordings:
-    """Encodes what the cache does not hold yet, `shard_size` clips a file; interrupted, it keeps its work.
+    """Encodes the clips that are not in the cache yet.
+
+    Args:
+        tail_sec: length of the silence after the speech.
+        max_duration_sec: longer clips are excluded.
+        shard_size: clips in one file of the cache; what has been encoded is kept if the encoding is interrupted.
+        progress: whether to show the progress on stderr.
 
     Raises:
-        UserError: not one clip is left, a negative tail, a duration limit that no clip can keep, or a cache that cannot
-            be written.
+        UserError: no clip is left, `tail_sec` is negative, `max_duration_sec` is not positive, or the cache cannot be
+            written.
     """
     if not tail_sec >= 0 or not max_duration_sec > 0:
         raise UserError(
@@ -112,7 +110,7 @@ def encode_recordings(
             faults[utterance.id] = faults_by_key[key]
         elif (clip := cache.info(key)).duration_sec > max_duration_sec:
             faults[utterance.id] = _too_long(clip.duration_sec, max_duration_sec)
-        elif (reason := encoder.why_unusable(clip.num_frames)) is not None:
+        elif (reason := encoder.exclusion_reason(clip.num_frames)) is not None:
             faults[utterance.id] = reason
         else:
             encoded.append(EncodedUtterance(utterance, clip.num_frames, clip.duration_sec, key, cache))
@@ -136,13 +134,13 @@ class _Encoding:
         self.shard_size = shard_size
 
     def run(self, missing: dict[str, Utterance], progress: bool) -> dict[str, str]:
-        """Stores every usable clip and returns the others' reasons, by clip key."""
+        """Stores every usable clip; returns by clip key why the others cannot be used."""
         faults: dict[str, str] = {}
         finished: dict[str, CacheEntry] = {}
         if missing:
             self.cache.check_writable()
         try:
-            for key, utterance in _bar(missing.items(), len(missing), "encoding", progress):
+            for key, utterance in with_progress(missing.items(), "encoding", unit="clip", hidden=not progress):
                 try:
                     finished[key] = self._encode(utterance)
                 except UnusableClip as fault:
@@ -150,7 +148,7 @@ class _Encoding:
                 if len(finished) >= self.shard_size:
                     self.cache.write_shard(finished)
                     finished = {}
-        finally:  # also when interrupted: what has been encoded need not be encoded again
+        finally:  # also when interrupted, so that what has been encoded is not encoded again
             if finished:
                 self.cache.write_shard(finished)
         return faults
@@ -165,7 +163,7 @@ class _Encoding:
         with torch.no_grad():
             (features,) = self.encoder.encode([clip])
         if not all(bool(torch.isfinite(each).all()) for each in features.values()):
-            raise UnusableClip("the encoder makes no numbers of it")
+            raise UnusableClip("the encoder gives values that are not finite")
         return CacheEntry(features, self.encoder.num_frames(features), clip.duration_sec)
 
 
@@ -180,10 +178,11 @@ def _fingerprint(encoder: Encoder, tail_sec: float) -> str:
 
 
 def _clip_keys(utterances: Sequence[Utterance], faults: dict[str, str], progress: bool) -> dict[str, str]:
-    """Clip keys by utterance id; a file that cannot be opened goes to `faults`."""
+    """Clip keys by utterance id; files that cannot be opened are added to `faults`."""
     keys: dict[str, str] = {}
     digest = functools.cache(_file_digest)  # a long file is read once, however many segments it holds
-    for utterance in _bar(utterances, len(utterances), "looking up clips", progress, delay_sec=2.0):
+    shown = with_progress(utterances, "looking up clips", unit="clip", hidden=not progress, delay_sec=2.0)
+    for utterance in shown:
         try:
             keys[utterance.id] = _clip_key(utterance, digest(utterance.audio_path))
         except OSError:
@@ -197,14 +196,9 @@ def _file_digest(path: Path) -> str:
 
 
 def _clip_key(utterance: Utterance, digest: str) -> str:
-    """The file's hash, marked for a segment, and where word times keep `load_clip` from cutting the head."""
+    """The file's hash, with the segment, and with a mark if word times keep `load_clip` from cutting the beginning."""
     segment = f"-{utterance.start_sec!r}-{utterance.end_sec!r}" if utterance.is_segment else ""
     return f"{digest}{segment}-whole-head" if utterance.words else f"{digest}{segment}"
-
-
-def _bar(items: Iterable[ItemT], total: int, what: str, progress: bool, delay_sec: float = 0.0) -> Iterable[ItemT]:
-    disable = not progress or total == 0
-    return tqdm(items, total=total, desc=what, unit="clip", disable=disable, delay=delay_sec, dynamic_ncols=True)
 
 
 def _too_long(duration_sec: float, max_duration_sec: float) -> str:

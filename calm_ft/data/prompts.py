@@ -1,7 +1,7 @@
-"""Voice prompts for training: another clip of the same speaker, or with word times the clip's own beginning.
+"""Voice prompts for training: another clip of the same speaker, or the clip's own beginning if word times are known.
 
-A prompt from another clip needs no alignment, since nothing of it is to be spoken. Where the words' times are
-known, the beginning of the clip can be the prompt and the rest of the text the target, as upstream trains
+A prompt from another clip needs no alignment, because its text is not part of the target. With word times, the
+beginning of the clip can be the prompt and the rest of it the target, as in upstream's training
 (training/dataloader/loader.py).
 """
 
@@ -12,7 +12,7 @@ import torch
 
 from calm_ft.data.prepare import EncodedUtterance
 
-# Fewer words leave no useful text behind the cut.
+# With fewer words there is no useful text after the cut.
 MIN_WORDS_FOR_OWN_BEGINNING = 4
 
 
@@ -20,7 +20,7 @@ class PromptPool:
     """The clips that prompts are drawn from, by speaker."""
 
     def __init__(self, encoded: Sequence[EncodedUtterance], own_beginnings: bool = True) -> None:
-        """own_beginnings: whether a clip with word times is prompted by its own beginning."""
+        """own_beginnings: whether the prompt of a clip with word times is its own beginning."""
         self._own_beginnings = own_beginnings
         self._by_speaker: defaultdict[str, list[EncodedUtterance]] = defaultdict(list)
         self._places: dict[str, int] = {}
@@ -31,14 +31,14 @@ class PromptPool:
 
     @property
     def num_without_prompt(self) -> int:
-        """Clips of the pool that have no prompt: their speaker's only clip, without word times."""
+        """Number of clips without a prompt: the only clip of their speaker, and without word times."""
         lone = [clips[0] for clips in self._by_speaker.values() if len(clips) == 1]
         return sum(not self._has_own_beginning(clip) for clip in lone)
 
     def choose(self, utterance: EncodedUtterance, rng: torch.Generator) -> EncodedUtterance | None:
-        """The clip itself if it has word times, else another of its speaker, all equally likely, else None.
+        """The clip itself if it has word times, else a random other clip of its speaker, or None if there is none.
 
-        `utterance` need not be in the pool: validation clips are prompted from the training clips.
+        `utterance` need not be in the pool: the prompts of validation clips are training clips.
         """
         if self._has_own_beginning(utterance):
             return utterance

@@ -1,7 +1,7 @@
-"""Which clips validate: decided by a hash of each, so that a set that grows keeps its validation clips.
+"""The choice of the validation clips, by a hash of each clip, so that a growing data set keeps its validation clips.
 
-The clips with the smallest hashes of (seed, id) are taken. A clip that is added can displace or add one, and
-moves no other, unlike a shuffled list, where one new clip moves all.
+The clips with the smallest hashes of (seed, id) are taken. A new clip can add or replace one validation clip; in a
+shuffled list it would change all of them.
 """
 
 import hashlib
@@ -15,17 +15,17 @@ from calm_ft.errors import UserError
 
 @dataclass(frozen=True)
 class Split:
-    """Two disjoint parts of the clips, each in the order in which the clips were given."""
+    """Two disjoint parts of the clips, each in the order of the input."""
 
     train: list[EncodedUtterance]
     validation: list[EncodedUtterance]
 
 
 def split_validation(encoded: Sequence[EncodedUtterance], fraction: float, seed: int) -> Split:
-    """Sets aside `max(1, round(fraction * n))` clips, and never all of them.
+    """Sets aside `max(1, round(fraction * n))` clips, but never all of them.
 
     Raises:
-        UserError: fewer than two clips, or a fraction that is not between 0 and 1.
+        UserError: there are fewer than two clips, or the fraction is not in [0, 1).
     """
     if not 0 <= fraction < 1:
         raise UserError(f"The validation fraction is {fraction}; it must be at least 0 and less than 1.")
@@ -41,5 +41,5 @@ def split_validation(encoded: Sequence[EncodedUtterance], fraction: float, seed:
 
 
 def _hash(seed: int, id: str) -> bytes:
-    # fsencode: an id comes from a file name, which need not be valid Unicode.
+    # fsencode keeps the hash of ids as they have always been, also of those that are not valid Unicode.
     return hashlib.sha256(b"%d:%s" % (seed, os.fsencode(id))).digest()

@@ -1,9 +1,8 @@
-"""What one clip is before it is heard: an id, an audio file, its text, its speaker, perhaps word times.
+"""One clip before its audio is read: id, audio file, text, speaker and, if known, the times of its words.
 
-Convention: an utterance is a whole audio file or a segment of one. `start_sec` and `end_sec` count from the start
-of the *file*; its words' times count from the start of the *utterance*, as in the official manifest. An
-`Exclusion` is the record of a clip that was left out; its path and reason become one row of a run's
-`excluded.jsonl`.
+Convention: an utterance is a whole audio file or a segment of one. `start_sec` and `end_sec` count from the start of
+the *file*, the times of its words from the start of the *utterance*, as in the official manifest. An `Exclusion`
+records a clip that was left out; its path and reason become one row of a run's `excluded.jsonl`.
 """
 
 import re
@@ -17,7 +16,7 @@ DEFAULT_SPEAKER = "speaker"
 
 @dataclass(frozen=True)
 class WordTime:
-    """One word (or several, where the times between them are unknown) and where it is spoken."""
+    """One word (or several, if the times between them are unknown) and when it is spoken."""
 
     word: str
     start_sec: float
@@ -26,9 +25,9 @@ class WordTime:
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording with what is said in it; `id` is unique among the recordings that were read together.
+    """One recording and its text; `id` is unique among the recordings that are read together.
 
-    `end_sec` None is the end of the file.
+    `end_sec` None means the end of the file.
     """
 
     id: str
@@ -41,20 +40,33 @@ class Utterance:
 
     @property
     def is_segment(self) -> bool:
-        """Whether only a part of the file is meant."""
+        """Whether the utterance is only a part of its file."""
         return self.start_sec > 0 or self.end_sec is not None
+
+
+class UnusableClip(Exception):  # noqa: N818 - a verdict on one clip, caught clip by clip
+    """A clip that cannot be trained on; the message becomes the reason of its `Exclusion`."""
 
 
 @dataclass(frozen=True)
 class Exclusion:
-    """One clip, row or file that does not train, and why."""
+    """One clip, row or file that is left out, and why; both are kept in a form that every console can encode."""
 
     path: str
     reason: str
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", printable(self.path))
+        object.__setattr__(self, "reason", printable(self.reason))
+
+
+def printable(name: Path | str) -> str:
+    r"""The name as valid Unicode: bytes of a file name that are not UTF-8 are written as `\udcff`."""
+    return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
 
 def commonest_reason(exclusions: Sequence[Exclusion]) -> str:
-    """The reason given most often, by its first example; reasons that differ only in names and figures count as one."""
-    kinds = [re.sub(r"'.*'|\d+(\.\d+)?", "N", exclusion.reason) for exclusion in exclusions]
+    """The first example of the most frequent reason; reasons that differ only in names and numbers count as one."""
+    kinds = [re.sub(r"'.*'|ffmpeg .*|\d+(\.\d+)?", "N", exclusion.reason) for exclusion in exclusions]
     most_common_kind = Counter(kinds).most_common(1)[0][0]
     return exclusions[kinds.index(most_common_kind)].reason

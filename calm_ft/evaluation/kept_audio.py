@@ -44,14 +44,22 @@ class KeptClip:
 class KeptAudio:
     """Reads from several folders, writes into the first of them."""
 
-    def __init__(self, folder: Path, others: Sequence[Path] = ()) -> None:
-        """Nothing is written yet. `others`: folders of earlier evaluations, which may say the same."""
+    def __init__(self, folder: Path | None, others: Sequence[Path] = ()) -> None:
+        """Nothing is written yet.
+
+        Args:
+            folder: None keeps clips in memory alone.
+            others: folders of earlier evaluations, which may say the same.
+        """
         self._folder = folder
-        self._places = (folder, *others)
+        self._places = (*([] if folder is None else [folder]), *others)
+        self._in_memory: dict[str, KeptClip] = {}
         self._used: set[str] = set()
 
     def get(self, key: str) -> KeptClip | None:
         """What was said before, if it was."""
+        if self._folder is None and key in self._in_memory:
+            return self._in_memory[key]
         for folder in self._places:
             clip = _read(folder, key)
             if clip is not None:
@@ -64,6 +72,9 @@ class KeptAudio:
     def put(self, key: str, clip: KeptClip) -> None:
         """Keep a clip. Raises UserError where it cannot be written."""
         self._used.add(key)
+        if self._folder is None:
+            self._in_memory[key] = clip
+            return
         timing = None if clip.timing is None else asdict(clip.timing)
         content = {"ended": clip.ended, "sha256": hashlib.sha256(clip.wav).hexdigest(), "timing": timing}
         try:
@@ -83,7 +94,7 @@ class KeptAudio:
 
     def forget_unused(self) -> None:
         """Remove from the first folder what nobody asked for, so that it does not grow with every version of a run."""
-        for path in self._folder.glob("*"):
+        for path in () if self._folder is None else self._folder.glob("*"):
             if path.stem not in self._used:
                 with suppress(OSError):
                     path.unlink()

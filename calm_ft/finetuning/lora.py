@@ -1,25 +1,25 @@
 """LoRA as a strategy: small matrices beside chosen linear layers train, the model's own weights stay as they are.
 
 Hu et al., arXiv 2106.09685. A checkpoint holds the LoRA weights alone; an export is the plain model with them folded
-in; `lora.safetensors` in the run's folder holds them by themselves.
+in; `lora.safetensors` and the folder `lora` (for peft) in the run's folder hold them by themselves.
 """
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
-from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.base import Component, TTSAdapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning import lora_layers
-from calm_ft.finetuning.lora_file import LoraWeights, Targets, check_base, fingerprint, read_lora, save_lora
+from calm_ft.finetuning.lora_file import LoraWeights, Targets, check_base, fingerprint, read_lora, save_lora, save_peft
 from calm_ft.finetuning.strategy import ComponentPlan, Strategy, names
 
-LORA_FILE = "lora.safetensors"
+LORA_FILE, PEFT_FOLDER = "lora.safetensors", "lora"
 ALL = "all"
 # On the embedded model, ratios up to 0.0065 changed no judged figure beyond doubt (rank 32, 3 seeds a rate); at 0.016
 # the voice had changed, at rank 4 (one seed) already at 0.009: benchmarks/results/lora_update_ratio.json.
@@ -61,7 +61,7 @@ class Lora(Strategy):
         self.rank, self.alpha, self.dropout, self.weights = rank, float(alpha), float(dropout), weights
         self.targets = _checked_targets(targets)
 
-    def select(self, components: Sequence[str]) -> set[str]:
+    def select(self, components: Mapping[str, Component]) -> set[str]:
         return {name for name in components if any(names(target, name) for target in self.targets)}
 
     def selected(self, adapter: TTSAdapter) -> set[str]:
@@ -137,11 +137,13 @@ class Lora(Strategy):
         ]
 
     def save(self, adapter: TTSAdapter, directory: Path) -> None:
-        """Write `lora.safetensors`, which `weights` and `merge_lora_file` read."""
+        """Write `lora.safetensors`, which `weights` and `merge_lora_file` read, and the folder `lora` for peft."""
         layers = lora_layers.lora_layers(adapter)
         base = fingerprint({name: lora_layers.base_weight(layer) for name, layer in layers.items()})
         factors = {name: lora_layers.factors(layer) for name, layer in layers.items()}
-        save_lora(directory / LORA_FILE, LoraWeights(self.rank, self.alpha, self.targets, base, factors))
+        weights = LoraWeights(self.rank, self.alpha, self.targets, base, factors)
+        save_lora(directory / LORA_FILE, weights)
+        save_peft(directory / PEFT_FOLDER, weights, (name for name, layer in layers.items() if layer.fan_in_fan_out))
 
     def _num_parameters(self, component: nn.Module) -> int:
         added = [p for layer in lora_layers.lora_layers(component).values() for p in lora_layers.factors(layer)]
@@ -158,11 +160,10 @@ class Lora(Strategy):
         Raises UserError where a target names no component, or no linear layer in those that it names.
         """
         known = {id(module): name for name, module in lora_layers.linear_layers(adapter).items()}
-        frozen = adapter.frozen_components()
         there = {
-            component: {known[id(module)] for module in part.modules() if id(module) in known}
+            component: {known[id(module)] for module in part.module.modules() if id(module) in known}
             for component, part in adapter.components().items()
-            if component not in frozen
+            if part.trainable
         }
         found: dict[str, set[str]] = {component: set() for component in there}
         for target, leaves in self.targets.items():

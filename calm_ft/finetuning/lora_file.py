@@ -1,19 +1,22 @@
-"""LoRA weights as a file of their own: a few megabytes that belong to one base model.
+"""LoRA weights as files of their own: a few megabytes that belong to one base model.
 
-A safetensors file with `LAYER.lora_A.weight` [rank, in] and `LAYER.lora_B.weight` [out, rank] for every layer, by
+`lora.safetensors` holds `LAYER.lora_A.weight` [rank, in] and `LAYER.lora_B.weight` [out, rank] for every layer, by
 upstream's names. Its metadata hold rank, alpha, targets, a fingerprint of the base weights that they were trained upon,
-and one of the LoRA weights themselves, for safetensors has no checksum.
+and one of the LoRA weights themselves, for safetensors has no checksum. Beside it, `save_peft` writes the folder that
+peft's own loader reads.
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors
 import safetensors.torch
 import torch
+from peft import LoraConfig
+from peft.tuners.lora.layer import Conv1D
 from torch import Tensor, nn
 
 from calm_ft.atomic_file import atomic_path
@@ -21,6 +24,8 @@ from calm_ft.errors import UserError
 
 FORMAT = "calm_ft LoRA 1"
 A, B = ".lora_A.weight", ".lora_B.weight"
+PEFT_WEIGHTS, PEFT_CONFIG, PEFT_PREFIX = "adapter_model.safetensors", "adapter_config.json", "base_model.model."
+LINEAR = (nn.Linear, Conv1D)  # the types of layers that LoRA is put upon
 Targets = dict[str, list[str] | str]
 
 
@@ -53,9 +58,10 @@ def fingerprint(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def folded(weight: Tensor, a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """W + scale * B A, summed in float32, in W's own type and on its device."""
+def folded(weight: Tensor, a: Tensor, b: Tensor, scale: float, transposed: bool = False) -> Tensor:
+    """W + scale * B A, summed in float32, in W's own type and on its device; `weight` may be W's transpose."""
     update = b.detach().float() @ a.detach().float()
+    update = update.T if transposed else update
     return (weight.detach().float() + scale * update.to(weight.device)).to(weight.dtype)
 
 
@@ -76,6 +82,33 @@ def save_lora(path: Path, lora: LoraWeights) -> None:
     content = safetensors.torch.save(tensors, metadata)
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def save_peft(directory: Path, lora: LoraWeights, transposed: Iterable[str]) -> None:
+    """Write adapter_model.safetensors and adapter_config.json, by which peft puts the same LoRA upon the plain model.
+
+    `PeftModel.from_pretrained(model, directory)` takes the module that has the layers under these names: of Pocket TTS
+    the stock `TTSModel`, of Chatterbox a module that holds T3 as `t3`.
+
+    Args:
+        transposed: names of the layers that hold their weights transposed.
+
+    Raises OSError where the files cannot be written.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]  # any number; peft divides it by the rank
+        target_modules=sorted(lora.factors),
+        fan_in_fan_out=set(transposed) == lora.factors.keys(),
+        inference_mode=True,
+    )
+    tensors = {PEFT_PREFIX + name: tensor for name, tensor in _named(lora.factors).items()}
+    with atomic_path(directory / PEFT_WEIGHTS) as temporary:
+        temporary.write_bytes(safetensors.torch.save(tensors, {"format": "pt"}))
+    settings = {name: sorted(value) if isinstance(value, set) else value for name, value in config.to_dict().items()}
+    with atomic_path(directory / PEFT_CONFIG) as temporary:
+        temporary.write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def read_lora(path: Path) -> LoraWeights:
@@ -112,7 +145,7 @@ def _parsed(metadata: Mapping[str, str], tensors: Mapping[str, Tensor]) -> LoraW
 
 
 def check_base(path: Path, lora: LoraWeights, weights: Mapping[str, Tensor]) -> None:
-    """Raises UserError unless `weights` (full layer name -> W [out, in]) are those that a file was trained upon."""
+    """Raises UserError unless `weights` (full layer name -> W) are those that a file was trained upon."""
     if fingerprint(weights) != lora.base:
         raise UserError(
             f"The LoRA file {path} was made for another base model than this one: choose the model of the run that "
@@ -127,12 +160,12 @@ def merge_lora_file(adapter: nn.Module, path: Path) -> None:
     """
     lora = read_lora(path)
     modules = dict(adapter.named_modules())
-    layers = {name: modules[name] for name in lora.factors if type(modules.get(name)) is nn.Linear}
+    layers = {name: modules[name] for name in lora.factors if type(modules.get(name)) in LINEAR}
     weights = {name: layer.weight for name, layer in layers.items() if isinstance(layer.weight, Tensor)}
     check_base(path, lora, weights)
     for name, (a, b) in lora.factors.items():
         weight = weights[name]
-        weight.data.copy_(folded(weight, a, b, lora.scale))
+        weight.data.copy_(folded(weight, a, b, lora.scale, isinstance(layers[name], Conv1D)))
 
 
 def _named(factors: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:

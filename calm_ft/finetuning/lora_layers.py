@@ -2,13 +2,15 @@
 
     y = W x + b + alpha / rank * B A dropout(x),     A [rank, in] drawn, B [out, rank] zero, W [out, in] frozen
 
-Layers are injected into the model's own modules; wrapping the model, as `get_peft_model` does, would hide what
-streaming systems look up in themselves. Only modules of the very type nn.Linear are replaced: others may be called by
-their weights, past the LoRA layer.
+GPT-2's layers (transformers' `Conv1D`) are linear too, but hold W transposed, [in, out]. Layers are injected into the
+model's own modules; wrapping the model, as `get_peft_model` does, would hide what streaming systems look up in
+themselves. Only modules of the very types in LINEAR are replaced: subclasses may be called by their weights, past the
+LoRA layer.
 """
 
 import math
 import re
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -17,7 +19,7 @@ from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
-from calm_ft.finetuning.lora_file import folded
+from calm_ft.finetuning.lora_file import LINEAR, folded
 from calm_ft.randomness import make_rng
 
 ADAPTER = "default"  # peft's name for the only one there is
@@ -34,7 +36,7 @@ def linear_layers(model: nn.Module) -> dict[str, nn.Module]:
         if isinstance(module, LoraLinear):
             inside += (f"{name}.",)
             found[name] = module
-        elif type(module) is nn.Linear:
+        elif type(module) in LINEAR:
             found[name] = module
     return found
 
@@ -57,7 +59,10 @@ def inject(model: nn.Module, names: Iterable[str], rank: int, alpha: float, drop
         lora_dropout=dropout,
         target_modules="|".join(map(re.escape, chosen)),  # a pattern for the whole name: no other layer can fit
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.filterwarnings(
+            "ignore", message="fan_in_fan_out"
+        )  # peft finds out by itself which layers are transposed
         inject_adapter_in_model(config, model, ADAPTER)
     layers = lora_layers(model)
     assert sorted(layers) == chosen, "peft has put LoRA layers elsewhere"
@@ -83,7 +88,7 @@ def rank_of(layer: LoraLinear) -> int:
 
 
 def base_weight(layer: LoraLinear) -> Tensor:
-    """W [out, in], the frozen weight below."""
+    """The frozen weight below: W [out, in], of a Conv1D its transpose."""
     weight = layer.get_base_layer().weight
     assert isinstance(weight, Tensor)
     return weight
@@ -101,7 +106,7 @@ def merged(model: nn.Module) -> Iterator[None]:
     try:
         for name, layer in layers.items():
             plain = layer.get_base_layer()
-            merged_weight = folded(weights[name], *factors(layer), layer.scaling[ADAPTER])
+            merged_weight = folded(weights[name], *factors(layer), layer.scaling[ADAPTER], layer.fan_in_fan_out)
             plain.weight = nn.Parameter(merged_weight, requires_grad=False)
             _put(model, name, plain)
         yield

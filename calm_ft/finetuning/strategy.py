@@ -1,11 +1,12 @@
-"""Strategies: which components of an adapter train, at which rate.
+"""Strategies: which components of an adapter train, and at which rate.
 
-A strategy selects by component name, so it works for every adapter; a name that selects nothing is refused.
+A strategy selects components by their role and stack (see `calm_ft.adapters.base.Component`), so it works for every
+system. Names are what people write in settings; a name that fits no component is refused.
 """
 
 import math
-import re
 from abc import ABC, abstractmethod
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,12 +14,8 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.base import Component, FitsStatistics, TTSAdapter
 from calm_ft.errors import UserError
-
-HEAD = re.compile(r"(.*[._])?head|objective")  # flow_head, eos_head, t3.speech_head
-LAYER = re.compile(r"(.*\.)?layers\.(\d+)")
-OUTPUT_NORM = re.compile(r"(.*\.)?backbone\.output")
 
 
 @dataclass(frozen=True)
@@ -36,11 +33,15 @@ class ComponentPlan:
 
 @dataclass(frozen=True)
 class TrainedComponent:
-    """A component that trains, at `lr_factor` times the optimizer's rate."""
+    """A component that trains, at `lr_factor` times the optimizer's rate.
+
+    blocks: repeated blocks of it, whose matrices are hidden weights.
+    """
 
     name: str
     module: nn.Module
     lr_factor: float
+    blocks: tuple[nn.Module, ...] = ()
 
 
 class Strategy(ABC):
@@ -58,19 +59,18 @@ class Strategy(ABC):
                 raise UserError(f"strategy.lr_factors.{name}={factor} must be a number more than 0.")
 
     @abstractmethod
-    def select(self, components: Sequence[str]) -> set[str]:
-        """The names among `components` that train.
+    def select(self, components: Mapping[str, Component]) -> set[str]:
+        """The names among `components`, which are those that can train, of those that do train.
 
-        Raises UserError where the adapter has not what is asked for.
+        Raises UserError where the adapter lacks what is asked for.
         """
 
     def selected(self, adapter: TTSAdapter) -> set[str]:
-        """The components of an adapter that train.
+        """The names of the components of an adapter that train.
 
         Raises UserError where there are none.
         """
-        frozen = adapter.frozen_components()
-        trainable = [name for name in adapter.components() if name not in frozen]
+        trainable = {name: part for name, part in adapter.components().items() if part.trainable}
         selected = self.select(trainable)
         if not selected:
             raise UserError(
@@ -84,7 +84,8 @@ class Strategy(ABC):
 
         Raises UserError where nothing is selected, or a rate is set for what does not train.
         """
-        parts, selected = adapter.components(), self.selected(adapter)
+        selected = self.selected(adapter)
+        parts = {name: part.module for name, part in adapter.components().items()}
         self._check_factors(selected)
         sizes = {name: self._num_parameters(part) for name, part in parts.items()}
         adapter.requires_grad_(False)
@@ -115,7 +116,11 @@ class Strategy(ABC):
     def trained_components(self, adapter: TTSAdapter) -> list[TrainedComponent]:
         """What trains, for an optimizer."""
         parts, selected = adapter.components(), self.selected(adapter)
-        return [TrainedComponent(name, part, self._factor(name)) for name, part in parts.items() if name in selected]
+        return [
+            TrainedComponent(name, part.module, self._factor(name), part.hidden_blocks)
+            for name, part in parts.items()
+            if name in selected
+        ]
 
     @contextmanager
     def merged(self, adapter: TTSAdapter) -> Iterator[None]:
@@ -158,7 +163,8 @@ class Strategy(ABC):
     def trainable_state(self, adapter: TTSAdapter) -> dict[str, Tensor]:
         """What a checkpoint holds: trained parameters and statistics fitted to the data, under upstream's names."""
         trained = {name: p.detach() for name, p in adapter.named_parameters() if p.requires_grad}
-        return {**trained, **adapter.fitted_state()}
+        fitted = adapter.fitted_state() if isinstance(adapter, FitsStatistics) else {}
+        return {**trained, **fitted}
 
     def load_state(self, adapter: nn.Module, state: Mapping[str, Tensor]) -> None:
         """Put a checkpoint's weights into an adapter.
@@ -177,14 +183,17 @@ class Strategy(ABC):
 
 
 class HeadOnly(Strategy):
-    """The flow head and the EOS head: what turns a backbone output into a frame, and what ends."""
+    """The heads alone: what turns the output of a stack into a frame or a token, and what ends a sentence."""
 
-    def select(self, components: Sequence[str]) -> set[str]:
-        return {name for name in components if HEAD.fullmatch(name)}
+    def select(self, components: Mapping[str, Component]) -> set[str]:
+        return {name for name, part in components.items() if part.role == "head"}
 
 
 class LastNLayers(Strategy):
-    """The last layers of the backbone with everything after them: output norm and heads."""
+    """The last layers of a stack with what follows them, the output norm and the heads.
+
+    Of a system with several stacks that the loss reaches, the last layers of each stack train.
+    """
 
     def __init__(self, num_layers: int, lr_factors: Mapping[str, float] | None = None) -> None:
         """Raises UserError for less than one layer."""
@@ -193,15 +202,27 @@ class LastNLayers(Strategy):
             raise UserError(f"strategy.num_layers={num_layers} must be an integer of at least 1.")
         self.num_layers = num_layers
 
-    def select(self, components: Sequence[str]) -> set[str]:
-        layers = sorted((name for name in components if LAYER.fullmatch(name)), key=_layer_number)
-        if self.num_layers > len(layers):
+    def select(self, components: Mapping[str, Component]) -> set[str]:
+        """Raises UserError where the loss reaches no layer, or a stack has fewer layers than are asked for."""
+        stacks: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+        for name, part in components.items():
+            if part.role == "layer":
+                assert part.stack is not None
+                assert part.layer_index is not None
+                stacks[part.stack].append((part.layer_index, name))
+        if not stacks:
             raise UserError(
-                f"strategy.num_layers={self.num_layers}, but the backbone of this model has {len(layers)} layers: "
-                "choose fewer."
+                "The strategy LastNLayers finds no stack of layers that the loss reaches: choose another one, such as "
+                "strategy=full."
             )
-        behind = {name for name in components if HEAD.fullmatch(name) or OUTPUT_NORM.fullmatch(name)}
-        return behind | set(layers[-self.num_layers :])
+        for stack, layers in stacks.items():
+            if self.num_layers > len(layers):
+                raise UserError(
+                    f"strategy.num_layers={self.num_layers}, but the {stack} of this model has {len(layers)} layers: "
+                    "choose fewer."
+                )
+        last = {name for layers in stacks.values() for _, name in sorted(layers)[-self.num_layers :]}
+        return last | {name for name, part in components.items() if part.role in ("output_norm", "head")}
 
 
 class Full(Strategy):
@@ -214,11 +235,11 @@ class Full(Strategy):
         super().__init__(lr_factors)
         self.freeze_components = list(freeze_components or ())
 
-    def select(self, components: Sequence[str]) -> set[str]:
+    def select(self, components: Mapping[str, Component]) -> set[str]:
         return {name for name in components if not any(names(frozen, name) for frozen in self.freeze_components)}
 
     def apply(self, adapter: TTSAdapter, lr: float) -> list[ComponentPlan]:
-        """As of every strategy; raises UserError also where `freeze_components` names nothing of the adapter."""
+        """As for every strategy; raises UserError also where `freeze_components` names nothing of the adapter."""
         for frozen in self.freeze_components:
             if not any(names(frozen, name) for name in adapter.components()):
                 raise UserError(
@@ -229,9 +250,5 @@ class Full(Strategy):
 
 
 def names(prefix: str, component: str) -> bool:
-    """Whether `prefix` is the component or one of the parts before its dots: backbone names backbone.layers.3."""
+    """Whether `prefix` is the component's name or begins it up to a dot: backbone names backbone.layers.3."""
     return component == prefix or component.startswith(f"{prefix}.")
-
-
-def _layer_number(component: str) -> int:
-    return int(component.rpartition(".")[2])

@@ -117,9 +117,9 @@ class Objective(nn.Module, ABC):
         found = head_time_conditions(head)
         if found < self.num_time_conditions:
             raise UserError(
-                f"objective {type(self).__name__} needs a flow head with {self.num_time_conditions} time "
-                f"condition(s) but this model's has {found}: take a model with an LSD head, or "
-                "objective=flow_matching if the head has one."
+                f"The objective {type(self).__name__} needs a flow head with {self.num_time_conditions} time "
+                f"conditions, but the head of this model has {found}: choose objective=flow_matching (for a head with "
+                "one), or a model with an LSD head."
             )
 
     def forward(self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, rng: torch.Generator) -> ObjectiveOutput:

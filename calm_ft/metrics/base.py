@@ -62,7 +62,7 @@ class NotMeasured:
 
 
 @dataclass(frozen=True)
-class Clip:
+class SpeechClip:
     """What is measured: mono audio [T] in [-1, 1], its text, and a true recording [T'] of that text at the same rate.
 
     `key` is a digest of all of it, by which scores are kept.
@@ -130,10 +130,10 @@ class Metric(ABC):
         return self
 
     @abstractmethod
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         """The figures of a clip that has samples, and speech or a reference where these are needed."""
 
-    def measure(self, clip: Clip) -> dict[str, float | NotMeasured]:
+    def measure(self, clip: SpeechClip) -> dict[str, float | NotMeasured]:
         """Each figure's number, or why this clip has none."""
         reason = self._why_not(clip)
         if reason is not None:
@@ -141,7 +141,7 @@ class Metric(ABC):
         measured = self._measure(clip)
         return {figure.name: _finite(measured[figure.name]) for figure in self.figures}
 
-    def _why_not(self, clip: Clip) -> str | None:
+    def _why_not(self, clip: SpeechClip) -> str | None:
         if clip.audio.size < MIN_SPEECH_SEC * clip.sample_rate_hz:
             return "the clip has no samples" if not clip.audio.size else f"the clip is shorter than {MIN_SPEECH_SEC} s"
         if self.needs_speech and is_silent(clip.audio, clip.sample_rate_hz):

@@ -48,7 +48,7 @@ def mean_interval(values: Values) -> Interval:
 
 
 @dataclass(frozen=True)
-class SeedSpread:
+class SpreadOverSeeds:
     """How much a system's mean over sentences moves with the noise: over `num_seeds` means of one seed each."""
 
     std: float
@@ -57,7 +57,7 @@ class SeedSpread:
     num_seeds: int
 
 
-def seed_spread(values: Values) -> SeedSpread | None:
+def seed_spread(values: Values) -> SpreadOverSeeds | None:
     """Standard deviation (over n - 1) and range of the seeds' means; None with fewer than two seeds.
 
     Only sentences that have a value under every seed count, so that no mean is over other sentences than another.
@@ -67,7 +67,7 @@ def seed_spread(values: Values) -> SeedSpread | None:
     if len(seeds) < 2 or not complete:
         return None
     means = np.array([np.mean([values[index, seed] for index in complete]) for seed in seeds])
-    return SeedSpread(float(means.std(ddof=1)), float(means.min()), float(means.max()), len(seeds))
+    return SpreadOverSeeds(float(means.std(ddof=1)), float(means.min()), float(means.max()), len(seeds))
 
 
 def paired_interval(values: Values, base: Values) -> Interval:

@@ -17,7 +17,7 @@ be compared.
 
 Against the true recording of the same text: distortion, pitch, voicing and pace, all along one alignment.
 
-- `mcd_db`: as `evaluation.mcd` defines it.
+- `mcd_db`: as defined above.
 - `log_f0_rmse`: over the pairs of frames on the alignment path where both are voiced, the root of the mean of
   `(1200 log2(f / f'))^2`, in cents: 100 cents are a semitone, whatever the voice's pitch.
 - `voicing_error`: the share of pairs on the path where one is voiced and the other is not.
@@ -35,7 +35,7 @@ import scipy.fft
 import scipy.spatial.distance
 
 from calm_ft.metrics.audio_io import AudioLike, trim_silence
-from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing, NotMeasured
+from calm_ft.metrics.base import Figure, Given, Measurement, Metric, ModelMissing, NotMeasured, SpeechClip
 
 NUM_CEPSTRA = 13
 HOP_SEC = 0.0125
@@ -125,7 +125,7 @@ class Distortion(Metric):
     def build(cls, given: Given) -> Self:
         return cls()
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         speech, reference = _speech(clip)
         rate = clip.sample_rate_hz
         distance, path = align(speech_cepstra(speech, rate), speech_cepstra(reference, rate))
@@ -154,7 +154,7 @@ class Pitch(Metric):
     def build(cls, given: Given) -> Self:
         return cls()
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         speech, reference = _speech(clip)
         rate = clip.sample_rate_hz
         _, path = align(speech_cepstra(speech, rate), speech_cepstra(reference, rate))
@@ -174,7 +174,7 @@ class Pitch(Metric):
         return np.asarray(self._world.stonemask(speech, rough, times, sample_rate_hz))
 
 
-def _speech(clip: Clip) -> tuple[np.ndarray, np.ndarray]:
+def _speech(clip: SpeechClip) -> tuple[np.ndarray, np.ndarray]:
     assert clip.reference is not None
     rate = clip.sample_rate_hz
     return trim_silence(clip.audio, rate), trim_silence(clip.reference, rate)

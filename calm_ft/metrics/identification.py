@@ -3,13 +3,13 @@
 Does the synthesis say its sentence? The true sentence's recording should be the nearest among all
 candidates.
 
-Distance: the MCD along the best alignment (`mcd.dtw_distortion`), a mean over the path and so independent of
+Distance: the MCD along the best alignment (`distortion.dtw_distortion`), a mean over the path and so independent of
 length, between cepstra from which each clip's own mean is taken: that removes most of the voice (the
 long-term spectrum) and leaves what changes over time, the words. Chance is one in the number of candidates.
 
 Whose voice is it? The nearest of several voices, each known by a few recordings.
 
-A clip is described by 19 statistics: the mean of each mel cepstrum c_1..c_13 (`mcd.mel_cepstra`) over its
+A clip is described by 19 statistics: the mean of each mel cepstrum c_1..c_13 (`distortion.mel_cepstra`) over its
 loud frames, the standard deviation of c_1..c_4, median F0 and its spread, in semitones. A voice is the mean
 over its clips, and the distance is Euclidean after dividing each statistic by `sqrt(w^2 + b^2 / 4)`, with w
 its standard deviation among clips of one voice, pooled over the voices, and b its deviation among the voices.
@@ -33,12 +33,12 @@ import librosa
 import numpy as np
 
 from calm_ft.metrics.audio_io import AudioLike, trim_silence
-from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing, NotMeasured
+from calm_ft.metrics.base import Figure, Given, Measurement, Metric, ModelMissing, NotMeasured, SpeechClip
 from calm_ft.metrics.distortion import HOP_SEC, NUM_CEPSTRA, dtw_distortion, mel_cepstra, speech_cepstra
 
 
 def identify_sentence(synthesized_cepstra: np.ndarray, candidates: Sequence[np.ndarray]) -> int:
-    """The index of the candidate nearest to the synthesis, both cepstra [F, 13] from `mcd.mel_cepstra`.
+    """The index of the candidate nearest to the synthesis, both cepstra [F, 13] from `mel_cepstra`.
 
     Raises ValueError if there is no candidate, or no frame of the synthesis (it is silent) to compare with
     them.
@@ -156,7 +156,7 @@ class SentenceIdentified(Metric):
     def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> None:
         """Each voice has another list of sentences, so the rates would not compare."""
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         if clip.text not in self._texts or len(self._texts) < 2:
             return {SENTENCE_FIGURE.name: NotMeasured("there are no two recordings to choose from")}
         cepstra = mel_cepstra(clip.audio, clip.sample_rate_hz)
@@ -192,5 +192,5 @@ class VoiceIdentified(Metric):
     def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> "VoiceIdentified | None":
         return VoiceIdentified(self._voices, voice) if voice in self._voices.names else None
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         return {VOICE_FIGURE.name: float(self._voices.identify(clip.audio, clip.sample_rate_hz) == self._voice)}

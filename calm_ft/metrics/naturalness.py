@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
-from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing
+from calm_ft.metrics.base import Figure, Given, Measurement, Metric, ModelMissing, SpeechClip
 from calm_ft.metrics.hub import fetch_file
 
 UTMOS_REPO, UTMOS_FILE = "Blinorot/UTMOS-PyTorch", "utmos_scripted.pt"
@@ -49,7 +49,7 @@ class UTMOS(Metric):
     def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> None:
         """Left out: it costs most, and forgetting shows in the words and the voice."""
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         samples = torch.from_numpy(at_model_rate(clip.audio, clip.sample_rate_hz))
         with torch.no_grad():
             return {"utmos": float(self._model.score(samples))}
@@ -74,7 +74,7 @@ class DNSMOS(Metric):
     def for_voice(self, voice: str, prompt: np.ndarray, sample_rate_hz: int) -> None:
         """Left out, as UTMOS is."""
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         samples = at_model_rate(clip.audio, clip.sample_rate_hz)
         raw = np.mean([self._model.onnx_sess.run(None, {"input_1": each[None]})[0][0] for each in _windows(samples)], 0)
         signal, background, overall = self._model.get_polyfit_val(*raw, False)

@@ -29,21 +29,21 @@ class Transcriber(Protocol):
         """What is said in audio [T]."""
 
 
-def choose_recogniser(asr: str, language: str, is_miniature: bool, force: bool = False) -> str | EmbeddedASR:
+def choose_recogniser(asr: str, language: str, fits_embedded: bool, force: bool = False) -> str | EmbeddedASR:
     """The recogniser that judges a model.
 
     Args:
         asr: "auto", "embedded", "none", a model of the hub, "faster-whisper:" and one of its models, or a folder.
             "auto" is the embedded one for the embedded model, and for others Whisper in the language.
         language: what the model speaks, an ISO 639-1 code.
-        is_miniature: whether the embedded model is judged, whose speech alone the embedded recogniser knows.
+        fits_embedded: whether the embedded model is judged, whose speech alone the embedded recogniser knows.
         force: let the embedded one judge any model.
 
     Raises UserError where the embedded one is asked for another model and not forced, and where an English recogniser
     is asked for another language.
     """
-    if asr == EMBEDDED_ASR or (asr == AUTO_ASR and is_miniature):
-        if not (is_miniature or force):
+    if asr == EMBEDDED_ASR or (asr == AUTO_ASR and fits_embedded):
+        if not (fits_embedded or force):
             raise UserError(
                 "The embedded recogniser knows the embedded model's synthetic speech alone, so its error rates of "
                 "another model mean nothing: choose auto, none, a recogniser of the hub, or a folder."

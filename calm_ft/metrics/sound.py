@@ -10,7 +10,7 @@ from typing import Self
 import numpy as np
 
 from calm_ft.metrics.audio_io import as_mono, is_silent
-from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, NotMeasured
+from calm_ft.metrics.base import Figure, Given, Measurement, Metric, NotMeasured, SpeechClip
 
 SOUND_FIGURES = (
     Figure("silence_share", "share", "none", "silence in a clip"),
@@ -35,7 +35,7 @@ class Sound(Metric):
     def build(cls, given: Given) -> Self:
         return cls()
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         mono = as_mono(clip.audio)
         clipped = float(np.mean(np.abs(mono) >= _CLIPPED))
         if is_silent(mono, clip.sample_rate_hz):

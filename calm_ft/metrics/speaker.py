@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate, trim_silence
-from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing
+from calm_ft.metrics.base import Figure, Given, Measurement, Metric, ModelMissing, SpeechClip
 from calm_ft.metrics.hub import fetch_model, one_line
 
 WAVLM = "microsoft/wavlm-base-plus-sv"
@@ -57,7 +57,7 @@ class SpeakerSimilarity(Metric):
     def _embed(self, samples: np.ndarray) -> np.ndarray:
         """The embedding [E] of speech [T] at 16 kHz, of length one."""
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         embedding = self._embed(_speech(clip.audio, clip.sample_rate_hz))
         return {self.figures[0].name: float(embedding @ self._target)}
 

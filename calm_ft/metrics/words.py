@@ -14,7 +14,7 @@ from functools import cache
 from typing import Self
 
 from calm_ft.metrics.audio_io import is_silent
-from calm_ft.metrics.base import Clip, Figure, Given, Measurement, Metric, ModelMissing, NotMeasured
+from calm_ft.metrics.base import Figure, Given, Measurement, Metric, ModelMissing, NotMeasured, SpeechClip
 from calm_ft.metrics.recognisers import Transcriber, load_transcriber
 
 WORD_FIGURES = (
@@ -39,7 +39,7 @@ class WordErrors(Metric):
     def build(cls, given: Given) -> Self:
         return cls(load_transcriber(given.recogniser, given.language), given.language)
 
-    def _measure(self, clip: Clip) -> Measurement:
+    def _measure(self, clip: SpeechClip) -> Measurement:
         silent = is_silent(clip.audio, clip.sample_rate_hz)
         heard = "" if silent else self.transcriber.transcribe(clip.audio, clip.sample_rate_hz)
         return error_rates(clip.text, heard, self.language)

@@ -19,7 +19,7 @@ from calm_ft.metrics.base import Direction
 
 REFERENCE, CODEC, BASE, TUNED = "reference", "codec", "base", "tuned"
 FLAGS = ("runaway", "silent", "truncated")
-SCHEMA_VERSION = 2
+SCHEMA_VERSION: Literal[2] = 2
 SUMMARY, UTTERANCES, AUDIO = "summary.json", "utterances.jsonl", "audio"
 
 

@@ -1,16 +1,19 @@
-"""A sweep's folder: which jobs there are, whose folder is whose, and what became of them.
+"""A sweep's folder: which jobs there are, in which folders they run, and how each of them ended.
 
-Each file is written whole, so that it can be read at any time.
+A job is known by its settings, not by its number. Each file is written whole, so that it can be read at any time.
 """
 
+import hashlib
 import json
 import os
 import shlex
 import socket
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from filelock import FileLock
 
 from calm_ft.atomic_file import why_not_a_folder, write_text
@@ -18,6 +21,8 @@ from calm_ft.errors import UserError
 
 FINISHED, FAILED, INTERRUPTED, RUNNING, WAITING = "finished", "failed", "interrupted", "running", "waiting"
 SKIPPED, CONTINUED, RUN = "skipped", "continued", "run"
+SHAPELESS = ("output_dir", "resume", "logger", "sweep_value")
+"""Settings that do not change what a run learns."""
 
 
 @dataclass(frozen=True)
@@ -179,3 +184,18 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 def _damaged(path: Path) -> UserError:
     return UserError(f"{path} is damaged: remove it, or begin the sweep in another output_dir.")
+
+
+def settings_fingerprint(config: Mapping[str, Any], also_ignored: tuple[str, ...] = ()) -> str:
+    """A hash of the settings that shape a run: two runs with the same hash learn the same."""
+    shaping = {key: value for key, value in config.items() if key not in (*SHAPELESS, *also_ignored)}
+    return hashlib.sha256(json.dumps(shaping, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def fingerprint_of_run(run_dir: Path) -> str | None:
+    """The settings fingerprint of the run in a folder; None where it has no readable configuration."""
+    try:
+        config = yaml.safe_load((run_dir / "config.yaml").read_text(encoding="utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError):
+        return None
+    return settings_fingerprint(config) if isinstance(config, dict) else None

@@ -14,7 +14,8 @@ from typing import Any
 
 from calm_ft.sweeps.folder import RUNNING, Sweep
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+SIGNALS = tuple(each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, _HANGUP) if each is not None)
 
 
 def left_to_the_sweep(number: int, frame: Any) -> None:
@@ -53,7 +54,7 @@ def signals_stop(sweep: Sweep) -> Iterator[None]:
             raise KeyboardInterrupt
         print("\nstopping: the running jobs save and end (Ctrl-C again: at once)", file=sys.stderr, flush=True)
 
-    previous |= {each: signal.signal(each, stop) for each in SIGNALS}
+    previous |= {each: signal.signal(each, stop) for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN}
     try:
         yield
     finally:

@@ -1,7 +1,11 @@
-"""One job of a sweep: skipped, continued or run, and what became of it written down for the process that began it."""
+"""The jobs of a sweep: each is skipped, continued or run, how it ended is written down, and at last said.
+
+The exit code of a sweep is 0, 2 where all faults are the user's to mend, and 1 otherwise.
+"""
 
 import json
 import os
+import shlex
 import socket
 import sys
 import time
@@ -24,8 +28,8 @@ from calm_ft.sweeps.folder import (
     WAITING,
     Job,
     Sweep,
+    fingerprint_of_run,
 )
-from calm_ft.sweeps.settings import fingerprint_of_run
 from calm_ft.sweeps.stopping import only_the_sweep_interrupts
 from calm_ft.sweeps.value import check_value_name, value_of
 
@@ -91,6 +95,33 @@ def outcome(job: Job) -> str:
     return f"{job.status}{'' if job.value is None else f', value {job.value:.4g}'}"
 
 
+def say_how_it_ended(sweep: Sweep) -> None:
+    """Print one line for each job, and last the failed ones, whichever process they ran in.
+
+    Raises UserError where all faults are the user's, and SystemExit(1) for others.
+    """
+    jobs = sweep.jobs_of_this_call()
+    for job in jobs:
+        print(f"{name_of(sweep, job)}: {outcome(job)} ({job.plan or 'not begun'})")
+    failed = [job for job in jobs if job.status != FINISHED]
+    if not failed:
+        return
+    if len(jobs) == 1 and failed[0].is_users_fault:
+        raise UserError(failed[0].reason)
+    named = "; ".join(f"{name_of(sweep, job)}: {_fault(sweep, job)}" for job in failed)
+    summary = f"{len(failed)} of {len(jobs)} jobs failed: {named}"
+    if all(job.is_users_fault for job in failed):
+        raise UserError(summary)
+    print(f"error: {summary}", file=sys.stderr)
+    raise SystemExit(1)
+
+
+def line_that_continues(command: list[str]) -> str:
+    """The command that continues a sweep: the one that began it."""
+    kept = [each for each in command if not each.startswith("hydra.sweep.dir=")]
+    return f"interrupted; what was done is saved, and this continues: {shlex.join(kept)}"
+
+
 def _plan(sweep: Sweep, job: Job) -> str:
     """What is to be done with what there is. A folder of other settings is said by `_ended`."""
     run_dir = sweep.run_dir(job)
@@ -148,3 +179,9 @@ def _output_to(path: Path) -> Iterator[None]:
         for number, copy in kept.items():
             os.dup2(copy, number)
             os.close(copy)
+
+
+def _fault(sweep: Sweep, job: Job) -> str:
+    if job.status == FAILED:
+        return job.reason
+    return f"its process ended without a message; the same command continues it ({sweep.log_file(job)})"

@@ -1,4 +1,4 @@
-"""Loaders over encoded recordings: batch k of training is a function of (seed, k), whoever computes its rows."""
+"""Loaders over encoded recordings: training batch k is a function of (seed, k), whichever process computes its rows."""
 
 import signal
 from collections.abc import Sequence
@@ -12,18 +12,28 @@ from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.batch_plan import BatchPlan
 from calm_ft.data.dataset import IndicesFrom, Share, TrainingBatches, ValidationBatches
 from calm_ft.data.mixture import Mixture
+from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.prompts import PromptPool
 from calm_ft.data.split import Split
+from calm_ft.training.callbacks.stopping import SIGNALS
 from calm_ft.training.callbacks.throughput import TimedDataLoader
+from calm_ft.training.settings import DataSettings
 
 
 @dataclass(frozen=True)
 class EncodedSource:
-    """One source's clips, split, with its weight beside the first source's."""
+    """One source's clips, split into training and validation, with its weight relative to the first source's."""
 
     name: str
     split: Split
     weight: float
+
+    def identity(self) -> list[Any]:
+        """What a resumed run must find unchanged: clips, texts and speakers, in order, wherever the files lie now.
+
+        The order counts because batches are made of positions.
+        """
+        return [self.weight, *([_row(clip) for clip in clips] for clips in (self.split.train, self.split.validation))]
 
 
 @dataclass(frozen=True)
@@ -34,7 +44,7 @@ class BatchLimits:
     max_batch_size: int
 
 
-class Recordings(LightningDataModule):
+class RecordingsDataModule(LightningDataModule):
     """Training and validation batches of the first source, the others mixed into training by weight."""
 
     def __init__(
@@ -46,7 +56,7 @@ class Recordings(LightningDataModule):
         seed: int,
         num_ranks: int = 1,
     ) -> None:
-        """Raises UserError for weights, limits or numbers of processes that leave a batch or a source empty."""
+        """Raises UserError where weights, limits or the number of processes leave a batch or a source empty."""
         super().__init__()
         self.adapter = adapter
         self.seed = seed
@@ -56,7 +66,7 @@ class Recordings(LightningDataModule):
         self.train_clips, self.validation_clips = sources[0].split.train, sources[0].split.validation
         self.replay_clips = [clip for source in sources[1:] for clip in source.split.train]
         self.replay_validation_clips = [clip for source in sources[1:] for clip in source.split.validation]
-        self.pool = PromptPool([*self.train_clips, *self.replay_clips], adapter.prompts_from_own_beginning)
+        self.pool = adapter.prompt_pool([*self.train_clips, *self.replay_clips])
         whole = (limits.max_frames_per_batch * num_ranks, limits.max_batch_size * num_ranks)
         mixture = Mixture([len(each.split.train) for each in sources], [each.weight for each in sources], seed)
         lengths = [clip.num_frames for clip in (*self.train_clips, *self.replay_clips)]
@@ -65,7 +75,7 @@ class Recordings(LightningDataModule):
         self.validation_plan = BatchPlan(validation_lengths, limits.max_frames_per_batch, limits.max_batch_size, seed)
 
     def train_dataloader(self) -> DataLoader[Any]:
-        """From the trainer's present step on: batch indices go on where a resumed run was."""
+        """The batches from the trainer's present step on: a resumed run goes on with the next index."""
         trainer = self.trainer
         assert trainer is not None
         num_batches = trainer.max_steps * trainer.accumulate_grad_batches
@@ -78,13 +88,14 @@ class Recordings(LightningDataModule):
             batch_size=None,
             sampler=IndicesFrom(first, num_batches),
             num_workers=self.num_workers,
-            worker_init_fn=_leave_interrupts_to_the_run,
+            worker_init_fn=_ignore_signals,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        """Every validation clip once; each process its share of the batches, or all where some would have none.
+        """Every validation clip once, the batches shared among the processes.
 
-        Lightning refuses an empty loader, and a mean does not change where every process counts everything.
+        With fewer batches than processes each process takes all of them: Lightning refuses an empty loader, and the
+        mean stays the same.
         """
         batches = ValidationBatches(
             self.validation_clips, self.pool, self.validation_plan, self.adapter.collate, self.seed
@@ -95,7 +106,20 @@ class Recordings(LightningDataModule):
         return DataLoader(batches, batch_size=None, sampler=IndicesFrom(first, len(batches), step))
 
 
-def _leave_interrupts_to_the_run(worker: int) -> None:
-    """Ctrl-C reaches every process; a worker that ended by it would end the step that is to be finished."""
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1):
+def validation_loader(
+    clips: Sequence[EncodedUtterance], pool: PromptPool, adapter: TTSAdapter, data: DataSettings, seed: int
+) -> DataLoader[Any]:
+    """Every clip once, prompted from `pool` by another clip of its speaker; the same at every call."""
+    plan = BatchPlan([clip.num_frames for clip in clips], data.max_frames_per_batch, data.max_batch_size, seed)
+    batches: ValidationBatches[Any] = ValidationBatches(clips, pool, plan, adapter.collate, seed)
+    return DataLoader(batches, batch_size=None)
+
+
+def _row(clip: EncodedUtterance) -> list[Any]:
+    return [clip.key, clip.num_frames, clip.utterance.id, clip.utterance.text, clip.utterance.speaker]
+
+
+def _ignore_signals(worker: int) -> None:
+    """Ctrl-C and a closed terminal reach every process; a worker that they ended would break the unfinished step."""
+    for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from calm_ft.adapters.base import TTSAdapter
+from calm_ft.evaluation.settings import EvaluationSettings
 from calm_ft.finetuning.strategy import Strategy
-from calm_ft.training.judgement import Judgement
 from calm_ft.training.loggers import LoggerSettings
 from calm_ft.training.optimizers import OptimizerFactory
 from calm_ft.training.settings import (
@@ -15,7 +15,6 @@ from calm_ft.training.settings import (
     EarlyStoppingSettings,
     ExportSettings,
     RunSettings,
-    SampleSettings,
 )
 
 
@@ -27,12 +26,11 @@ class Experiment:
     data: DataSettings
     checkpoint: CheckpointSettings
     early_stopping: EarlyStoppingSettings
-    samples: SampleSettings
     export: ExportSettings
     adapter_factory: Callable[[], TTSAdapter]
     strategy: Strategy
     optimizer: OptimizerFactory
     trainer_settings: dict[str, Any]
     logger_settings: LoggerSettings
-    judgement: Judgement
+    evaluation: EvaluationSettings
     config: dict[str, Any]

@@ -1,4 +1,4 @@
-"""The LightningModule: hands batches to the adapter, keeps the average, saves what is trained."""
+"""The LightningModule: passes batches to the adapter, averages the weights, and saves what is trained."""
 
 import random
 from collections.abc import Mapping
@@ -14,16 +14,16 @@ from calm_ft.adapters.base import LossOutput, RowResiduals, TTSAdapter
 from calm_ft.finetuning.ema import ExponentialMovingAverage
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.randomness import derive_seed, make_rng
-from calm_ft.training.checkpoints import trained_weights
 from calm_ft.training.optimizers import OptimizerFactory
 from calm_ft.training.residuals import ResidualMean
+from calm_ft.training.resume import trained_weights
 
 
 class FineTuning(LightningModule):
-    """Batch `k` of training draws from (seed, "train", k) by rows; validation always from (seed, "validation").
+    """Training batch `k` draws its noise from (seed, "train", k), row by row; validation from (seed, "validation").
 
-    `k` counts all batches that went through, so that neither accumulation nor a shortened epoch repeats a draw. What a
-    library draws from global random state is reseeded by (seed, k, rank).
+    `k` counts all batches of the run, so that neither gradient accumulation nor a shortened epoch repeats a draw. The
+    global random states, which libraries may use, are reseeded by (seed, k, rank).
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class FineTuning(LightningModule):
         seed: int,
         identity: Mapping[str, str] | None = None,
     ) -> None:
-        """identity: what a checkpoint must agree with to be resumed from, part by part."""
+        """identity: of the run (`resume.run_identity`); a checkpoint is resumed only if it has the same."""
         super().__init__()
         self.adapter = adapter
         self.strategy = strategy
@@ -65,9 +65,9 @@ class FineTuning(LightningModule):
         return total
 
     def _mean_counts(self, output: LossOutput) -> dict[str, float]:
-        """Each term's count as the mean over processes, whose gradients Lightning averages.
+        """Each term's count, averaged over processes as Lightning averages their gradients.
 
-        So that every row weighs the same, wherever it was computed.
+        With it every row has the same weight, whichever process computed it.
         """
         counts = torch.tensor([float(term.count) for term in output.terms.values()], device=self.device)
         if self.trainer.world_size > 1:
@@ -110,15 +110,15 @@ class FineTuning(LightningModule):
         checkpoint["state_dict"] = self.strategy.trainable_state(self.adapter)
         checkpoint["ema"] = self.ema.state_dict()
         checkpoint["identity"] = self.identity
-        del checkpoint["loops"]  # the number of steps says it all: calm_ft/training/resume.py
+        del checkpoint["loops"]  # `global_step` is enough to continue from: callbacks/restore.py
 
     def load_weights(self, checkpoint: Mapping[str, Any], averaged: bool = True) -> None:
-        """Put a checkpoint's weights, by default the averaged ones, and fitted statistics into the adapter."""
+        """Load a checkpoint's weights, by default the averaged ones, and fitted statistics into the adapter."""
         self.strategy.load_state(self.adapter, trained_weights(checkpoint, averaged))
 
 
 def reseed(seed: int, index: int, rank: int) -> None:
-    """Set the global random states as a function of the batch; nothing that came before can then shift training."""
+    """Set the global random states as a function of the batch, so that nothing drawn before can change training."""
     derived = derive_seed(seed, "global", index, rank)
     torch.manual_seed(derived)
     np.random.seed(derived % 2**32)

@@ -7,35 +7,28 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from calm_ft.adapters import registry
 from calm_ft.adapters.base import TTSAdapter
-from calm_ft.data.text_report import TextReport
+from calm_ft.data.text_coverage import TextReport
 from calm_ft.data.utterance import Exclusion, commonest_reason
 from calm_ft.finetuning.strategy import ComponentPlan
-from calm_ft.training.datamodule import Recordings
-from calm_ft.training.prepare import ReadSource
+from calm_ft.report.result import EvaluationResult
+from calm_ft.training.datamodule import RecordingsDataModule
+from calm_ft.training.experiment import Experiment
+from calm_ft.training.prepare import Prepared, ReadSource
+from calm_ft.training.residuals import RunResiduals
 from calm_ft.training.settings import DataSettings
 
 FORGETTING = 1.05  # a smaller rise lies within what another seed changes
-ASSETS = Path(__file__).parents[1] / "assets"
 
 
-def miniature_notice(config: dict[str, Any]) -> str | None:
-    """The warning for people's own recordings on the embedded miniature, with the command for the released model."""
-    data_path = Path(config["data"]["path"]).absolute()
-    model = str(config["adapter"].get("model"))
-    if model == "tiny":
-        return (
-            "WARNING: this is chatterbox_tiny, a rehearsal with random weights that speaks noise. For the released "
-            f"model: python scripts/train.py experiment={config['experiment_name']} data.path={config['data']['path']}"
-        )
-    on_nano = Path(model).absolute() == ASSETS / "nano"
-    if not on_nano or data_path.is_relative_to(ASSETS):
-        return None
-    return (
-        "WARNING: this is the embedded miniature (adapter=nano), trained on synthetic speech; it will not speak "
-        f"in your voice. For the released model: python scripts/train.py experiment={config['experiment_name']} "
-        f"adapter=pocket_tts adapter.model=english_2026-10 data.path={config['data']['path']}"
-    )
+def miniature_notice(config: dict[str, Any], command: Sequence[str]) -> str | None:
+    """The warning for people's own recordings on a rehearsal model, with the command for a released one.
+
+    Args:
+        command: the program and the overrides by which the run was started.
+    """
+    return registry.miniature_notice(config["adapter"], Path(config["data"]["path"]), command)
 
 
 def say(console: Console, notice: str | None) -> None:
@@ -47,6 +40,49 @@ def say(console: Console, notice: str | None) -> None:
 def say_plain(console: Console, line: str) -> None:
     """One line as it is: paths are neither coloured nor wrapped."""
     console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def say_before_training(
+    console: Console, experiment: Experiment, sources: Sequence[ReadSource], prepared: Prepared
+) -> None:
+    """What is about to happen: model, data, voice prompt, judge, what trains, what it takes on the disk."""
+    say_sources(console, prepared.module.adapter.describe(), sources, experiment.data)
+    say_data(console, prepared.batches, prepared.exclusions)
+    say_text(console, prepared.text_report)
+    prompt, protocol = prepared.evaluation.prompt, prepared.evaluation.protocol
+    seconds = len(prompt.samples) / prepared.module.adapter.sample_rate_hz
+    say_plain(console, f"voice prompt: {prompt.utterance.audio_path} ({seconds:.1f} s)")
+    if protocol is not None:
+        known = protocol.described()
+        say_plain(
+            console,
+            f"judged on {known['num_sentences']} sentences of {known['sentences']}; speech recogniser: {known['asr']}, "
+            f"language: {known['language']}",
+        )
+    say_components(console, prepared.plans)
+    say_disk(console, prepared.plans, experiment.checkpoint.keep)
+
+
+def summary_of(residuals: RunResiduals, result: EvaluationResult | None) -> dict[str, Any]:
+    """A run's final figures for trackers: means by system, and residuals."""
+    systems = {} if result is None else result.systems
+    means = {
+        system: {name: each.mean for name, each in summary.metrics.items() if each.mean is not None}
+        for system, summary in systems.items()
+    }
+    return {"evaluation": means, "residuals": residuals.described()}
+
+
+def say_residuals(console: Console, rows: Mapping[str, Mapping[str, float]]) -> None:
+    """The residuals of a run in which nothing was spoken."""
+    for title, values in rows.items():
+        say_plain(console, f"{title}: " + ", ".join(f"{system} {value:.3f}" for system, value in values.items()))
+
+
+def say_loudly(console: Console, warnings: Sequence[str]) -> None:
+    """What went wrong and must not be overlooked: the last lines of a run."""
+    for warning in warnings:
+        console.print(f"WARNING: {warning}", style="bold red", highlight=False, soft_wrap=True, markup=False)
 
 
 def say_sources(console: Console, model: str, sources: Sequence[ReadSource], data: DataSettings) -> None:
@@ -66,7 +102,7 @@ def say_text(console: Console, report: TextReport) -> None:
         console.print(line, style="yellow", highlight=False, soft_wrap=True, markup=False)
 
 
-def say_data(console: Console, batches: Recordings, exclusions: list[Exclusion]) -> None:
+def say_data(console: Console, batches: RecordingsDataModule, exclusions: list[Exclusion]) -> None:
     """How much trains, how much validates, what was left out."""
 
     def minutes(clips: list[Any]) -> str:

@@ -1,22 +1,79 @@
-"""Optimizers over the components that train: each component's rate, and what is decayed."""
+"""Optimizers over what trains, each component at its own rate, and how the rate changes over a run.
 
+Muon (Jordan et al. 2024, torch.optim.Muon) orthogonalises the momentum of two-dimensional hidden weights; its rate is
+scaled to the size of AdamW's updates (Liu et al., arXiv 2502.16982), so that rates for both are of one kind. As its
+authors advise, embeddings, biases, norms and the first and last projections are left to AdamW.
+"""
+
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import TrainedComponent
-from calm_ft.training.schedules import Schedule
-from calm_ft.training.settings import require_number
+from calm_ft.settings import (
+    Fraction,
+    FractionBelowOne,
+    NonNegativeInteger,
+    NonNegativeNumber,
+    PositiveNumber,
+    Settings,
+)
 
 
-class OptimizerFactory(ABC):
+class Schedule(Settings, ABC):
+    """The fraction of the learning rate at an optimizer step, which rises linearly in the warm-up."""
+
+    section = "optimizer.schedule"
+
+    num_warmup_steps: NonNegativeInteger
+
+    def lr_fraction(self, step: int, num_steps: int) -> float:
+        """Fraction at `step` (from 0) of `num_steps`: (step + 1) / warm-up steps, then `after_warmup`."""
+        num_warmup_steps = self.warmup_within(num_steps)
+        if step < num_warmup_steps:
+            return (step + 1) / num_warmup_steps
+        return self.after_warmup(min(1.0, (step - num_warmup_steps) / max(1, num_steps - num_warmup_steps)))
+
+    def warmup_within(self, num_steps: int) -> int:
+        """Warm-up steps of a run: at most half of its steps, so that a short run reaches its whole rate."""
+        return min(self.num_warmup_steps, num_steps // 2)
+
+    @abstractmethod
+    def after_warmup(self, progress: float) -> float:
+        """Fraction of the rate at `progress` in [0, 1] of the steps after the warm-up."""
+
+
+class CosineSchedule(Schedule):
+    """Half a cosine from the whole rate to `final_lr_fraction` of it, which the step after the last one would have."""
+
+    final_lr_fraction: Fraction = 0.0
+
+    def after_warmup(self, progress: float) -> float:
+        return self.final_lr_fraction + (1 - self.final_lr_fraction) * (1 + math.cos(math.pi * progress)) / 2
+
+
+class ConstantSchedule(Schedule):
+    """The whole rate after the warm-up: a run may be made longer without changing what it did so far."""
+
+    def warmup_within(self, num_steps: int) -> int:
+        return self.num_warmup_steps
+
+    def after_warmup(self, progress: float) -> float:
+        return 1.0
+
+
+class OptimizerFactory(Settings, ABC):
     """Builds an optimizer over what trains, with its schedule."""
 
-    lr: float
+    section = "optimizer"
+
+    lr: PositiveNumber
     schedule: Schedule
 
     @abstractmethod
@@ -24,7 +81,7 @@ class OptimizerFactory(ABC):
         """The optimizer, every group at its own whole rate."""
 
     def build(self, components: Sequence[TrainedComponent], num_steps: int) -> tuple[torch.optim.Optimizer, LambdaLR]:
-        """Optimizer and its schedule over `num_steps` optimizer steps, on every group's rate alike."""
+        """Optimizer and its schedule over `num_steps` optimizer steps, which scales the rates of all groups alike."""
         optimizer = self.optimizer(components)
         return optimizer, LambdaLR(optimizer, lambda step: self.schedule.lr_fraction(step, num_steps))
 
@@ -32,16 +89,9 @@ class OptimizerFactory(ABC):
 class AdamWFactory(OptimizerFactory):
     """AdamW (Loshchilov & Hutter, arXiv 1711.05101); no decay on biases, norms and embedding tables."""
 
-    def __init__(self, lr: float, weight_decay: float, beta1: float, beta2: float, schedule: Schedule) -> None:
-        """Raises UserError for a rate that is not positive and other values out of range."""
-        require_number("optimizer.lr", lr, above=0)
-        require_number("optimizer.weight_decay", weight_decay, at_least=0)
-        require_number("optimizer.beta1", beta1, at_least=0, below=1)
-        require_number("optimizer.beta2", beta2, at_least=0, below=1)
-        self.lr = lr
-        self.weight_decay = weight_decay
-        self.betas = (beta1, beta2)
-        self.schedule = schedule
+    weight_decay: NonNegativeNumber = 0.01
+    beta1: FractionBelowOne = 0.9
+    beta2: FractionBelowOne = 0.99
 
     def optimizer(self, components: Sequence[TrainedComponent]) -> torch.optim.Optimizer:
         groups = [
@@ -49,7 +99,66 @@ class AdamWFactory(OptimizerFactory):
             for each in components
             for group in decay_groups(each, *split_by_decay(each.module), self.lr, self.weight_decay)
         ]
-        return torch.optim.AdamW(groups, lr=self.lr, betas=self.betas)
+        return torch.optim.AdamW(groups, lr=self.lr, betas=(self.beta1, self.beta2))
+
+
+class MuonFactory(AdamWFactory):
+    """Muon at `lr` for hidden matrices, AdamW at `adamw_lr` for everything else, with one schedule."""
+
+    adamw_lr: PositiveNumber
+
+    def optimizer(self, components: Sequence[TrainedComponent]) -> torch.optim.Optimizer:
+        """Raises UserError where nothing that trains is a matrix inside a stack of blocks."""
+        hidden_groups: list[dict[str, Any]] = []
+        other_groups: list[dict[str, Any]] = []
+        for each in components:
+            decayed, undecayed = split_by_decay(each.module)
+            hidden = matrices_in_stacks(each, decayed)
+            chosen = {id(p) for p in hidden}
+            others = [p for p in decayed if id(p) not in chosen]
+            hidden_groups += decay_groups(each, hidden, [], self.lr, self.weight_decay)
+            other_groups += decay_groups(each, others, undecayed, self.adamw_lr, self.weight_decay)
+        if not hidden_groups:
+            raise UserError(
+                "Nothing that trains is a hidden matrix, so Muon has nothing to do: choose optimizer=adamw."
+            )
+        muon = torch.optim.Muon(
+            hidden_groups, lr=self.lr, weight_decay=self.weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+        if not other_groups:
+            return muon
+        adamw = torch.optim.AdamW(other_groups, lr=self.adamw_lr, betas=(self.beta1, self.beta2))
+        return JoinedOptimizer([muon, adamw])
+
+
+class JoinedOptimizer(torch.optim.Optimizer):
+    """Several optimizers over disjoint parameters behind one interface; their groups are shared, not copied."""
+
+    def __init__(self, optimizers: list[torch.optim.Optimizer]) -> None:
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        super().__init__([{"params": group["params"]} for group in groups], defaults={})
+        self.param_groups = groups
+        self.optimizers = optimizers
+
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One step of each; the closure runs once."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss
+
+    def state_dict(self) -> dict[str, Any]:
+        """States in the order of the optimizers."""
+        return {"optimizers": [optimizer.state_dict() for optimizer in self.optimizers]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Load states saved by `state_dict`."""
+        for optimizer, state in zip(self.optimizers, state_dict["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
+        self.param_groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
 
 def decay_groups(
@@ -64,15 +173,22 @@ def decay_groups(
 def split_by_decay(module: nn.Module) -> tuple[list[Tensor], list[Tensor]]:
     """(matrices, everything else) among the parameters that require gradients.
 
-    A text table decayed would shrink the rows of tokens that the data never shows; a learned entry such as
-    `bos_before_voice` [1, 1, D] is no matrix, however many axes it has.
+    Embedding tables are not decayed, since the rows of tokens that the data never shows would shrink. A single learned
+    vector such as `bos_before_voice` [1, 1, D] is no matrix, however many axes it has.
     """
     tables = {id(p) for m in module.modules() if isinstance(m, nn.Embedding) for p in m.parameters()}
     trained: list[Tensor] = [p for p in module.parameters() if p.requires_grad]
-    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in tables and not _is_one_entry(p)]
+    decayed = [p for p in trained if p.ndim >= 2 and id(p) not in tables and not _is_one_vector(p)]
     kept = {id(p) for p in decayed}
     return decayed, [p for p in trained if id(p) not in kept]
 
 
-def _is_one_entry(parameter: Tensor) -> bool:
+def _is_one_vector(parameter: Tensor) -> bool:
     return parameter.ndim > 2 and parameter.numel() == parameter.shape[-1]
+
+
+def matrices_in_stacks(component: TrainedComponent, candidates: list[Tensor]) -> list[Tensor]:
+    """The two-dimensional candidates that lie in the component's repeated blocks."""
+    hidden = {id(p) for block in component.blocks for p in block.parameters()}
+    wanted = {id(p) for p in candidates if p.ndim == 2 and id(p) in hidden}
+    return [p for p in component.module.parameters() if id(p) in wanted]

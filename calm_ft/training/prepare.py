@@ -1,6 +1,5 @@
 """From settings to what training needs: the model, what of it trains, encoded clips, and what the run is judged by."""
 
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,23 +7,21 @@ from typing import Any
 
 import torch
 
-from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.base import FitsStatistics, TTSAdapter
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.sources.recordings import Recordings as ReadRecordings
-from calm_ft.data.split import Split, split_validation
-from calm_ft.data.text_report import TextReport, summarize
+from calm_ft.data.split import split_validation
+from calm_ft.data.text_coverage import TextReport, summarize
 from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import ComponentPlan
-from calm_ft.training.datamodule import BatchLimits, EncodedSource, Recordings
+from calm_ft.training.datamodule import BatchLimits, EncodedSource, RecordingsDataModule
+from calm_ft.training.evaluation import EvaluationPlan, EvaluationSources, plan_evaluation
 from calm_ft.training.experiment import Experiment
-from calm_ft.training.judgement import JudgingPlan, Sources
 from calm_ft.training.module import FineTuning
-from calm_ft.training.monitor import figure_of
-from calm_ft.training.provenance import code_version, data_fingerprint, package_versions
-from calm_ft.training.resume import settings_fingerprint, weights_fingerprint
-from calm_ft.training.scoring import Scoring
+from calm_ft.training.record import code_version, data_fingerprint, package_versions
+from calm_ft.training.resume import run_identity, weights_fingerprint
 from calm_ft.training.settings import DataSettings
 
 
@@ -42,11 +39,11 @@ class Prepared:
     """A loaded model with its encoded clips, and what was left out."""
 
     module: FineTuning
-    batches: Recordings
+    batches: RecordingsDataModule
     exclusions: list[Exclusion]
     text_report: TextReport
     plans: list[ComponentPlan]
-    judging: JudgingPlan
+    evaluation: EvaluationPlan
     base_fingerprint: str
 
 
@@ -68,7 +65,7 @@ def read_sources(data: DataSettings) -> list[ReadSource]:
     return sources
 
 
-def prepare(experiment: Experiment, sources: list[ReadSource], judged: Sources, num_ranks: int) -> Prepared:
+def prepare(experiment: Experiment, sources: list[ReadSource], judged: EvaluationSources, num_ranks: int) -> Prepared:
     """Load the model, choose what trains, encode and split the clips, decode what the run is judged by."""
     seed, data = experiment.run.seed, experiment.data
     torch.manual_seed(seed)
@@ -79,25 +76,16 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Sources, 
     exclusions = [row for source in sources for row in source.recordings.exclusions]
     encoded = [encode_source(adapter, source, data, seed, exclusions) for source in sources]
     limits = BatchLimits(data.max_frames_per_batch, data.max_batch_size)
-    batches = Recordings(adapter, encoded, limits, data.num_workers, seed, num_ranks)
-    adapter.fit_statistics(clip.features() for clip in (*batches.train_clips, *batches.replay_clips))
-    identity = _identity(experiment, base_fingerprint, batches, num_ranks)
+    batches = RecordingsDataModule(adapter, encoded, limits, data.num_workers, seed, num_ranks)
+    if isinstance(adapter, FitsStatistics):
+        adapter.fit_statistics(clip.features() for clip in (*batches.train_clips, *batches.replay_clips))
+    rows, features = [source.identity() for source in encoded], batches.train_clips[0].cache.folder.name
+    identity = run_identity(experiment.config, base_fingerprint, rows, num_ranks, features)
     module = FineTuning(adapter, experiment.strategy, experiment.optimizer, experiment.run.ema_decay, seed, identity)
-    judging = experiment.judgement.prepare(judged, adapter, batches, data, seed, batches.replay_validation_clips)
+    output_dir = experiment.run.output_dir.absolute()
+    evaluation = plan_evaluation(experiment.evaluation, judged, adapter, batches, data, seed, output_dir)
     report = _text_report(adapter, [*batches.train_clips, *batches.validation_clips, *batches.replay_clips])
-    return Prepared(module, batches, exclusions, report, plans, judging, base_fingerprint)
-
-
-def prepare_scoring(experiment: Experiment, prepared: Prepared) -> Scoring | None:
-    """The metrics by which the run is scored while training; None where it is not.
-
-    Raises UserError where the recogniser that was asked for does not fit the model.
-    """
-    judged = prepared.judging.sets[0]
-    if not experiment.judgement.scores_while_training or not judged.recordings:
-        return None
-    rate, model = prepared.module.adapter.sample_rate_hz, experiment.config["adapter"].get("model")
-    return Scoring(judged.recordings, judged.prompt, rate, experiment.judgement.scoring, model)
+    return Prepared(module, batches, exclusions, report, plans, evaluation, base_fingerprint)
 
 
 def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
@@ -119,6 +107,7 @@ def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
         "num_replay_clips": len(batches.replay_clips),
         "replay_sec": _total_sec(batches.replay_clips),
         "num_excluded": len(prepared.exclusions),
+        "voice_prompt": str(prepared.evaluation.prompt.utterance.audio_path),
         "num_without_prompt": batches.pool.num_without_prompt,
         "padding_share": round(batches.plan.padding_share(), 4),
         "num_trained_parameters": sum(plan.num_trained for plan in prepared.plans),
@@ -151,58 +140,15 @@ def encode_source(
         Path(data.cache_dir).expanduser(),
         data.tail_sec,
         data.max_duration_sec,
-        progress=sys.stderr.isatty(),
     )
     exclusions += encoded.exclusions
     split = split_validation(encoded.encoded, data.validation_fraction, seed)
     return EncodedSource(source.name, split, source.weight)
 
 
-def _identity(experiment: Experiment, base_fingerprint: str, batches: Recordings, num_ranks: int) -> dict[str, str]:
-    """What makes two runs the same run up to their length; a checkpoint is resumed only by a run that agrees in all."""
-    config = experiment.config
-    adapter = {name: value for name, value in config["adapter"].items() if name not in ("model", "local_dir")}
-    trainer = config["trainer"]
-    arithmetic = {
-        "precision": trainer.get("precision"),
-        "clip": trainer.get("gradient_clip_val"),
-        "clip_algorithm": trainer.get("gradient_clip_algorithm"),
-        "accumulate": trainer.get("accumulate_grad_batches", 1),
-        "ranks": num_ranks,
-    }
-    limits = {name: config["data"][name] for name in ("max_frames_per_batch", "max_batch_size")}
-    judging = {}
-    if figure_of(experiment.checkpoint.monitor) is not None:  # values of another evaluation are not to be compared
-        names = ("num_sentences", "num_scored_sentences", "heldout_path", "asr")
-        judged_by = [config["evaluation"].get(name) for name in names]
-        judging = {"evaluation": settings_fingerprint([experiment.checkpoint.monitor, judged_by])}
-    return {
-        **judging,
-        "model": base_fingerprint,
-        "data": settings_fingerprint([_rows(source) for source in batches.sources]),
-        "features": batches.train_clips[0].cache.folder.name,
-        "batch limits": settings_fingerprint(limits),
-        "strategy": settings_fingerprint(config["strategy"]),
-        "objective or adapter settings": settings_fingerprint(adapter),
-        "optimizer": settings_fingerprint([config["optimizer"], config["ema_decay"]]),
-        "precision, clipping, accumulation or number of processes": settings_fingerprint(arithmetic),
-        "seed": str(config["seed"]),
-    }
-
-
-def _rows(source: EncodedSource) -> list[Any]:
-    """The order counts too: batches are made of positions."""
-
-    def rows(clips: list[EncodedUtterance]) -> list[Any]:
-        return [[c.key, c.num_frames, c.utterance.id, c.utterance.text, c.utterance.speaker] for c in clips]
-
-    split: Split = source.split
-    return [source.weight, rows(split.train), rows(split.validation)]
-
-
 def _text_report(adapter: TTSAdapter, clips: list[EncodedUtterance]) -> TextReport:
     texts: Mapping[str, str] = {clip.utterance.id: clip.utterance.text for clip in clips}
-    return summarize({id: adapter.unspoken(text) for id, text in texts.items()})
+    return summarize({id: adapter.text_coverage(text) for id, text in texts.items()})
 
 
 def _total_sec(clips: list[EncodedUtterance]) -> float:

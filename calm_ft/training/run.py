@@ -7,32 +7,52 @@ same sentences, voice prompt, noise and times. Of several processes the first do
 
 import logging
 import shlex
-import time
 import warnings
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
-from lightning.pytorch import Trainer
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
 from calm_ft.atomic_file import is_disk_fault
 from calm_ft.errors import UserError
-from calm_ft.training import loggers, notices
-from calm_ft.training import prepare as preparation
-from calm_ft.training.beside import Beside, callbacks_beside
-from calm_ft.training.callbacks.stopping import signals_interrupt
-from calm_ft.training.checkpoints import checkpoint_path, read_checkpoint
-from calm_ft.training.course import Course
+from calm_ft.report.result import EvaluationResult
+from calm_ft.report.terminal import print_result
+from calm_ft.training import loggers, notices, prepare
+from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
+from calm_ft.training.callbacks.metric_monitor import (
+    BestByEvaluation,
+    MetricMonitor,
+    Monitor,
+    StopByEvaluation,
+    monitor_of,
+)
+from calm_ft.training.callbacks.nonfinite import StopAtNonFinite
+from calm_ft.training.callbacks.periodic_evaluation import PeriodicEvaluation
+from calm_ft.training.callbacks.progress import progress_for_stderr
+from calm_ft.training.callbacks.record_times import RecordTimes
+from calm_ft.training.callbacks.restore import Restore
+from calm_ft.training.callbacks.stopping import StopAtSignal, signals_interrupt
+from calm_ft.training.callbacks.throughput import Throughput
+from calm_ft.training.evaluation import (
+    VOICE_PROMPT,
+    RunEvaluation,
+    read_evaluation_sources,
+    require_sentences,
+    write_voice_prompt,
+)
 from calm_ft.training.experiment import Experiment
-from calm_ft.training.judging import JudgedRun
 from calm_ft.training.prepare import Prepared
 from calm_ft.training.record import RunRecord
-from calm_ft.training.resume import Restore, ResumePoint, check_identity, find_resume_point, remove_abandoned
-from calm_ft.training.scoring import Scoring
+from calm_ft.training.residuals import RunResiduals
+from calm_ft.training.resume import ResumePoint, check_identity, checkpoint_path, find_resume_point, read_checkpoint
+from calm_ft.training.run_lock import remove_abandoned
 from calm_ft.training.trainer import build_trainer
 
 
@@ -40,11 +60,12 @@ class RunInterrupted(KeyboardInterrupt):
     """A signal ended the run after its folder was made; the message says how to continue."""
 
 
-def run_training(experiment: Experiment, command: list[str]) -> float | None:
+def run_training(experiment: Experiment, program: list[str], overrides: list[str]) -> float | None:
     """Train, export and judge; returns the tuned model's validation residual (the value to optimise).
 
     Args:
-        command: the program and overrides by which the run was started, for the line that continues it.
+        program: the words that start this program, for the line that continues the run.
+        overrides: what the user set, by which runs are told apart when they are compared.
 
     Raises UserError for every input that is the user's to mend, and RunInterrupted. Returns None in other processes
     than the first.
@@ -52,62 +73,101 @@ def run_training(experiment: Experiment, command: list[str]) -> float | None:
     _quiet_libraries()
     with signals_interrupt():
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
-            return _Run(experiment, command).run()
+            run = _Run(experiment, program, overrides)
+            with run.record:
+                return run.run()
         _help(experiment)
     return None
+
+
+@dataclass(frozen=True)
+class _Callbacks:
+    """The callbacks of a run in the order in which they are to act; `stop` tells whether a signal ended training."""
+
+    all: list[Callback]
+    stop: StopAtSignal
+    monitor: Monitor
+
+    @property
+    def metric_monitor(self) -> MetricMonitor | None:
+        """What hangs on the monitored figure of the evaluation; None where that is no figure of it."""
+        judges = [each for each in self.all if isinstance(each, BestByEvaluation | StopByEvaluation)]
+        return None if self.monitor.figure is None else MetricMonitor(self.monitor.figure, judges)
+
+
+def _callbacks(experiment: Experiment) -> _Callbacks:
+    """All but the periodic evaluation, which needs a voice prompt in the run's folder.
+
+    Raises UserError where the monitored value is none that this run could have.
+    """
+    output_dir, settings = experiment.run.output_dir.absolute(), experiment.early_stopping
+    stop, monitor = StopAtSignal(), monitor_of(experiment.checkpoint, experiment.evaluation)
+    stopping: list[Callback] = []
+    if settings.patience is not None:
+        kind = EarlyStopping if monitor.figure is None else StopByEvaluation
+        stopping = [kind(monitor.name, settings.min_delta, settings.patience, mode=monitor.mode, check_finite=False)]
+    saving = checkpoint_callbacks(
+        output_dir / "checkpoints", experiment.checkpoint.model_copy(update={"mode": monitor.mode})
+    )
+    callbacks = [
+        StopAtNonFinite(output_dir),
+        *saving,
+        *stopping,
+        Throughput(),
+        loggers.StepsDone(),
+        progress_for_stderr(),
+        stop,
+    ]
+    return _Callbacks(callbacks, stop, monitor)
 
 
 def _help(experiment: Experiment) -> None:
     """What the other processes of a data-parallel run do: their share of each step."""
     output_dir = experiment.run.output_dir.absolute()
     point = find_resume_point(output_dir, lambda line: None) if experiment.run.resume else None
-    beside = callbacks_beside(experiment, output_dir)
-    trainer = build_trainer(experiment.trainer_settings, output_dir, beside.callbacks)
-    sources = preparation.read_sources(experiment.data)
-    judged = experiment.judgement.read_sources()
-    prepared = preparation.prepare(experiment, sources, judged, trainer.world_size)
-    beside.follow_course(trainer, prepared)
-    _fit(trainer, prepared, beside, point)
+    callbacks = _callbacks(experiment)
+    trainer = build_trainer(experiment.trainer_settings, output_dir, callbacks.all)
+    sources = prepare.read_sources(experiment.data)
+    judged = read_evaluation_sources(experiment.evaluation)
+    prepared = prepare.prepare(experiment, sources, judged, trainer.world_size)
+    _evaluate_periodically(trainer, experiment, prepared, callbacks, None)
+    _fit(trainer, prepared, point)
 
 
 class _Run:
     """The first process's run: its console, folder and trackers."""
 
-    def __init__(self, experiment: Experiment, command: list[str]) -> None:
+    def __init__(self, experiment: Experiment, program: list[str], overrides: list[str]) -> None:
         self.experiment = experiment
-        self.command = command
+        self.program = program
+        self.overrides = overrides
         self.console = Console(width=120)
-        self.notice = notices.miniature_notice(experiment.config)
+        self.notice = notices.miniature_notice(experiment.config, [*program, *overrides])
         notices.say(self.console, self.notice)
         self.record = RunRecord(experiment.run.output_dir, experiment.run.resume)
         self.trackers: list[Logger] = []
 
     def run(self) -> float:
         experiment, console = self.experiment, self.console
-        beside = callbacks_beside(experiment, self.record.output_dir)
-        trainer = build_trainer(experiment.trainer_settings, self.record.output_dir, beside.callbacks)
+        callbacks = _callbacks(experiment)
+        trainer = build_trainer(experiment.trainer_settings, self.record.output_dir, callbacks.all)
         point = self._resume_point()
         done = self.record.finished_value(trainer.max_steps)
         if done is not None:
             notices.say_plain(console, f"{self.record.output_dir} is finished: nothing left to do.")
             return done
-        sources = preparation.read_sources(experiment.data)
-        prepared = preparation.prepare(experiment, sources, experiment.judgement.read_sources(), trainer.world_size)
+        sources = prepare.read_sources(experiment.data)
+        judged = read_evaluation_sources(experiment.evaluation)
+        prepared = prepare.prepare(experiment, sources, judged, trainer.world_size)
         if point is not None:
             check_identity(point, prepared.module.identity)
-        scoring = preparation.prepare_scoring(experiment, prepared)
-        beside.check_measured({} if scoring is None else scoring.missing)
-        notices.say_sources(console, prepared.module.adapter.describe(), sources, experiment.data)
-        notices.say_data(console, prepared.batches, prepared.exclusions)
-        notices.say_text(console, prepared.text_report)
-        notices.say_components(console, prepared.plans)
-        notices.say_disk(console, prepared.plans, experiment.checkpoint.keep)
-        facts = preparation.facts(experiment, prepared)
+        evaluation = self._evaluation(prepared, callbacks.monitor)
+        notices.say_before_training(console, experiment, sources, prepared)
+        facts = prepare.facts(experiment, prepared)
         resumed_at = None if point is None else point.step
-        overrides = self.command[2:]  # by which runs are told apart when they are compared
-        self.record.start(experiment.config, prepared.exclusions, resumed_at, overrides=overrides, **facts)
+        self.record.start(experiment.config, prepared.exclusions, resumed_at, overrides=self.overrides, **facts)
         try:
-            return self._train_and_judge(trainer, prepared, scoring, beside, point, facts)
+            return self._train_and_judge(trainer, prepared, evaluation, callbacks, point, facts)
         except (KeyboardInterrupt, SystemExit):
             self._end("interrupted")
             raise RunInterrupted(self._line_that_continues()) from None
@@ -133,12 +193,23 @@ class _Run:
             )
         return point
 
+    def _evaluation(self, prepared: Prepared, monitor: Monitor) -> RunEvaluation | None:
+        """None where nothing is to be said. Raises UserError where the monitored figure cannot be measured here."""
+        if prepared.evaluation.protocol is None:
+            if monitor.figure is not None:
+                require_sentences(prepared.evaluation, monitor.name)
+            return None
+        evaluation = RunEvaluation(prepared.evaluation.protocol, self.record.output_dir, self.experiment.evaluation)
+        if monitor.figure is not None:
+            monitor.check_measured(evaluation.evaluator.available.missing)
+        return evaluation
+
     def _train_and_judge(
         self,
         trainer: Trainer,
         prepared: Prepared,
-        scoring: Scoring | None,
-        beside: Beside,
+        evaluation: RunEvaluation | None,
+        callbacks: _Callbacks,
         point: ResumePoint | None,
         facts: dict[str, Any],
     ) -> float:
@@ -148,58 +219,76 @@ class _Run:
         )
         self.record.update(trackers=loggers.tracker_ids(self.trackers))
         trainer.loggers = self.trackers
-        judged = JudgedRun(
-            prepared.module.adapter, prepared.judging, self.record.output_dir / "samples", self.experiment.run.seed
+        adapter = prepared.module.adapter
+        write_voice_prompt(prepared.evaluation.prompt, self.record.output_dir, adapter.sample_rate_hz)
+        adapter.to(trainer.strategy.root_device).eval()
+        residuals = RunResiduals(
+            prepared.batches.val_dataloader(), prepared.evaluation.base_voices, prepared.module.seed
         )
-        base = judged.judge("base")
-        beside.check_monitored(base)
+        base = residuals.measure(adapter, "base")
+        callbacks.monitor.check_logged(base)
         if point is None:
-            self._log(0, {"val": base, "val_base": judged.base_residuals.get("base", {})})
-        resumed_step = None if point is None else point.step
-        course = beside.begin_course(trainer, prepared, scoring, judged.voice_prompt, resumed_step)
+            self._log(0, {"val": base, "val_base": residuals.base_voices.get("base", {})})
+        if evaluation is not None:
+            scores = evaluation.begin(prepared.module, self.trackers, None if point is None else point.step)
+            callbacks.monitor.check_measured(scores.missing)
+        _evaluate_periodically(trainer, self.experiment, prepared, callbacks, evaluation)
         if point is not None:
             notices.say_plain(self.console, f"resumed at step {point.step} of {trainer.max_steps} from {point.path}")
-        started = time.perf_counter()
-        _fit(trainer, prepared, beside, point)
-        if beside.stop.requested:
+        trainer.callbacks.append(RecordTimes(self.record))  # type: ignore[attr-defined]
+        _fit(trainer, prepared, point)
+        if callbacks.stop.requested:
             raise KeyboardInterrupt
-        return self._finish(prepared, judged, course, time.perf_counter() - started, trainer.global_step)
+        return self._finish(trainer, prepared, residuals, evaluation)
 
-    def _finish(self, prepared: Prepared, judged: JudgedRun, course: Course, training_sec: float, step: int) -> float:
+    def _finish(
+        self, trainer: Trainer, prepared: Prepared, residuals: RunResiduals, evaluation: RunEvaluation | None
+    ) -> float:
         """Export the chosen checkpoint and judge it; returns its residual."""
         adapter, settings, output_dir = prepared.module.adapter, self.experiment.export, self.record.output_dir
+        step, strategy = trainer.global_step, prepared.module.strategy
         chosen = checkpoint_path(output_dir, settings.which)
         checkpoint = read_checkpoint(chosen)
+        checkpoint_step = int(checkpoint["global_step"])
         prepared.module.load_weights(checkpoint, settings.ema)
         adapter.to("cpu").eval()
-        strategy = prepared.module.strategy
         learned = {name: float(value) for name, value in strategy.figures(adapter).items()}
         strategy.save(adapter, output_dir)
+        result: EvaluationResult | None = None
         with strategy.merged(adapter):
-            adapter.export(output_dir / "export", judged.voice_prompt)
-            tuned = judged.judge("tuned")
-            course.end(adapter, self.trackers, step, int(checkpoint["global_step"]))
-        figures = {**judged.report(self.console), **course.report(self.console)}
-        self._log(step, {"tuned": tuned, "val_base": judged.base_residuals.get("tuned", {})})
-        loggers.log_media(self.trackers, step, judged.audio_files, judged.pictures)
-        loggers.log_summary(self.trackers, figures)
+            adapter.export(output_dir / "export", output_dir / VOICE_PROMPT)
+            adapter.to(trainer.strategy.root_device)
+            tuned = residuals.measure(adapter, "tuned")
+            if evaluation is not None:
+                result = evaluation.finish(adapter, output_dir.name, step, checkpoint_step, self.trackers)
+            adapter.to("cpu")
+        self._log(step, {"tuned": tuned, "val_base": residuals.base_voices.get("tuned", {})})
+        figures: dict[str, Any] = {"residuals": residuals.described()}
+        if evaluation is not None and result is not None:
+            loggers.log_media(self.trackers, step, *evaluation.media())
+            figures["evaluation"] = result.model_dump(mode="json")
+        loggers.log_summary(self.trackers, notices.summary_of(residuals, result))
         loggers.log_export(self.trackers, output_dir / "export", output_dir.name)
         self.record.finish(
             "finished",
-            training_sec=round(training_sec, 1),
-            num_steps=step,
             max_steps=self.experiment.trainer_settings["max_steps"],
             checkpoint=chosen.name,
-            checkpoint_step=int(checkpoint["global_step"]),
+            checkpoint_step=checkpoint_step,
             value=tuned["residual"],
             learned=learned,
-            figures=figures,
+            **figures,
         )
+        if result is not None:
+            print_result(self.console, result, residuals.rows())
+        else:
+            notices.say_residuals(self.console, residuals.rows())
+        notices.say_steps(self.console, step, self.experiment.trainer_settings["max_steps"])
+        notices.say_forgetting(self.console, residuals.base_voices, bool(prepared.batches.replay_clips))
+        training_sec = self.record.training_sec
+        notices.say_result(self.console, adapter, output_dir, training_sec, chosen.name, checkpoint_step)
         for warning in strategy.warnings(adapter):
             notices.say(self.console, warning)
-        notices.say_steps(self.console, step, self.experiment.trainer_settings["max_steps"])
-        notices.say_forgetting(self.console, judged.base_residuals, bool(prepared.batches.replay_clips))
-        notices.say_result(self.console, adapter, output_dir, training_sec, chosen.name, int(checkpoint["global_step"]))
+        notices.say_loudly(self.console, [] if result is None else result.warnings)
         return tuned["residual"]
 
     def _end(self, status: str, **facts: Any) -> None:
@@ -219,12 +308,29 @@ class _Run:
             tracker.log_metrics(figures, step=step)
 
     def _line_that_continues(self) -> str:
-        kept = [each for each in self.command if not each.lstrip("+").startswith(("output_dir=", "resume="))]
-        line = shlex.join([*kept, f"output_dir={self.record.output_dir}", "resume=true"])
+        kept = [each for each in self.overrides if not each.lstrip("+").startswith(("output_dir=", "resume="))]
+        line = shlex.join([*self.program, *kept, f"output_dir={self.record.output_dir}", "resume=true"])
         return f"interrupted; what was done is saved, and this continues: {line}"
 
 
-def _fit(trainer: Trainer, prepared: Prepared, beside: Beside, point: ResumePoint | None) -> None:
+def _evaluate_periodically(
+    trainer: Trainer,
+    experiment: Experiment,
+    prepared: Prepared,
+    callbacks: _Callbacks,
+    evaluation: RunEvaluation | None,
+) -> None:
+    """Add the callback that evaluates; other processes than the first have no evaluation and learn its figures."""
+    settings = experiment.evaluation
+    every_n_steps = None if prepared.evaluation.protocol is None else settings.every_n_steps
+    expected_sec = 0.0 if evaluation is None else evaluation.expected_sec
+    callback = PeriodicEvaluation(
+        evaluation, every_n_steps, settings.max_time_share, callbacks.metric_monitor, expected_sec
+    )
+    trainer.callbacks.append(callback)  # type: ignore[attr-defined]
+
+
+def _fit(trainer: Trainer, prepared: Prepared, point: ResumePoint | None) -> None:
     """The training steps, from a resume point where there is one.
 
     Raises UserError where a callback asks for a value that is not logged.

@@ -1,20 +1,21 @@
-"""Lightning's Trainer from `trainer.*`: its own arguments, with what a run of this project fixes.
+"""Lightning's Trainer from `trainer.*`: all of Lightning's own arguments except those that a run of this project fixes.
 
-A run is one epoch of `max_steps * accumulate_grad_batches` batches (calm_ft/training/lit_datamodule.py), so its length
-is counted in optimizer steps and `val_check_interval` in batches, or as a fraction of the run.
+A run is one epoch of `max_steps * accumulate_grad_batches` batches (datamodule.py), so its length is counted in
+optimizer steps, and `val_check_interval` in batches or as a fraction of the run.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
+from pydantic import Field
 
 from calm_ft.errors import UserError
+from calm_ft.settings import PositiveInteger, checked
 from calm_ft.training.callbacks.checkpoints import AtomicCheckpointIO
-from calm_ft.training.settings import require_integer, require_number
 
 DECIDED_ELSEWHERE = {
     "logger": "choose trackers by logger=csv or logger=wandb",
@@ -24,20 +25,20 @@ DECIDED_ELSEWHERE = {
     "min_epochs": "the length of a run is counted in optimizer steps, trainer.max_steps",
     "max_time": "a run ends by steps; SIGUSR1 or SIGTERM ends it early, saved, and resume=true continues it",
 }
-# Others split or fork what a checkpoint of this project holds whole.
+# Others split the weights over processes, where a checkpoint of this project holds them whole, or fork.
 STRATEGIES = ("auto", "single_device", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
 
 def build_trainer(settings: dict[str, Any], output_dir: Path, callbacks: Sequence[Callback]) -> Trainer:
-    """A Trainer without loggers, which are given to it once the run's folder exists.
+    """A Trainer without loggers, which are set once the run's folder exists.
 
-    Raises UserError for an argument that Lightning does not know or refuses, and for those that are decided elsewhere.
+    Raises UserError for an argument that Lightning does not know or refuses, and for those of `DECIDED_ELSEWHERE`.
     """
     for name, where in DECIDED_ELSEWHERE.items():
         if settings.get(name) is not None:
             raise UserError(f"trainer.{name} is not set here: {where}.")
-    require_integer("trainer.max_steps", settings.get("max_steps"), at_least=1)
-    require_integer("trainer.accumulate_grad_batches", settings.get("accumulate_grad_batches", 1), at_least=1)
+    checked("trainer.max_steps", settings.get("max_steps"), PositiveInteger)
+    checked("trainer.accumulate_grad_batches", settings.get("accumulate_grad_batches", 1), PositiveInteger)
     _check_precision(settings.get("precision"))
     strategy = settings.get("strategy", "auto")
     if isinstance(strategy, str) and strategy not in STRATEGIES:
@@ -68,17 +69,18 @@ def build_trainer(settings: dict[str, Any], output_dir: Path, callbacks: Sequenc
 def validation_interval(settings: dict[str, Any]) -> Any:
     """Batches between validations: at most the run's length, and a fraction of it where one is given.
 
-    Whatever else Lightning takes (a time, as "00:10:00") goes through. Raises UserError for what is not positive.
+    Anything else that Lightning takes, such as a time "00:10:00", is passed on. Raises UserError for a number that is
+    not positive.
     """
     num_batches = settings["max_steps"] * settings.get("accumulate_grad_batches", 1)
     interval = settings.get("val_check_interval")
     if interval is None:
         return num_batches
     if isinstance(interval, float):
-        require_number("trainer.val_check_interval", interval, above=0, at_most=1)
+        checked("trainer.val_check_interval", interval, Annotated[float, Field(gt=0, le=1)])
         return max(1, int(interval * num_batches))
     if isinstance(interval, int):
-        require_integer("trainer.val_check_interval", interval, at_least=1)
+        checked("trainer.val_check_interval", interval, PositiveInteger)
         return min(interval, num_batches)
     return interval
 

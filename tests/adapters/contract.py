@@ -3,6 +3,7 @@
 A system joins by one `AdapterCase` in `test_contract.CASES`.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.base import FitsStatistics, TTSAdapter
 from calm_ft.data.audio import load_clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
@@ -22,8 +23,7 @@ from calm_ft.finetuning.lora import Lora
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.randomness import make_rng
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
-from calm_ft.training.checkpoints import read_checkpoint
-from calm_ft.training.resume import ResumePoint
+from calm_ft.training.resume import ResumePoint, read_checkpoint
 from calm_ft.training.settings import CheckpointSettings
 from tests.adapters.recordings import write_speechlike
 from tests.training.tiny_run import assert_same, fit, trained_state
@@ -34,12 +34,16 @@ DURATIONS_SEC = [2.6, 1.0, 1.7]
 
 @dataclass(frozen=True)
 class AdapterCase:
-    """make: the adapter; reload: one from an exported folder; strategies: those that it can be trained with."""
+    """make: the adapter; reload: one from an exported folder; strategies: those that it can be trained with.
+
+    features_have_weights: whether `encode` runs a network; a mel spectrogram has no weights.
+    """
 
     name: str
     make: Callable[[], TTSAdapter]
     reload: Callable[[Path], TTSAdapter]
     strategies: list[Strategy]
+    features_have_weights: bool = True
 
 
 def recordings(folder: Path, rate_hz: int) -> list[Utterance]:
@@ -62,6 +66,12 @@ def examples(clips: list[EncodedUtterance]) -> list[Example]:
     return [Example(clip, prompt, seed=7) for clip, prompt in zip(clips, prompts, strict=True)]
 
 
+def fit_statistics(adapter: TTSAdapter, clips: list[EncodedUtterance]) -> None:
+    """As the trainer does it."""
+    if isinstance(adapter, FitsStatistics):
+        adapter.fit_statistics(clip.features() for clip in clips)
+
+
 def fit_batch(adapter: TTSAdapter, batch: Any, num_steps: int, lr: float) -> list[float]:
     """Losses of AdamW steps on one batch, each a mean over ten draws so that they compare."""
     optimizer = torch.optim.AdamW([p for p in adapter.parameters() if p.requires_grad], lr=lr)
@@ -81,11 +91,27 @@ def fit_batch(adapter: TTSAdapter, batch: Any, num_steps: int, lr: float) -> lis
 def check_loss_falls(case: AdapterCase, strategy: Strategy, folder: Path) -> None:
     adapter = case.make()
     clips = encoded(adapter, folder)
-    adapter.fit_statistics(clip.features() for clip in clips)
+    fit_statistics(adapter, clips)
     lr = 1e-2 if isinstance(strategy, Lora) else 1e-3  # a tenth of the parameters, starting at no update
     strategy.apply(adapter, lr)
     first, last = fit_batch(adapter, adapter.collate(examples(clips)), num_steps=30, lr=lr)
     assert last < 0.97 * first
+
+
+def check_every_parameter_is_in_one_component(case: AdapterCase) -> None:
+    """And layers of a stack are numbered from 0, so that strategies find the last ones."""
+    adapter = case.make()
+    parts = adapter.components()
+    counts = Counter(id(p) for part in parts.values() for p in part.module.parameters())
+    assert counts == Counter(id(p) for p in adapter.parameters())
+    stacks: dict[str | None, list[int | None]] = {}
+    for part in parts.values():
+        if part.role == "layer":
+            stacks.setdefault(part.stack, []).append(part.layer_index)
+        own = {id(p) for p in part.module.parameters()}
+        assert all(id(p) in own for block in part.hidden_blocks for p in block.parameters())
+    assert all(indices == list(range(len(indices))) for indices in stacks.values())
+    assert any(part.trainable for part in parts.values())
 
 
 def check_rows_are_independent(case: AdapterCase, folder: Path) -> None:
@@ -120,7 +146,8 @@ def check_only_selected_components_move(case: AdapterCase, strategy: Strategy, f
     fit_batch(adapter, batch, num_steps=3, lr=1e-2)  # layers that start at zero hold back others' gradients
     after, selected = snapshot(adapter), strategy.selected(adapter)
     moved = {name for name, tensor in after.items() if not torch.equal(before[name], tensor)}
-    for name, part in adapter.components().items():
+    for name, component in adapter.components().items():
+        part = component.module
         trained = {key for key in names_of(adapter, part) if adapter.get_parameter(key).requires_grad}
         assert bool(trained) == (name in selected), name
         assert moved & set(names_of(adapter, part)) == trained, name
@@ -152,12 +179,12 @@ def check_a_second_run_encodes_nothing_unless_a_weight_changed(case: AdapterCase
     for name, part in adapter.components().items():
         before = adapter.feature_fingerprint()
         with torch.no_grad():
-            for parameter in part.parameters():
+            for parameter in part.module.parameters():
                 parameter.mul_(1.01)
         assert num_encoded() == (0 if adapter.feature_fingerprint() == before else len(utterances)), name
         changed |= {name} if adapter.feature_fingerprint() != before else set()
-    assert changed
-    assert changed <= adapter.frozen_components()
+    assert bool(changed) == case.features_have_weights
+    assert not any(adapter.components()[name].trainable for name in changed)
 
 
 def check_features_change_only_with_the_fingerprint(case: AdapterCase, folder: Path) -> None:
@@ -169,19 +196,19 @@ def check_features_change_only_with_the_fingerprint(case: AdapterCase, folder: P
     changed = []
     for part in adapter.components().values():
         with torch.no_grad():
-            for parameter in part.parameters():
+            for parameter in part.module.parameters():
                 parameter.mul_(1.01)
         new_features, new_fingerprint = adapter.encode(clips), adapter.feature_fingerprint()
         changed.append(differ(features, new_features))
         assert new_fingerprint != fingerprint or not changed[-1]
         features, fingerprint = new_features, new_fingerprint
-    assert any(changed)
+    assert any(changed) == case.features_have_weights
 
 
 def check_an_export_reloads_with_the_same_residuals(case: AdapterCase, strategy: Strategy, folder: Path) -> None:
     adapter = case.make()
     clips = encoded(adapter, folder)
-    adapter.fit_statistics(clip.features() for clip in clips)
+    fit_statistics(adapter, clips)
     strategy.apply(adapter, lr=1e-2)
     batch = adapter.collate(examples(clips))
     base = adapter.eval().residuals(batch, seed=1).values

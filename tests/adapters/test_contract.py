@@ -13,6 +13,7 @@ from calm_ft.finetuning.strategy import Full, HeadOnly, LastNLayers, Strategy
 from tests.adapters import contract
 from tests.adapters.contract import AdapterCase
 from tests.conftest import NANO, default_objective
+from tests.outside_system.adapter import SpectrumAdapter
 
 
 def pocket_tts(folder: Path = NANO) -> PocketTTSAdapter:
@@ -44,6 +45,13 @@ CASES = [
     chatterbox_case("chatterbox_t3", [LastNLayers(1), Full(), lora(t3=["q_proj", "down_proj"])]),
     chatterbox_case("chatterbox_s3gen", [Full()]),
     chatterbox_case("chatterbox_full", [Full(["s3gen"]), Full()]),
+    AdapterCase(
+        "outside",
+        SpectrumAdapter,
+        lambda folder: SpectrumAdapter(str(folder)),
+        [HeadOnly(), LastNLayers(1), Full(), lora(decoder=["grow", "shrink"])],
+        features_have_weights=False,
+    ),
 ]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_strategy = pytest.mark.parametrize(
@@ -55,6 +63,11 @@ every_strategy = pytest.mark.parametrize(
 @every_strategy
 def test_the_loss_falls_on_one_batch(case, strategy, tmp_path):
     contract.check_loss_falls(case, strategy, tmp_path)
+
+
+@every_case
+def test_every_parameter_is_in_one_component_and_layers_are_numbered(case):
+    contract.check_every_parameter_is_in_one_component(case)
 
 
 @every_case
@@ -93,6 +106,6 @@ def test_a_second_run_encodes_nothing_unless_a_weight_changed(case, tmp_path):
 
 
 # Chatterbox speaks by the same code whatever it is trained by, and takes seconds for it.
-@pytest.mark.parametrize("case", CASES[:3], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", [*CASES[:3], CASES[-1]], ids=lambda case: case.name)
 def test_texts_spoken_together_or_in_pieces_are_what_each_is_alone(case, tmp_path):
     contract.check_texts_together_and_in_pieces_are_spoken_as_each_alone(case, tmp_path)

@@ -8,7 +8,7 @@ import torch
 
 from benchmarks.batched_synthesis import in_turns, measure_rows, summary
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
-from calm_ft.adapters.pocket_tts.voice import voice_from_audio
+from calm_ft.adapters.pocket_tts.synthesis import voice_from_audio
 from tests.adapters.tiny_bundle import write_tiny_bundle
 from tests.conftest import default_objective
 

@@ -65,7 +65,7 @@ class FrameEnergyEncoder:
     def num_frames(self, features: Features) -> int:
         return len(features["latents"])
 
-    def why_unusable(self, num_frames: int) -> str | None:
+    def exclusion_reason(self, num_frames: int) -> str | None:
         return None
 
 

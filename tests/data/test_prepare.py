@@ -2,12 +2,14 @@
 
 import dataclasses
 import logging
+from collections import Counter
 
 import numpy as np
 import pytest
 import soundfile
 import torch
 
+from calm_ft import progress
 from calm_ft.data import prepare
 from calm_ft.data.audio import load_clip
 from calm_ft.data.utterance import Utterance, WordTime
@@ -147,7 +149,7 @@ def test_bad_clips_are_excluded_with_reasons_and_the_good_ones_train(tmp_path, w
         "the audio is silent",
         "the audio has no samples",
         "the audio holds NaN or infinite samples",
-        "the audio cannot be read",
+        "the audio cannot be read (Format not recognised)",
         "the audio file cannot be opened",
         "the clip lasts 3.1 s, longer than the limit of 2 s",
     ]
@@ -197,16 +199,20 @@ def test_settings_that_no_clip_can_keep_are_refused(write_utterances, encode, se
         encode(write_utterances(2), **settings)
 
 
-def test_progress_shows_clips_and_remaining_time(tmp_path, write_utterances, encoder, capfd):
-    prepare.encode_recordings(write_utterances(3), encoder, tmp_path / "cache", 0.1, 20.0)
-    shown = capfd.readouterr().err
-    assert "encoding: 100%" in shown
-    assert "3/3" in shown
-
-
-def test_a_clip_of_which_the_encoder_makes_no_numbers_is_left_out_and_its_neighbours_are_kept(
-    write_utterances, tmp_path
+@pytest.mark.parametrize("shown", [True, False])
+def test_in_a_log_encoding_says_how_many_clips_are_done_and_when_it_ends(
+    tmp_path, write_utterances, encoder, monkeypatch, capfd, shown
 ):
+    monkeypatch.setattr(progress, "LINE_INTERVAL_SEC", 0.0)
+    prepare.encode_recordings(write_utterances(3), encoder, tmp_path / "cache", 0.1, 20.0, progress=shown)
+    lines = capfd.readouterr().err.splitlines()
+    encoding = [line for line in lines if line.startswith("encoding: ")]
+    assert [line.split(" [")[0] for line in encoding] == ["encoding: 1/3", "encoding: 2/3", "encoding: 3/3"] * shown
+    assert (encoding[-1:] or ["[0:00<0:00]"])[0].endswith("[0:00<0:00]")
+    assert shown or not lines
+
+
+def test_a_clip_whose_features_are_not_finite_is_left_out_and_its_neighbours_are_kept(write_utterances, tmp_path):
     class Overflows(FrameEnergyEncoder):
         def encode(self, clips):
             features = super().encode(clips)
@@ -218,5 +224,49 @@ def test_a_clip_of_which_the_encoder_makes_no_numbers_is_left_out_and_its_neighb
     done = prepare.encode_recordings(utterances, Overflows(), tmp_path / "cache", 0.1, 20.0, progress=False)
     assert [clip.utterance.id for clip in done.encoded] == ["clip00", "clip02", "clip03"]
     assert [(row.path, row.reason) for row in done.exclusions] == [
-        (str(utterances[1].audio_path), "the encoder makes no numbers of it")
+        (str(utterances[1].audio_path), "the encoder gives values that are not finite")
     ]
+
+
+@pytest.fixture
+def segments(write_clip, make_tone):
+    """Three seconds of one file, each of its own loudness, and the whole file."""
+    path = write_clip("long.wav", np.concatenate([make_tone(1.0, amplitude=level) for level in (0.1, 0.2, 0.3)]))
+    parts = [Utterance(f"long@{n}", path, "text", start_sec=float(n), end_sec=n + 1.0) for n in range(3)]
+    return [*parts, Utterance("long", path, "text")]
+
+
+def test_each_segment_has_features_of_its_own_and_a_second_run_finds_them(segments, encode, encoder):
+    first = encode(segments, tail_sec=0.0)
+    assert [clip.duration_sec for clip in first.encoded] == [1.0, 1.0, 1.0, 3.0]
+    means = [float(clip.features()["latents"].mean()) for clip in first.encoded[:3]]
+    assert means == pytest.approx([0.005, 0.02, 0.045], rel=1e-2)
+    second = encode(segments, tail_sec=0.0)
+    assert (second.num_encoded, encoder.num_clips) == (0, 4)
+    for before, after in zip(first.encoded, second.encoded, strict=True):
+        assert torch.equal(before.features()["latents"], after.features()["latents"])
+
+
+def test_a_file_is_hashed_once_however_many_segments_it_holds(segments, encode, monkeypatch):
+    hashed: Counter[str] = Counter()
+    file_digest = prepare._file_digest
+
+    def hash_and_note(path):
+        hashed[path.name] += 1
+        return file_digest(path)
+
+    monkeypatch.setattr(prepare, "_file_digest", hash_and_note)
+    encode(segments)
+    assert hashed == {"long.wav": 1}
+
+
+def test_the_limit_of_duration_is_for_the_segment_and_not_for_its_file(segments, encode):
+    result = encode(segments, tail_sec=0.0, max_duration_sec=1.5)
+    assert [clip.utterance.id for clip in result.encoded] == ["long@0", "long@1", "long@2"]
+    assert [e.reason for e in result.exclusions] == ["the clip lasts 3.0 s, longer than the limit of 1.5 s"]
+
+
+def test_a_segment_that_the_file_does_not_hold_is_excluded_with_the_reason(segments, encode):
+    outside = Utterance("outside", segments[0].audio_path, "text", start_sec=5.0, end_sec=6.0)
+    (exclusion,) = encode([*segments, outside]).exclusions
+    assert exclusion.reason == "the segment from 5.00 to 6.00 s is not within the audio of 3.00 s"

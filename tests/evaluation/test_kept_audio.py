@@ -54,3 +54,12 @@ def test_a_place_that_cannot_be_written_is_said_in_one_sentence(tmp_path: Path) 
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot be written .* pass another --output-dir"):
         KeptAudio(tmp_path / "file" / "spoken").put("a", CLIP)
+
+
+def test_without_a_folder_clips_are_kept_in_memory_alone() -> None:
+    kept = KeptAudio(None)
+    kept.put("a", CLIP)
+    assert kept.get("a") == CLIP
+    assert kept.add_timing("a", TIMING).timing == TIMING
+    kept.forget_unused()
+    assert KeptAudio(None).get("a") is None

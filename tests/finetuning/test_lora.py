@@ -77,7 +77,7 @@ def test_layers_of_other_settings_are_never_taken_for_ones_own(
 
 
 def test_the_plan_counts_the_models_own_parameters_and_those_beside_them(nano_adapter: PocketTTSAdapter) -> None:
-    own = {name: sum(p.numel() for p in part.parameters()) for name, part in nano_adapter.components().items()}
+    own = {name: sum(p.numel() for p in part.module.parameters()) for name, part in nano_adapter.components().items()}
     plans = lora(lr_factors={"backbone.layers.5": 2.0}).apply(nano_adapter, 1e-3)
     assert {plan.name: plan.num_parameters for plan in plans} == own
     sides = sum(sum(linear.weight.shape) for linear in plain_layers(nano_adapter, 0).values())

@@ -9,10 +9,11 @@ import pytest
 import safetensors
 import safetensors.torch
 import torch
+from peft import PeftModel
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.errors import UserError
-from calm_ft.finetuning.lora import LORA_FILE
+from calm_ft.finetuning.lora import LORA_FILE, PEFT_FOLDER
 from calm_ft.finetuning.lora_file import merge_lora_file, read_lora, save_lora
 from tests.conftest import NANO, default_objective
 from tests.finetuning.lora_parts import ALPHA, BACKBONE, RANK, bits, lora, own_bits, same, with_lora
@@ -55,6 +56,18 @@ def test_a_file_folded_in_for_good_gives_the_merged_model_bit_for_bit(tuned: Poc
     assert not same(own_bits(plain), before)
     with lora().merged(tuned):
         assert same(bits(plain), bits(tuned))
+
+
+def test_peft_loads_the_weights_upon_the_stock_model_with_the_same_outputs(
+    tuned: PocketTTSAdapter, tmp_path: Path
+) -> None:
+    stock = nano().tts
+    inputs = torch.randn(2, 7, tuned.flow_lm.dim, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        base = stock.flow_lm.transformer(inputs, None)
+        PeftModel.from_pretrained(stock, str(tmp_path / PEFT_FOLDER))
+        assert torch.equal(stock.flow_lm.transformer(inputs, None), tuned.flow_lm.transformer(inputs, None))
+    assert not torch.allclose(base, tuned.flow_lm.transformer(inputs, None), atol=1e-2)
 
 
 def flip_a_weight(path: Path) -> None:

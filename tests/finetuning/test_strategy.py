@@ -1,10 +1,12 @@
 """What each strategy trains, told by parameters, and what it refuses."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import pytest
 import torch
+from torch import nn
 
+from calm_ft.adapters.base import Component, Role
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import Full, HeadOnly, LastNLayers, Strategy
@@ -13,7 +15,7 @@ HEADS = ("flow_lm.flow_net.", "flow_lm.out_eos.")
 
 
 class Nothing(Strategy):
-    def select(self, components: Sequence[str]) -> set[str]:
+    def select(self, components: Mapping[str, Component]) -> set[str]:
         return set()
 
 
@@ -38,9 +40,33 @@ def test_last_n_layers_trains_these_layers_the_output_norm_and_the_heads(nano_ad
     assert trained(nano_adapter) == {name for name, _ in nano_adapter.named_parameters() if name.startswith(parts)}
 
 
-def test_layers_are_counted_as_numbers() -> None:
-    names = [f"backbone.layers.{index}" for index in range(12)]
-    assert LastNLayers(3).select(names) == {"backbone.layers.9", "backbone.layers.10", "backbone.layers.11"}
+def stack(name: str, num_layers: int) -> dict[str, Component]:
+    """A stack whose names say nothing of roles, with an output norm and a head."""
+    layers = {f"{name}/{index}": Component(nn.Linear(1, 1), "layer", name, index) for index in range(num_layers)}
+    ends = {f"{name}/z": Component(nn.Identity(), "output_norm", name), f"{name}/y": Component(nn.Identity(), "head")}
+    return {**dict(reversed(layers.items())), **ends, f"{name}/x": Component(nn.Identity())}
+
+
+def test_layers_are_counted_as_numbers_whatever_their_names_and_order() -> None:
+    assert LastNLayers(3).select(stack("a", 12)) == {"a/9", "a/10", "a/11", "a/z", "a/y"}
+
+
+def test_of_two_stacks_each_trains_its_last_layers() -> None:
+    both = {**stack("a", 12), **stack("b", 4)}
+    assert LastNLayers(2).select(both) == {"a/10", "a/11", "a/z", "a/y", "b/2", "b/3", "b/z", "b/y"}
+    with pytest.raises(UserError, match="num_layers=5, but the b of this model has 4 layers"):
+        LastNLayers(5).select(both)
+
+
+def test_a_model_without_layers_that_the_loss_reaches_is_refused() -> None:
+    with pytest.raises(UserError, match="finds no stack of layers"):
+        LastNLayers(1).select({"head": Component(nn.Identity(), "head")})
+
+
+@pytest.mark.parametrize(("role", "place"), [("layer", ("a", None)), ("layer", (None, 0)), ("head", ("a", 0))])
+def test_a_layer_and_nothing_else_has_a_place_in_a_stack(role: Role, place: tuple[str | None, int | None]) -> None:
+    with pytest.raises(ValueError, match="index within a stack"):
+        Component(nn.Identity(), role, *place)
 
 
 def test_more_layers_than_the_backbone_has_are_refused(nano_adapter: PocketTTSAdapter) -> None:

@@ -17,12 +17,12 @@ from tests.flow.tiny_head import rows, tiny_head
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 OBJECTIVES = sorted(path.stem for path in (CONF / "objective").glob("*.yaml") if not path.stem.startswith("chatterbox"))
-INTERPOLANTS = sorted(path.stem for path in (CONF / "interpolant").glob("*.yaml"))
+INTERPOLANTS = sorted(path.stem for path in (CONF / "objective" / "interpolant").glob("*.yaml"))
 
 
 def build(objective: str, interpolant: str, *overrides: str) -> Objective:
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        config = compose(overrides=[f"+objective={objective}", f"+interpolant={interpolant}", *overrides])
+        config = compose(overrides=[f"+objective={objective}", f"objective/interpolant={interpolant}", *overrides])
     return instantiate(config.objective)
 
 

@@ -6,7 +6,7 @@ import scipy.stats
 
 from calm_ft.metrics.bootstrap import (
     Interval,
-    SeedSpread,
+    SpreadOverSeeds,
     bootstrap_interval,
     is_better,
     mean_interval,
@@ -90,7 +90,7 @@ def test_identical_systems_are_seldom_called_better() -> None:
 
 def test_the_spread_over_seeds_is_that_of_their_means_and_of_one_seed_there_is_none() -> None:
     values = {(0, 0): 1.0, (1, 0): 3.0, (0, 1): 2.0, (1, 1): 4.0, (0, 2): 6.0, (1, 2): 2.0}
-    assert seed_spread(values) == SeedSpread(std=1.0, low=2.0, high=4.0, num_seeds=3)
+    assert seed_spread(values) == SpreadOverSeeds(std=1.0, low=2.0, high=4.0, num_seeds=3)
     assert seed_spread({(0, 0): 1.0, (1, 0): 3.0}) is None
     assert seed_spread({}) is None
 
@@ -98,7 +98,7 @@ def test_the_spread_over_seeds_is_that_of_their_means_and_of_one_seed_there_is_n
 def test_a_sentence_that_one_seed_lacks_does_not_look_like_a_spread() -> None:
     hard, easy = 9.0, 1.0
     values = {(0, 0): hard, (1, 0): easy, (1, 1): easy}  # the hard sentence was silent under the second seed
-    assert seed_spread(values) == SeedSpread(std=0.0, low=easy, high=easy, num_seeds=2)
+    assert seed_spread(values) == SpreadOverSeeds(std=0.0, low=easy, high=easy, num_seeds=2)
     assert seed_spread({(0, 0): hard, (1, 1): easy}) is None
 
 

@@ -1,14 +1,21 @@
-"""Sentence and voice identification on real recordings: their ceilings, which a synthesis cannot pass."""
+"""Which sentence and whose voice, on real recordings: their ceilings, which a synthesis cannot pass."""
 
 import librosa
 import numpy as np
 import pytest
 import scipy.ndimage
 
+from calm_ft.metrics.base import ModelMissing, NotMeasured, SpeechClip
 from calm_ft.metrics.distortion import NUM_CEPSTRA, mel_cepstra
-from calm_ft.metrics.identification import identify_sentence
-from calm_ft.metrics.identification import NUM_STATISTICS, VoiceReferences, voice_statistics
-from tests.metrics.espeak_speech import SAMPLE_RATE_HZ, SENTENCES, VOICES, speak
+from calm_ft.metrics.identification import (
+    NUM_STATISTICS,
+    SentenceIdentified,
+    VoiceIdentified,
+    VoiceReferences,
+    identify_sentence,
+    voice_statistics,
+)
+from tests.metrics.conftest import SAMPLE_RATE_HZ, SENTENCES, VOICES, given, number, speak
 
 
 @pytest.fixture(scope="module")
@@ -97,3 +104,89 @@ def test_a_copy_that_is_smoothed_over_time_keeps_its_voice(voices):
         copy = librosa.istft(smooth * np.exp(1j * np.angle(spectrum)), hop_length=128)
         right.append(voices.identify(copy, SAMPLE_RATE_HZ) == "Annie")
     assert np.mean(right) >= 0.8
+
+
+SAID = SENTENCES[:6]
+OTHERS = ("Annie", "f5", "klatt4", "m1")
+
+
+@pytest.fixture(scope="module")
+def sentence() -> SentenceIdentified:
+    return SentenceIdentified({text: speak(text, "Annie") for text in SAID}, SAMPLE_RATE_HZ)
+
+
+@pytest.fixture(scope="module")
+def voice() -> VoiceIdentified:
+    clips = {name: [speak(text, name) for text in SENTENCES[12:20]] for name in OTHERS}
+    return VoiceIdentified(VoiceReferences.from_clips(clips, SAMPLE_RATE_HZ), "Annie")
+
+
+@pytest.mark.parametrize(
+    ("speaker", "said", "right_sentences", "right_voices"),
+    [
+        ("Annie", SAID, (1.0, 1.0), (1.0, 1.0)),
+        ("klatt4", SAID, (0.8, 1.0), (0.0, 0.0)),
+        ("Annie", SENTENCES[6:12], (0.0, 0.5), (1.0, 1.0)),
+    ],
+    ids=["the recordings", "another voice", "other words"],
+)
+def test_the_right_words_and_the_right_voice_are_two_questions(
+    sentence: SentenceIdentified,
+    voice: VoiceIdentified,
+    speaker: str,
+    said: tuple[str, ...],
+    right_sentences: tuple[float, float],
+    right_voices: tuple[float, float],
+):
+    clips = [SpeechClip(speak(words, speaker), SAMPLE_RATE_HZ, text) for text, words in zip(SAID, said, strict=True)]
+    for metric, name, (low, high) in (
+        (sentence, "sentence_identified", right_sentences),
+        (voice, "voice_identified", right_voices),
+    ):
+        assert low <= np.mean([number(metric, clip, name) for clip in clips]) <= high
+
+
+def test_silence_says_no_sentence_and_is_nobodys_voice(sentence: SentenceIdentified, voice: VoiceIdentified):
+    silent = SpeechClip(np.full(16_000, np.nan), SAMPLE_RATE_HZ, SAID[0])
+    assert sentence.measure(silent) == {"sentence_identified": 0.0}
+    assert voice.measure(silent) == {"voice_identified": 0.0}
+
+
+def test_a_sentence_cannot_be_identified_without_its_recording_or_without_another(sentence: SentenceIdentified):
+    alone = SentenceIdentified({SAID[0]: speak(SAID[0], "Annie")}, SAMPLE_RATE_HZ)
+    for metric, text in ((sentence, "Something else."), (alone, SAID[0])):
+        measured = metric.measure(SpeechClip(speak(SAID[0], "Annie"), SAMPLE_RATE_HZ, text))
+        assert isinstance(measured["sentence_identified"], NotMeasured)
+
+
+def test_the_voice_that_should_be_heard_can_be_another_of_those_that_are_known(voice: VoiceIdentified):
+    prompt = speak(SENTENCES[12], "klatt4")
+    other = voice.for_voice("klatt4", prompt, SAMPLE_RATE_HZ)
+    assert other is not None
+    for name, right in (("klatt4", 1.0), ("Annie", 0.0)):
+        assert number(other, SpeechClip(speak(SAID[0], name), SAMPLE_RATE_HZ, SAID[0]), "voice_identified") == right
+    assert voice.for_voice("Bob", prompt, SAMPLE_RATE_HZ) is None
+
+
+@pytest.mark.parametrize(
+    ("names", "num_clips", "reason"),
+    [
+        ([], 3, "set evaluation.base_voices"),
+        (["tuned voice"], 3, "set evaluation.base_voices"),
+        (["Annie", "f5"], 3, "set evaluation.base_voices"),  # the voice that clips should be in is not among them
+        (["tuned voice", "f5"], 1, "cannot be told apart: voice 'tuned voice' needs at least two clips"),
+    ],
+)
+def test_without_other_voices_the_voice_is_missing_with_the_reason(names: list[str], num_clips: int, reason: str):
+    clips = {name: [speak(text, "f5") for text in SENTENCES[:num_clips]] for name in names}
+    with pytest.raises(ModelMissing, match=reason):
+        VoiceIdentified.build(given(other_voices=clips))
+
+
+def test_scores_are_kept_apart_by_the_list_of_sentences_and_by_voices(voice: VoiceIdentified):
+    two, other = ({text: speak(text, "Annie") for text in texts} for texts in (SAID[:2], SAID[1:3]))
+    assert SentenceIdentified(two, SAMPLE_RATE_HZ).identity == SentenceIdentified(two, SAMPLE_RATE_HZ).identity
+    assert SentenceIdentified(two, SAMPLE_RATE_HZ).identity != SentenceIdentified(other, SAMPLE_RATE_HZ).identity
+    klatt4 = voice.for_voice("klatt4", speak(SAID[0], "klatt4"), SAMPLE_RATE_HZ)
+    assert klatt4 is not None
+    assert klatt4.identity != voice.identity

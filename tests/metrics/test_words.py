@@ -1,26 +1,12 @@
-"""Word and character errors, and recognisers from a folder."""
-
-from pathlib import Path
+"""Word and character errors, in English and in other languages."""
 
 import numpy as np
 import pytest
 
-from calm_ft.metrics import hub
-from calm_ft.metrics.base import Clip, ModelMissing, NotMeasured
+from calm_ft.metrics.base import NotMeasured, SpeechClip
 from calm_ft.metrics.embedded_recogniser import EmbeddedASR
-from calm_ft.metrics.recognisers import HubTranscriber
-from calm_ft.metrics.words import WordErrors, error_rates
-from tests.metrics.signals import RATE_HZ, recording, voiced
-
-
-class Hears:
-    """A recogniser that always hears the same."""
-
-    def __init__(self, heard: str) -> None:
-        self.name, self.heard = f"hears {heard}", heard
-
-    def transcribe(self, audio: np.ndarray, sample_rate_hz: int) -> str:
-        return self.heard
+from calm_ft.metrics.words import WordErrors, error_rates, normaliser
+from tests.metrics.conftest import RATE_HZ, Hears, given, number, recording, voiced
 
 
 def test_one_wrong_word_of_five_is_a_fifth() -> None:
@@ -32,10 +18,10 @@ def test_one_wrong_word_of_five_is_a_fifth() -> None:
 def test_a_word_that_is_not_in_the_recording_is_one_error_by_a_real_recogniser() -> None:
     text, audio, rate_hz = recording(0)
     metric, words = WordErrors(EmbeddedASR()), text.split()
-    heard_as_written = metric.measure(Clip(audio, rate_hz, text))["wer"]
+    heard_as_written = number(metric, SpeechClip(audio, rate_hz, text), "wer")
     words[1] = "elephant"
-    with_another = metric.measure(Clip(audio, rate_hz, " ".join(words)))["wer"]
-    assert float(with_another) - float(heard_as_written) == pytest.approx(1 / len(words))  # type: ignore[arg-type]
+    with_another = number(metric, SpeechClip(audio, rate_hz, " ".join(words)), "wer")
+    assert with_another - heard_as_written == pytest.approx(1 / len(words))
 
 
 def test_a_runaway_transcript_exceeds_one() -> None:
@@ -48,7 +34,7 @@ def test_spelling_numbers_case_and_punctuation_are_no_errors() -> None:
 
 
 def test_silence_is_all_words_missed() -> None:
-    measured = WordErrors(Hears("anything")).measure(Clip(np.zeros(RATE_HZ), RATE_HZ, "Two words."))
+    measured = WordErrors(Hears("anything")).measure(SpeechClip(np.zeros(RATE_HZ), RATE_HZ, "Two words."))
     assert measured == {"wer": 1.0, "cer": 1.0}
 
 
@@ -57,41 +43,41 @@ def test_silence_is_all_words_missed() -> None:
     [(np.zeros(0), "Two words.", "no samples"), (voiced(120), "", "no word"), (voiced(120), "?!", "no word")],
 )
 def test_no_audio_and_no_text_have_no_rate_but_a_reason(audio: np.ndarray, text: str, reason: str) -> None:
-    measured = WordErrors(Hears("a")).measure(Clip(audio, RATE_HZ, text))
+    measured = WordErrors(Hears("a")).measure(SpeechClip(audio, RATE_HZ, text))
     assert all(isinstance(each, NotMeasured) and reason in each.reason for each in measured.values())
 
 
-def test_a_recogniser_out_of_reach_is_missing_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hub, "_hub_answers", lambda: False)
-    with pytest.raises(ModelMissing, match="nobody/nothing is not in the local cache and the hub is out of reach"):
-        HubTranscriber("nobody/nothing")
+@pytest.mark.parametrize(
+    ("language", "text", "wrong"),
+    [
+        ("de", "Er kümmert sich um drei Uhr um alles.", "Er kümmert sich drei Uhr alles."),
+        ("pt", "Quero um café e um pão.", "Quero café e pão."),
+    ],
+)
+def test_um_is_a_word_in_languages_where_it_is_one(language: str, text: str, wrong: str) -> None:
+    assert error_rates(text, text.lower().replace(".", ""), language) == {"wer": 0.0, "cer": 0.0}
+    missed = error_rates(text, wrong, language)["wer"]
+    assert missed == pytest.approx(2 / len(text.split()))
+    assert error_rates(text, wrong, "en")["wer"] == 0.0  # which is why English rules must not reach other languages
 
 
-def test_a_folder_that_holds_no_recogniser_is_missing_with_the_reason(tmp_path: Path) -> None:
-    with pytest.raises(ModelMissing, match="no speech recogniser"):
-        HubTranscriber(str(tmp_path))
+@pytest.mark.parametrize("language", ["de", "pt"])
+def test_a_price_stays_as_it_is_written_in_languages_with_a_decimal_comma(language: str) -> None:
+    assert normaliser(language)("Das kostet 3,50 Euro.").split() == ["das", "kostet", "3", "50", "euro"]
+    assert error_rates("3,50 Euro", "3,50 euro", language)["wer"] == 0.0
+    assert error_rates("3,50 Euro", "350 euro", language)["wer"] != 0.0
 
 
-def test_a_recogniser_in_a_folder_hears_audio_at_any_rate(tmp_path: Path) -> None:
-    save_tiny_recogniser(tmp_path)
-    transcriber = HubTranscriber(str(tmp_path))
-    assert isinstance(transcriber.transcribe(voiced(120, 1.0, 24_000), 24_000), str)
-    assert isinstance(transcriber.transcribe(voiced(120, 35.0, 16_000), 16_000), str)
+@pytest.mark.parametrize(
+    ("language", "text"), [("de", "Übermütig schön"), ("pt", "Não há pão"), ("fr", "Où est-elle ?")]
+)
+def test_accents_are_kept_and_case_and_punctuation_are_not(language: str, text: str) -> None:
+    assert error_rates(text, text.upper() + "!", language)["cer"] == 0.0
+    plain = text.translate(str.maketrans("Üüöãáù", "uuoaau"))
+    assert float(error_rates(text, plain, language)["cer"]) > 0  # type: ignore[arg-type]
 
 
-def save_tiny_recogniser(folder: Path) -> None:
-    """A CTC recogniser with random weights, as a folder of transformers."""
-    import json
-
-    from transformers import Wav2Vec2Config, Wav2Vec2CTCTokenizer, Wav2Vec2FeatureExtractor, Wav2Vec2ForCTC
-
-    vocabulary = {token: index for index, token in enumerate(["<pad>", "<unk>", "|", "a", "b"])}
-    (folder / "vocab.json").write_text(json.dumps(vocabulary), encoding="utf-8")
-    Wav2Vec2CTCTokenizer(str(folder / "vocab.json"), pad_token="<pad>", unk_token="<unk>").save_pretrained(folder)
-    Wav2Vec2FeatureExtractor(feature_size=1, sampling_rate=16_000).save_pretrained(folder)
-    config = Wav2Vec2Config(
-        vocab_size=5, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
-        conv_dim=(8, 8), conv_stride=(20, 16), conv_kernel=(40, 16), num_conv_pos_embedding_groups=2,
-        num_conv_pos_embeddings=4,
-    )  # fmt: skip
-    Wav2Vec2ForCTC(config).save_pretrained(folder)
+def test_scores_are_kept_apart_by_recogniser_and_language() -> None:
+    metrics = [WordErrors(Hears("a")), WordErrors(Hears("b")), WordErrors(Hears("a"), "de")]
+    assert len({metric.identity for metric in metrics}) == 3
+    assert WordErrors.build(given(recogniser=Hears("a"), language="de")).identity == metrics[2].identity

@@ -28,12 +28,14 @@ def _change(run: Path, name: str, old: str, new: str) -> None:
     (run / name).write_text(text.replace(old, new))
 
 
-def _spoil_old_figures(run: Path) -> None:
+SUMMARY, UTTERANCES = "evaluation/summary.json", "evaluation/utterances.jsonl"
+
+
+def _word_in_old_figures(run: Path) -> None:
     shutil.rmtree(run / "evaluation")
     _change(run, "run.json", "7.5", '"much"')
 
 
-SUMMARY, UTTERANCES = "evaluation/summary.json", "evaluation/utterances.jsonl"
 DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "no run.json": (lambda run: (run / "run.json").unlink(), "is not a run's folder"),
     "half a run.json": (_cut("run.json"), "run.json is damaged"),
@@ -49,7 +51,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "a list for an object": (lambda run: _change(run, UTTERANCES, '"flags": {', '"flags": [], "_": {'), "flags"),
     "no text": (lambda run: _change(run, UTTERANCES, '"text"', '"words"'), "text: Field required"),
     "figures of an earlier version in words": (
-        _spoil_old_figures,
+        _word_in_old_figures,
         "mcd_db.mean: Input should be a valid number",
     ),
     "configuration of a list": (lambda run: (run / "config.yaml").write_text("- 1"), "config.yaml is damaged"),

@@ -28,7 +28,6 @@ def tiny(cache_dir: Path) -> list[str]:
         "trainer.log_every_n_steps=1",
         "logger=csv",
         "evaluation.num_sentences=1",
-        "samples.every_n_steps=null",
         "evaluation.every_n_steps=null",
     ]
 

@@ -55,9 +55,9 @@ def command(recordings: Path, output_dir: Path, cache_dir: Path) -> list[str]:
         "trainer.accumulate_grad_batches=2",
         "trainer.log_every_n_steps=1",
         f"checkpoint.every_n_steps={SAVE_EVERY}",
-        "samples.every_n_steps=50",
-        "samples.num_sentences=1",
-        "evaluation.every_n_steps=null",
+        "evaluation.every_n_steps=50",
+        "evaluation.num_scored_sentences=1",
+        "evaluation.max_time_share=1",
         "evaluation.num_sentences=1",
         "logger=csv",
     ]
@@ -162,7 +162,8 @@ def differences(folder: Path) -> list[str]:
         found += [f"{name}: {part}" for part in first if part != "callbacks" and not same(first[part], second[part])]
     exports = [(folder / run / "export" / "model.safetensors").read_bytes() for run in ("whole", "killed")]
     found += ["export"] if exports[0] != exports[1] else []
-    figures = [json.loads((folder / run / "run.json").read_text())["figures"] for run in ("whole", "killed")]
+    records = [json.loads((folder / run / "run.json").read_text()) for run in ("whole", "killed")]
+    figures = [[each["residuals"], each.get("evaluation", {}).get("systems")] for each in records]
     return found + (["figures"] if figures[0] != figures[1] else [])
 
 

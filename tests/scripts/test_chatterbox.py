@@ -13,11 +13,11 @@ import torch
 from safetensors.torch import load_file
 
 from calm_ft.adapters.chatterbox.loading import load_models
-from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.data import prepare
 from calm_ft.data.audio import Clip
 from calm_ft.runs import adapter_for
-from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.resume import read_checkpoint
 from scripts import export, synthesize
 from tests.adapters.chatterbox.conftest import make_adapter
 from tests.scripts.run_script import run
@@ -67,7 +67,7 @@ def test_each_experiment_moves_its_networks_and_exports_the_others_as_they_were(
     assert run_train(monkeypatch, f"experiment={name}", *others, *overrides, f"output_dir={folder}") == 0
     printed = capsys.readouterr().out
     assert "chatterbox_tiny, a rehearsal with random weights" in printed
-    assert f"python scripts/synthesize.py {folder}/export" in printed
+    assert f"python -m calm_ft.synthesize {folder}/export" in printed
     assert sorted(path.name for path in (folder / "export").iterdir()) == FILES
     base = make_adapter()
     networks = {"t3_cfg.safetensors": base.t3, "s3gen.safetensors": base.s3gen, "ve.safetensors": base.voice_encoder}
@@ -135,7 +135,7 @@ def test_a_second_run_and_every_epoch_read_no_recording_and_run_no_frozen_networ
     def count(name: str) -> Callable[..., None]:
         return lambda *_: counts.update([name])
 
-    def hooked(*arguments: Any) -> Models:
+    def hooked(*arguments: Any) -> ChatterboxModels:
         models = load_models(*arguments)
         for name, network in (
             ("speech tokenizer", models.s3gen.tokenizer.encoder),

@@ -32,7 +32,7 @@ def test_a_run_as_training_leaves_it_can_be_shown(
     assert run(monkeypatch, compare, finished_run, "--output", tmp_path / "page.html") == 0
     printed = capsys.readouterr().out
     assert "(run) was not evaluated" in printed
-    assert f"evaluate it: python scripts/evaluate.py {finished_run}\n" in printed
+    assert f"evaluate it: python -m calm_ft.evaluate {finished_run}\n" in printed
     assert (tmp_path / "page.html").read_text().count("<audio") == 3
 
 

@@ -127,16 +127,24 @@ FAULTS = {
     "base without its run": (["base"], "--of RUN"),
     "base of nothing": (["base", "--of", "{here}"], "not a run's folder"),
     "a run of a run": (["{run}", "--of", "{run}"], "leave --of out"),
-    "no sentences": (["{run}", "--num-sentences", "0"], "--num-sentences 0 must be at least 1"),
-    "no seeds": (["{run}", "--num-seeds", "-1"], "--num-seeds -1 must be at least 1"),
-    "no number of base sentences": (["{run}", "--base-sentences", "-1"], "--base-sentences -1 must be at least 0"),
-    "no number of base voices": (["{run}", "--max-base-voices", "0"], "--max-base-voices 0 must be at least 1"),
+    "no sentences": (["{run}", "--num-sentences", "0"], "--num-sentences 0 must be an integer of at least 1"),
+    "no seeds": (["{run}", "--num-seeds", "-1"], "--num-seeds -1 must be an integer of at least 1"),
+    "no number of base sentences": (
+        ["{run}", "--base-sentences", "-1"],
+        "--base-sentences -1 must be an integer",
+    ),
+    "no number of base voices": (
+        ["{run}", "--max-base-voices", "0"],
+        "--max-base-voices 0 must be an integer",
+    ),
     "no base voices": (["{run}", "--base-voices", "{here}/nowhere"], "--base-voices={here}/nowhere is not a folder"),
     "base voices without voices": (["{run}", "--base-voices", "{here}"], "holds no folder"),
-    "no model of faster-whisper": (["{run}", "--asr", "faster-whisper:"], "--asr is empty"),
-    "no recogniser's name": (["{run}", "--asr", ""], "--asr is empty"),
+    "no model of faster-whisper": (["{run}", "--asr", "faster-whisper:"], "--asr faster-whisper: must be a recogniser"),
+    "no recogniser's name": (["{run}", "--asr", ""], "--asr  must be a recogniser"),
     "no held-out folder": (["{run}", "--heldout-path", "{here}/nowhere"], "There is no folder"),
     "an empty held-out folder": (["{run}", "--heldout-path", "{here}"], "{here}"),
+    "no device": (["{run}", "--device", "abacus"], "--device abacus is not to be had here"),
+    "an English recogniser of German": (["{run}", "--asr", "x.en", "--language", "de"], "knows English alone"),
     "no voice": (["{run}", "--voice", "{here}/nowhere.wav"], "There is no recording"),
     "a voice that is none": (["{run}", "--voice", "{here}/file"], "cannot be used"),
     "an output that is a file": (["{run}", "--output-dir", "{here}/file"], "is a file"),
@@ -154,12 +162,13 @@ def test_bad_input_is_one_sentence_and_leaves_nothing(
     (here / "file").write_text("no audio")
     shutil.copytree(finished_run / "export", export)
     places = {"run": finished_run, "here": here, "export": export}
+    evaluated = (finished_run / "evaluation" / "summary.json").read_bytes()
     code = evaluate_run(monkeypatch, *(argument.format(**places) for argument in arguments))
     error = capsys.readouterr().err
     assert code == 2
     assert said.format(**places) in error
     assert error.count("\n") == 1
-    assert not (finished_run / "evaluation").exists()
+    assert (finished_run / "evaluation" / "summary.json").read_bytes() == evaluated
     assert not (export / "evaluation").exists()
     assert [path.name for path in here.iterdir()] == ["file"]
 

@@ -43,9 +43,18 @@ class Counts:
 
 @pytest.fixture
 def counts(monkeypatch: pytest.MonkeyPatch) -> Counts:
-    monkeypatch.setattr(PocketTTSAdapter, "texts_together", 2)
-    monkeypatch.setattr("calm_ft.evaluating.run.NUM_TIMED", 1)
+    monkeypatch.setattr(PocketTTSAdapter, "max_synthesis_batch", 2)
+    monkeypatch.setattr("calm_ft.evaluation.evaluator.NUM_TIMED", 1)
     return Counts(monkeypatch)
+
+
+@pytest.fixture
+def unevaluated(finished_run: Path, tmp_path: Path) -> Path:
+    """The run without the evaluation that it made itself."""
+    run = shutil.copytree(finished_run, tmp_path / "unevaluated")
+    shutil.rmtree(run / "evaluation")
+    relocate_export(run)
+    return run
 
 
 def arguments(run_dir: Path, recordings: Path, folder: Path, num_sentences: int = NUM_SENTENCES) -> list[object]:
@@ -54,79 +63,83 @@ def arguments(run_dir: Path, recordings: Path, folder: Path, num_sentences: int 
 
 
 def test_a_second_call_neither_speaks_nor_measures_nor_times_and_says_the_same(
-    finished_run: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    unevaluated: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = arguments(finished_run, recordings_dir, tmp_path)
+    given = arguments(unevaluated, recordings_dir, tmp_path / "out")
     assert evaluate_run(monkeypatch, *given) == 0
-    first, clips = summary_of(tmp_path), {path.name: path.read_bytes() for path in (tmp_path / "audio").iterdir()}
+    first, clips = (
+        summary_of(tmp_path / "out"),
+        {path.name: path.read_bytes() for path in (tmp_path / "out" / "audio").iterdir()},
+    )
     # Each of two systems: the sentences, and one of them twice for its timing, of which the first is a warm-up.
     assert len(counts.said) >= 2 * (NUM_SENTENCES + 2)
     assert counts.num_measured > 0
     counts.reset()
     assert evaluate_run(monkeypatch, *given) == 0
     assert (counts.said, counts.num_measured) == ([], 0)
-    assert summary_of(tmp_path) == first  # with its timings, and when they were measured
-    assert {path.name: path.read_bytes() for path in (tmp_path / "audio").iterdir()} == clips
+    assert summary_of(tmp_path / "out") == first  # with its timings, and when they were measured
+    assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "audio").iterdir()} == clips
 
 
 def test_on_another_machine_sentences_are_timed_anew_and_nothing_else_is_said(
-    finished_run: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    unevaluated: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = arguments(finished_run, recordings_dir, tmp_path)
+    given = arguments(unevaluated, recordings_dir, tmp_path / "out")
     assert evaluate_run(monkeypatch, *given) == 0
     counts.reset()
-    for module in ("speaking", "timing"):
-        monkeypatch.setattr(f"calm_ft.evaluating.{module}.timing_conditions", lambda: "another machine")
+    monkeypatch.setattr("calm_ft.evaluation.speaking.timing_conditions", lambda _: "another machine")
     assert evaluate_run(monkeypatch, *given) == 0
-    (timed,) = {row["text"] for row in rows_of(tmp_path) if row["system"] == "tuned" and row["metrics"]["rtf"]}
+    (timed,) = {row["text"] for row in rows_of(tmp_path / "out") if row["system"] == "tuned" and row["metrics"]["rtf"]}
     assert set(counts.said) == {timed}
-    assert summary_of(tmp_path)["timing"]["conditions"] == ["another machine"]
+    assert summary_of(tmp_path / "out")["timing"]["conditions"] == ["another machine"]
 
 
 def test_an_interrupted_evaluation_keeps_what_was_said_and_the_next_goes_on_from_there(
-    finished_run: Path,
+    unevaluated: Path,
     recordings_dir: Path,
     tmp_path: Path,
     counts: Counts,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    given = arguments(finished_run, recordings_dir, tmp_path)
+    given = arguments(unevaluated, recordings_dir, tmp_path / "out")
     counts.stop_before_call = 1
     assert evaluate_run(monkeypatch, *given) == 0
     assert "goes on from there" in capsys.readouterr().out
     already = list(counts.said)
     assert len(already) == 2
-    assert not (tmp_path / "summary.json").exists()
+    assert not (tmp_path / "out" / "summary.json").exists()
     counts.reset()
     assert evaluate_run(monkeypatch, *given) == 0
-    texts = {row["text"] for row in rows_of(tmp_path)}
+    texts = {row["text"] for row in rows_of(tmp_path / "out")}
     left = [text for text in texts if text not in already]
     assert sorted(counts.said[: len(left)]) == sorted(left)  # the base's own turn; timing and the tuned model follow
 
 
 def test_more_sentences_are_said_without_saying_the_first_again(
-    finished_run: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    unevaluated: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("calm_ft.evaluating.run.NUM_TIMED", 0)
-    assert evaluate_run(monkeypatch, *arguments(finished_run, recordings_dir, tmp_path, 2)) == 0
-    known = {row["text"]: row["audio"] for row in rows_of(tmp_path) if row["system"] == "tuned"}
-    before = {text: (tmp_path / audio).read_bytes() for text, audio in known.items()}
+    monkeypatch.setattr("calm_ft.evaluation.evaluator.NUM_TIMED", 0)
+    assert evaluate_run(monkeypatch, *arguments(unevaluated, recordings_dir, tmp_path / "out", 2)) == 0
+    known = {row["text"]: row["audio"] for row in rows_of(tmp_path / "out") if row["system"] == "tuned"}
+    before = {text: (tmp_path / "out" / audio).read_bytes() for text, audio in known.items()}
     counts.reset()
-    assert evaluate_run(monkeypatch, *arguments(finished_run, recordings_dir, tmp_path, 4)) == 0
+    assert evaluate_run(monkeypatch, *arguments(unevaluated, recordings_dir, tmp_path / "out", 4)) == 0
     assert len(counts.said) == 4
     assert not set(counts.said) & set(known)
     after = {
-        row["text"]: (tmp_path / row["audio"]).read_bytes() for row in rows_of(tmp_path) if row["system"] == "tuned"
+        row["text"]: (tmp_path / "out" / row["audio"]).read_bytes()
+        for row in rows_of(tmp_path / "out")
+        if row["system"] == "tuned"
     }
     assert before.items() <= after.items()
 
 
 def test_a_base_that_spoke_for_the_run_is_not_asked_again_for_its_export(
-    finished_run: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    unevaluated: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = tmp_path / "run"
-    shutil.copytree(finished_run, own)
+    shutil.copytree(unevaluated, own)
     relocate_export(own)
     assert evaluate_run(monkeypatch, *arguments(own, recordings_dir, own / "evaluation")) == 0
     counts.reset()
@@ -139,12 +152,12 @@ def test_a_base_that_spoke_for_the_run_is_not_asked_again_for_its_export(
 
 
 def test_other_weights_another_prompt_and_a_damaged_clip_are_said_anew(
-    finished_run: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
+    unevaluated: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("calm_ft.evaluating.run.NUM_TIMED", 0)
-    given = arguments(finished_run, recordings_dir, tmp_path, 1)
+    monkeypatch.setattr("calm_ft.evaluation.evaluator.NUM_TIMED", 0)
+    given = arguments(unevaluated, recordings_dir, tmp_path / "out", 1)
     assert evaluate_run(monkeypatch, *given) == 0
-    for damaged in list((tmp_path / "spoken").glob("*.wav"))[:1]:
+    for damaged in list((tmp_path / "out" / "spoken").glob("*.wav"))[:1]:
         damaged.write_bytes(damaged.read_bytes()[:-100])
     counts.reset()
     assert evaluate_run(monkeypatch, *given) == 0
@@ -152,4 +165,16 @@ def test_other_weights_another_prompt_and_a_damaged_clip_are_said_anew(
     counts.reset()
     assert evaluate_run(monkeypatch, *given, "--voice", sorted(recordings_dir.glob("*.ogg"))[0]) == 0
     assert len(counts.said) == 2
-    assert len(list((tmp_path / "spoken").glob("*.wav"))) == 2  # of the former prompt nothing is left
+    assert len(list((tmp_path / "out" / "spoken").glob("*.wav"))) == 2  # of the former prompt nothing is left
+
+
+def test_what_a_run_said_at_its_end_is_not_said_again(
+    finished_run: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("calm_ft.evaluation.evaluator.NUM_TIMED", 0)
+    run = shutil.copytree(finished_run, tmp_path / "run")
+    before = {row["system"]: (run / "evaluation" / row["audio"]).read_bytes() for row in rows_of(run / "evaluation")}
+    assert evaluate_run(monkeypatch, run, "--asr", "none", *NO_BASE_VOICES) == 0
+    assert (counts.said, counts.num_measured) == ([], 0)
+    after = {row["system"]: (run / "evaluation" / row["audio"]).read_bytes() for row in rows_of(run / "evaluation")}
+    assert before == after

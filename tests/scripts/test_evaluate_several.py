@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from tests.scripts.evaluation_run import NO_BASE_VOICES, evaluate_run, rows_of
-from tests.scripts.test_evaluate_again import Counts, counts  # noqa: F401
+from tests.scripts.test_evaluate_again import Counts, counts, unevaluated  # noqa: F401
 
 CHOSEN = ["--num-sentences", 2, "--asr", "none", *NO_BASE_VOICES]
 
 
 def test_what_runs_have_in_common_is_said_once_and_a_broken_run_stops_no_other(
-    finished_run: Path,
+    unevaluated: Path,  # noqa: F811
     recordings_dir: Path,
     tmp_path: Path,
     counts: Counts,  # noqa: F811
@@ -21,7 +21,7 @@ def test_what_runs_have_in_common_is_said_once_and_a_broken_run_stops_no_other(
 ) -> None:
     first, second, broken = tmp_path / "first", tmp_path / "second", tmp_path / "broken"
     for copy in (first, second, broken):
-        shutil.copytree(finished_run, copy)
+        shutil.copytree(unevaluated, copy)
     (broken / "run.json").write_text("{")
     given = ["--heldout-path", recordings_dir, *CHOSEN]
     assert evaluate_run(monkeypatch, first, *given) == 0

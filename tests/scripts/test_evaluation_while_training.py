@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.resume import read_checkpoint
 from tests.scripts.sigkill import same
 from tests.scripts.test_run_endings import status, with_callback
 from tests.training.tiny_run import run_train
@@ -68,12 +68,15 @@ def test_base_steps_and_export_are_scored_alike_and_the_best_by_a_figure_is_expo
     values = {step: float(row[f"eval/{MONITORED}"]) for step, row in by_step.items()}
     best = min((2, 4, 5), key=values.__getitem__)
     assert read_checkpoint(whole / "checkpoints" / "best.ckpt")["global_step"] == best
-    figures = facts(whole)["figures"]["evaluation"]
+    figures = facts(whole)["evaluation"]["systems"]
+    base, tuned = (figures[name]["metrics"] for name in ("base", "tuned"))
     assert facts(whole)["checkpoint_step"] == best
-    assert figures["base"][MONITORED] == pytest.approx(values[0], rel=1e-6)
+    scored = [json.loads(line) for line in (whole / "samples" / "sentences.jsonl").read_text().splitlines()]
+    exported = [row["figures"][MONITORED] for row in scored if row["system"] == "tuned"]
+    assert base[MONITORED]["n"] == tuned[MONITORED]["n"] == 3
     # The export speaks the same sentences with the same noise as the averaged weights did at its step.
-    assert figures["tuned"][MONITORED] == pytest.approx(values[best], rel=1e-3)
-    assert figures["tuned"].keys() == {name.removeprefix("eval/") for name in by_step[best]}
+    assert sum(exported) / 2 == pytest.approx(values[best], rel=1e-3)
+    assert {name.removeprefix("eval/") for name in by_step[best]} - tuned.keys() == {"runaway", "silent", "truncated"}
 
 
 @pytest.mark.slow
@@ -82,7 +85,7 @@ def test_a_run_that_is_stopped_and_resumed_has_the_same_best_and_the_same_figure
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert run_train(monkeypatch, *overrides, f"output_dir={whole}") == 0
-    sigterm = with_callback("tests.training.test_stopping.SendSignal", at_batch=2, number=int(signal.SIGTERM))
+    sigterm = with_callback("tests.training.callbacks.test_stopping.SendSignal", at_batch=2, number=int(signal.SIGTERM))
     assert run_train(monkeypatch, *overrides, f"output_dir={stopped}", sigterm) == 0
     assert status(stopped) == "interrupted"
     assert list(evaluations(stopped)) == [0, 2]
@@ -91,7 +94,8 @@ def test_a_run_that_is_stopped_and_resumed_has_the_same_best_and_the_same_figure
     for name in ("last.ckpt", "best.ckpt"):
         first, second = (read_checkpoint(run / "checkpoints" / name) for run in (whole, stopped))
         assert all(same(first[part], second[part]) for part in first if part != "callbacks")
-    assert facts(stopped)["figures"]["evaluation"] == facts(whole)["figures"]["evaluation"]
+    evaluated = [facts(run)["evaluation"] for run in (stopped, whole)]
+    assert [each["systems"] for each in evaluated[:1]] == [each["systems"] for each in evaluated[1:]]
     sentences = [(run / "samples" / "sentences.jsonl").read_text() for run in (whole, stopped)]
     assert sentences[0] == sentences[1]
     assert sentences[0].count("\n") == 2 * 6  # reference, base, three steps, the export

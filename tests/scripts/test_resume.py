@@ -2,13 +2,15 @@
 
 import csv
 import json
+import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
-from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.record import RunRecord
+from calm_ft.training.resume import read_checkpoint
 from tests.scripts.sigkill import same
 from tests.scripts.test_run_endings import status, with_callback
 from tests.training.tiny_run import run_train
@@ -34,22 +36,43 @@ def test_an_interrupted_run_goes_on_by_the_line_that_it_prints_and_ends_as_if_it
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert run_train(monkeypatch, *overrides, f"output_dir={whole}") == 0
-    sigterm = with_callback("tests.training.test_stopping.SendSignal", at_batch=2, number=int(signal.SIGTERM))
+    sigterm = with_callback("tests.training.callbacks.test_stopping.SendSignal", at_batch=2, number=int(signal.SIGTERM))
     assert run_train(monkeypatch, *overrides, f"output_dir={stopped}", sigterm) == 0
     line = capsys.readouterr().out.splitlines()[-1]
     assert status(stopped) == "interrupted"
-    continuing = line.partition("python scripts/train.py ")[2]
+    continuing = line.partition("python -m calm_ft.train ")[2]
     assert continuing.endswith(f"output_dir={stopped} resume=true")
     assert run_train(monkeypatch, *overrides, f"output_dir={stopped}", "resume=true") == 0
     printed = capsys.readouterr().out
     assert f"resumed at step 3 of {NUM_STEPS}" in printed
-    assert json.loads((stopped / "run.json").read_text())["resumed_at_steps"] == [3]
+    facts = json.loads((stopped / "run.json").read_text())
+    assert (facts["resumed_at_steps"], facts["num_steps"]) == ([3], NUM_STEPS)
+    assert [(each["first_step"], each["last_step"]) for each in facts["stretches"]] == [(0, 3), (3, NUM_STEPS)]
+    assert facts["training_sec"] == pytest.approx(sum(each["training_sec"] for each in facts["stretches"]))
+    assert f"trained in {facts['training_sec']:.0f} s" in printed
     for name in ("last.ckpt", "best.ckpt"):
         first, second = (read_checkpoint(run / "checkpoints" / name) for run in (whole, stopped))
         assert all(same(first[part], second[part]) for part in first if part != "callbacks")
     exports = [(run / "export" / "model.safetensors").read_bytes() for run in (whole, stopped)]
     assert exports[0] == exports[1]
     assert rows(whole) == rows(stopped)
+
+
+@pytest.mark.parametrize("resume", [False, True])
+def test_a_folder_that_another_run_is_using_is_refused_and_stays_as_it_is(
+    overrides: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    resume: bool,
+) -> None:
+    with RunRecord(tmp_path / "run") as record:
+        record.start({}, [])
+        before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*")}
+        assert run_train(monkeypatch, *overrides, f"output_dir={tmp_path / 'run'}", f"resume={resume}") == 2
+        (line,) = (line for line in capsys.readouterr().err.splitlines() if line.startswith("error: "))
+        assert f"is in use by another run (process {os.getpid()} on " in line
+        assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*")} == before
 
 
 def test_a_finished_run_has_nothing_left_to_do_unless_it_is_to_be_longer(

@@ -1,15 +1,18 @@
 """How runs end otherwise: Ctrl-C, a bug, a sweep with a job that cannot run; and what is said first and last."""
 
 import json
+import shlex
+import subprocess
 from pathlib import Path
 
 import pytest
 from lightning.pytorch import Callback
 
+from calm_ft.commands import words_of
 from scripts import export
 from tests.conftest import DEMO_TRAIN
 from tests.scripts.run_script import run
-from tests.training.tiny_run import run_train
+from tests.training.tiny_run import copy_short_clips, run_train
 
 
 class Fails(Callback):
@@ -37,14 +40,32 @@ def test_ctrl_c_saves_says_where_and_ends_with_0(
 ) -> None:
     stopped = tmp_path / "run"
     overrides = [f"data.path={recordings_dir}", f"output_dir={stopped}", "trainer.max_steps=50"]
-    ctrl_c = with_callback("tests.training.test_stopping.SendSignal", at_batch=1)
+    ctrl_c = with_callback("tests.training.callbacks.test_stopping.SendSignal", at_batch=1)
     assert run_train(monkeypatch, *tiny, *overrides, ctrl_c) == 0
     assert status(stopped) == "interrupted"
     line = capsys.readouterr().out.splitlines()[-1]
-    assert line.startswith("interrupted; what was done is saved, and this continues: python scripts/train.py ")
+    assert line.startswith("interrupted; what was done is saved, and this continues: python -m calm_ft.train ")
     assert line.endswith(f"output_dir={stopped} resume=true")
     assert run(monkeypatch, export, stopped, "--which", "last") == 0
     assert (stopped / "export" / "model.safetensors").is_file()
+
+
+def test_a_run_among_such_names_is_stopped_and_its_line_continues_it_in_a_shell(
+    tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings = copy_short_clips(tmp_path / "Jürgen's 声音, [a] {b} & #1=$x")
+    run_dir = tmp_path / "läuft, 'so' (1)"
+    ctrl_c = with_callback("tests.training.callbacks.test_stopping.SendSignal", at_batch=1)
+    overrides = [f"data.path={recordings}", f"output_dir={run_dir}", "trainer.max_steps=3"]
+    assert run_train(monkeypatch, *tiny, *overrides, ctrl_c) == 0
+    line = capsys.readouterr().out.splitlines()[-1].partition("continues: ")[2]
+    echoed = subprocess.run(f"printf '%s\\0' {line}", shell=True, capture_output=True, check=True, text=True).stdout
+    words = echoed.split("\0")[:-1]
+    assert words == shlex.split(line)
+    assert words[:3] == words_of("train")
+    assert {f"data.path={recordings}", f"output_dir={run_dir}", "resume=true"} <= set(words)
+    assert run_train(monkeypatch, *(word for word in words[3:] if "callbacks" not in word)) == 0
+    assert f"resumed at step 2 of 3 from {run_dir}" in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
 
 
 def test_a_bug_keeps_its_traceback_and_the_run_says_failed(
@@ -106,7 +127,11 @@ def test_the_users_recordings_on_the_miniature_warn_first_and_last(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == lines[-1]
     assert lines[0].startswith("WARNING: this is the embedded miniature")
-    assert f"adapter=pocket_tts adapter.model=english_2026-10 data.path={recordings_dir}" in lines[0]
+    assert (
+        shlex.join([f"data.path={recordings_dir}", "adapter=pocket_tts", "adapter.model=english_2026-10"]) in lines[0]
+    )
+    assert "trainer.max_steps=2" in lines[0]  # as are the others
+    assert "output_dir=" not in lines[0]
     run_train(monkeypatch, *tiny, f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}")
     printed = capsys.readouterr()
     assert printed.out.startswith("WARNING")

@@ -13,8 +13,9 @@ import yaml
 from pocket_tts import TTSModel
 
 from calm_ft.config import compose_config, experiment_from
+from calm_ft.config.overrides import tidy_arguments
 from calm_ft.metrics.audio_io import is_silent
-from calm_ft.training.checkpoints import read_checkpoint, trained_weights
+from calm_ft.training.resume import read_checkpoint, trained_weights
 from calm_ft.training.run import run_training
 from scripts import export, synthesize
 from tests.conftest import NANO
@@ -30,6 +31,9 @@ def facts(run_dir: Path) -> dict:
 
 def test_a_run_folder_holds_what_it_promises(finished_run: Path) -> None:
     names = {str(path.relative_to(finished_run)) for path in finished_run.rglob("*") if path.is_file()}
+    evaluation = {name for name in names if name.startswith("evaluation/")}
+    assert {f"evaluation/{name}" for name in ("summary.json", "utterances.jsonl", "scores.json")} <= evaluation
+    names -= evaluation
     systems = {f"samples/{system}_00.wav" for system in ("reference", "base", "tuned")}
     exported = {"config.yaml", "model.safetensors", "tokenizer.model", "voice.safetensors", "README.md"}
     assert names == {
@@ -42,6 +46,8 @@ def test_a_run_folder_holds_what_it_promises(finished_run: Path) -> None:
         "checkpoints/step-00000002.ckpt",
         "samples/voice_prompt.wav",
         "samples/spectrograms.png",
+        "samples/step-000000.png",
+        "samples/sentences.jsonl",
         *systems,
         *(f"export/{name}" for name in exported),
     }
@@ -57,14 +63,16 @@ def test_run_json_says_what_made_the_figures(finished_run: Path) -> None:
     assert {"pocket-tts", "lightning"} <= said["packages"].keys()
     assert said["seed"] == 0
     assert all(said[name] for name in ("code", "feature_fingerprint", "data_fingerprint", "model"))
-    assert said["figures"]["extra"]["validation residual"].keys() == {"base, tuned voice", "tuned, tuned voice"}
-    assert said["figures"]["scores"]["tuned, tuned voice"]["voice_id"] is None
+    assert said["residuals"]["base"].keys() == said["residuals"]["tuned"].keys() >= {"residual"}
+    assert said["residuals"]["base_voices"]["tuned"]["residual"] > 0
+    assert said["evaluation"] == json.loads((finished_run / "evaluation" / "summary.json").read_text())
+    assert said["evaluation"]["systems"].keys() == {"reference", "codec", "base", "tuned"}
 
 
 def test_metrics_csv_has_training_and_validation(finished_run: Path) -> None:
     rows = list(csv.DictReader((finished_run / "metrics.csv").open()))
     assert {"train/loss", "train/lr", "train/x_real_time", "val/residual"} <= rows[0].keys()
-    base = facts(finished_run)["figures"]["extra"]["validation residual"]["base, tuned voice"]
+    base = facts(finished_run)["residuals"]["base"]["residual"]
     assert float(rows[0]["val/residual"]) == pytest.approx(base, rel=1e-6)
 
 
@@ -166,8 +174,8 @@ def test_more_judging_changes_no_weight_and_the_residual_is_returned(
 ) -> None:
     other = tmp_path / "other"
     overrides = [*tiny, "evaluation.num_seeds=2", f"data.path={recordings_dir}", f"output_dir={other}"]
-    residual = run_training(experiment_from(compose_config(overrides)), [])
-    assert residual == facts(other)["figures"]["extra"]["validation residual"]["tuned, tuned voice"]
+    residual = run_training(experiment_from(compose_config(tidy_arguments(overrides))), [], [])
+    assert residual == facts(other)["residuals"]["tuned"]["residual"]
     first, second = (read_checkpoint(each / "checkpoints" / "last.ckpt") for each in (finished_run, other))
     assert_same(trained_weights(first), trained_weights(second))
     same = ("data_fingerprint", "feature_fingerprint")

@@ -10,12 +10,12 @@ import safetensors.torch
 import torch
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
-from calm_ft.config import build
+from calm_ft.config import build_adapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.lora import LORA_FILE
 from calm_ft.finetuning.lora_file import merge_lora_file
 from calm_ft.runs import run_config
-from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.resume import read_checkpoint
 from scripts import export
 from tests.conftest import NANO, default_objective
 from tests.scripts.run_script import run
@@ -64,7 +64,7 @@ def test_what_trains_moves_and_everything_else_is_exported_bit_for_bit(
     assert len(moved) > 0.9 * len(parameters)
     facts = json.loads((folder / "run.json").read_text())
     assert facts["num_replay_clips"] == 5
-    assert set(facts["figures"]["base_voices"]["residual"]) == {"base", "tuned"}
+    assert {"base", "tuned"} <= facts["residuals"]["base_voices"].keys()
     with (folder / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert [row["step"] for row in rows if row["val_base/residual"]] == ["0", "2"]
@@ -173,8 +173,8 @@ def test_a_run_starts_from_the_weights_of_another_and_can_be_exported_without_th
     ]
     assert run_train(monkeypatch, *tiny, *overrides) == 0
     first, second = (json.loads((path / "run.json").read_text()) for path in (lora_run, folder))
-    residual = [content["figures"]["extra"]["validation residual"] for content in (first, second)]
-    assert residual[1]["base, tuned voice"] == pytest.approx(residual[0]["tuned, tuned voice"], rel=1e-4)
+    before, after = first["residuals"]["tuned"], second["residuals"]["base"]
+    assert after["residual"] == pytest.approx(before["residual"], rel=1e-4)
     weights.unlink()
     assert run(monkeypatch, export, folder, "--output-dir", tmp_path / "again") == 0
 
@@ -238,7 +238,7 @@ def test_lora_tunes_another_system_by_the_names_of_its_layers(
     assert merged != pytest.approx(base, rel=1e-3)
     names = safetensors.torch.load_file(folder / "export" / "t3_cfg.safetensors").keys()
     assert not [name for name in names if "lora" in name or "base_layer" in name]
-    adapter = build(run_config(folder)["adapter"])
+    adapter = build_adapter(run_config(folder)["adapter"])
     before = {name: tensor.clone() for name, tensor in adapter.state_dict().items()}
     merge_lora_file(adapter, folder / LORA_FILE)
     moved = {name for name, tensor in adapter.state_dict().items() if not torch.equal(tensor, before[name])}

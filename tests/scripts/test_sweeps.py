@@ -22,7 +22,7 @@ patient = pytest.mark.timeout(900)  # several processes that each begin anew, on
 def sweep(recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The overrides of a sweep in runs/s of the present folder."""
     monkeypatch.chdir(tmp_path)
-    return ["-m", *tiny, "evaluation.base_voices_path=null", f"data.path={recordings_dir}", "output_dir=runs/s"]
+    return ["-m", *tiny, "evaluation.base_voices=null", f"data.path={recordings_dir}", "output_dir=runs/s"]
 
 
 def _times(folder: Path) -> dict[str, int]:
@@ -119,7 +119,7 @@ def test_ctrl_c_lets_parallel_jobs_save_and_the_printed_line_continues_them(swee
     assert [status(tmp_path / f"runs/s-{number}") for number in (0, 1)] == ["interrupted"] * 2
     assert not (tmp_path / "runs/s-2").exists()
     line = printed.splitlines()[-1]
-    assert "this continues: python scripts/train.py -m " in line
+    assert "this continues: python -m calm_ft.train -m " in line
     continued = subprocess.run(_command(*arguments), env=_environment(), capture_output=True, text=True)
     assert continued.returncode == 0, continued.stderr
     records = [json.loads((tmp_path / f"runs/s-{number}/run.json").read_text()) for number in (0, 1, 2)]
@@ -173,8 +173,8 @@ def test_a_study_goes_on_where_it_was_left_and_a_failed_trial_ends_nothing(
     assert by_rate["-1"].state == optuna.trial.TrialState.FAIL
     (good,) = [trial for trial in trials if trial.state == optuna.trial.TrialState.COMPLETE]
     (finished,) = (path.parent for path in tmp_path.glob("runs/s-*/run.json"))
-    scores = json.loads((finished / "run.json").read_text())["figures"]["scores"]
-    assert good.value == scores["tuned, tuned voice"]["mcd_db"]["mean"]
+    tuned = json.loads((finished / "run.json").read_text())["evaluation"]["systems"]["tuned"]
+    assert good.value == tuned["metrics"]["mcd_db"]["mean"]
     before = _times(finished)
     assert run_train(monkeypatch, *study, *sampler, "hydra.sweeper.n_trials=2") == 2
     printed = capsys.readouterr()

@@ -37,7 +37,7 @@ def with_wandb(tiny: list[str], recordings_dir: Path, *overrides: str) -> list[s
 def test_a_resumed_run_is_one_wandb_run_that_begins_with_the_base(
     recordings_dir: Path, tiny: list[str], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    own = ["output_dir=run", "samples.every_n_steps=1", "samples.num_sentences=1"]
+    own = ["output_dir=run", "evaluation.every_n_steps=1", "evaluation.num_samples=1"]
     scored = [
         "evaluation.every_n_steps=1",
         "evaluation.max_time_share=1.0",

@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
+from calm_ft.config import compose_config, plain
 from calm_ft.errors import UserError
-from calm_ft.sweeps.ending import say_how_it_ended
-from calm_ft.sweeps.folder import Sweep
-from calm_ft.sweeps.settings import settings_fingerprint
-from calm_ft.sweeps.work import work
+from calm_ft.sweeps.folder import Sweep, settings_fingerprint
+from calm_ft.sweeps.work import say_how_it_ended, work
 
 
 class Bench:
@@ -137,3 +136,9 @@ def test_the_last_line_names_the_failed_jobs_and_the_code_whose_fault_it_was(
     assert "sweep-1 (lr=0.2)" in said
     assert "sweep-0" not in said
     assert code == (ended.value.code if isinstance(ended.value, SystemExit) else 2)
+
+
+def test_every_setting_makes_another_job_but_where_it_lies_and_who_watches() -> None:
+    config = plain(compose_config([]))
+    changed = {key for key in config if settings_fingerprint({**config, key: "other"}) != settings_fingerprint(config)}
+    assert config.keys() - changed == {"output_dir", "resume", "logger", "sweep_value"}

@@ -15,8 +15,8 @@ from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.errors import UserError
 from calm_ft.finetuning.lora_layers import lora_layers
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
-from calm_ft.training.checkpoints import read_checkpoint
 from calm_ft.training.optimizers import OptimizerFactory
+from calm_ft.training.resume import read_checkpoint
 from tests.conftest import NANO, default_objective
 from tests.finetuning.lora_parts import lora, own_bits, same, with_lora
 from tests.training.test_resume import EVERY_TWO, Noise, assert_same_state, muon, point_at

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import Full, TrainedComponent
-from calm_ft.training.muon import MuonFactory, matrices_in_stacks
-from calm_ft.training.optimizers import split_by_decay
-from calm_ft.training.schedules import CosineSchedule
+from calm_ft.training.optimizers import CosineSchedule, MuonFactory, matrices_in_stacks, split_by_decay
 
 SCHEDULE = CosineSchedule(num_warmup_steps=2, final_lr_fraction=0.0)
 NUM_STEPS = 10
@@ -36,7 +34,7 @@ def factory() -> MuonFactory:
 
 
 def whole(module: nn.Module) -> list[TrainedComponent]:
-    return [TrainedComponent("all", module, 1.0)]
+    return [TrainedComponent("all", module, 1.0, tuple(getattr(module, "layers", ())))]
 
 
 def steps(module: Stacked, optimizer: torch.optim.Optimizer, schedule: object, num_steps: int) -> None:

@@ -8,8 +8,7 @@ from torch import nn
 
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import TrainedComponent
-from calm_ft.training.optimizers import AdamWFactory, split_by_decay
-from calm_ft.training.schedules import ConstantSchedule, CosineSchedule
+from calm_ft.training.optimizers import AdamWFactory, ConstantSchedule, CosineSchedule, split_by_decay
 
 LR, NUM_STEPS, NUM_WARMUP_STEPS, FINAL = 0.1, 40, 8, 0.2
 
@@ -88,7 +87,7 @@ def test_a_schedules_value_out_of_range_is_named(name: str, value: float) -> Non
 
 
 def test_a_constant_schedule_stays_at_the_whole_rate_after_its_warm_up() -> None:
-    schedule = ConstantSchedule(4)
+    schedule = ConstantSchedule(num_warmup_steps=4)
     for num_steps in (20, 5, 3):  # its length changes nothing of what a run did
         assert [schedule.lr_fraction(step, num_steps) for step in range(21)] == [0.25, 0.5, 0.75, *[1.0] * 18]
 

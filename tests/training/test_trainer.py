@@ -52,7 +52,7 @@ def test_the_bar_can_be_turned_off(tmp_path: Path) -> None:
     ("settings", "said"),
     [
         ({"no_such_argument": 1}, "no_such_argument"),
-        ({"max_steps": None}, "trainer.max_steps=None"),
+        ({"max_steps": None}, "trainer.max_steps=null"),
         ({"max_steps": 0}, "trainer.max_steps=0"),
         ({"max_steps": -1}, "trainer.max_steps=-1"),
         ({"max_steps": "many"}, "trainer.max_steps=many"),

@@ -17,11 +17,11 @@ from calm_ft.data.sources import read_recordings
 from calm_ft.data.split import Split
 from calm_ft.errors import run_script
 from calm_ft.finetuning.strategy import HeadOnly, Strategy
-from calm_ft.training.datamodule import BatchLimits, EncodedSource, Recordings
+from calm_ft.training.callbacks.restore import Restore
+from calm_ft.training.datamodule import BatchLimits, EncodedSource, RecordingsDataModule
 from calm_ft.training.module import FineTuning
-from calm_ft.training.optimizers import AdamWFactory, OptimizerFactory
-from calm_ft.training.resume import Restore, ResumePoint
-from calm_ft.training.schedules import CosineSchedule
+from calm_ft.training.optimizers import AdamWFactory, CosineSchedule, OptimizerFactory
+from calm_ft.training.resume import ResumePoint
 from calm_ft.training.settings import CheckpointSettings
 from calm_ft.training.trainer import build_trainer
 from scripts import train as train_script
@@ -50,7 +50,8 @@ SAVING = CheckpointSettings(every_n_steps=100, keep=2, monitor="val/residual", m
 
 
 def adamw(lr: float = 1e-3) -> AdamWFactory:
-    return AdamWFactory(lr, weight_decay=0.01, beta1=0.9, beta2=0.99, schedule=CosineSchedule(2, 0.0))
+    schedule = CosineSchedule(num_warmup_steps=2, final_lr_fraction=0.0)
+    return AdamWFactory(lr=lr, weight_decay=0.01, beta1=0.9, beta2=0.99, schedule=schedule)
 
 
 def fit(
@@ -64,14 +65,15 @@ def fit(
     callbacks: Sequence[Callback] = (),
     point: ResumePoint | None = None,
     num_validation: int = 2,
+    ema_decay: float = 0.9,
     **trainer_settings: Any,
 ) -> tuple[FineTuning, Trainer]:
     """Train on all clips but the first, which validate; no loggers, no judging. `point`: where to resume."""
     chosen, factory = strategy or HeadOnly(), optimizer or adamw()
     chosen.apply(adapter, factory.lr)
-    module = FineTuning(adapter, chosen, factory, ema_decay=0.9, seed=seed)
+    module = FineTuning(adapter, chosen, factory, ema_decay=ema_decay, seed=seed)
     source = EncodedSource("voice", Split(list(clips[num_validation:]), list(clips[:num_validation])), 1.0)
-    batches = Recordings(adapter, [source], BatchLimits(200, 2), 0, seed)
+    batches = RecordingsDataModule(adapter, [source], BatchLimits(200, 2), 0, seed)
     settings = {"accelerator": "cpu", "enable_progress_bar": False, **trainer_settings}
     restoring = [] if point is None else [Restore(point)]
     trainer = build_trainer(settings, output_dir, [*restoring, *callbacks])

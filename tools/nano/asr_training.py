@@ -18,8 +18,7 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from calm_ft.atomic_file import atomic_path, write_text
-from calm_ft.metrics.embedded_recogniser import CTCNetwork, LogMel
-from calm_ft.metrics.embedded_recogniser import BLANK
+from calm_ft.metrics.embedded_recogniser import BLANK, CTCNetwork, LogMel
 from calm_ft.randomness import derive_seed
 from tools.nano.asr_data import AsrCorpus, mask_features
 

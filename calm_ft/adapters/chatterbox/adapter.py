@@ -9,20 +9,26 @@ from pathlib import Path
 
 import torch
 from chatterbox.tts import Conditionals
-from torch import nn
 
-from calm_ft.adapters.base import LossOutput, RowResiduals, Synthesis, TTSAdapter, UnspokenText, noise_places
+from calm_ft.adapters.base import (
+    Component,
+    LossOutput,
+    RowResiduals,
+    Synthesis,
+    TTSAdapter,
+    checked_language,
+    noise_places,
+)
 from calm_ft.adapters.chatterbox import features as chatterbox_features
-from calm_ft.adapters.chatterbox.batch import ChatterboxBatch, collate
-from calm_ft.adapters.chatterbox.components import NEVER_TRAINED, named_parts
 from calm_ft.adapters.chatterbox.export import how_to_play, write_export
 from calm_ft.adapters.chatterbox.loading import load_models
-from calm_ft.adapters.chatterbox.models import S3GEN_WEIGHTS, T3_WEIGHTS
-from calm_ft.adapters.chatterbox.objective import ChatterboxObjective
-from calm_ft.adapters.chatterbox.synthesis import SamplingSettings, speak
-from calm_ft.adapters.chatterbox.text import TextFrontend
-from calm_ft.adapters.chatterbox.voice import MIN_PROMPT_TOKENS, load_voice
+from calm_ft.adapters.chatterbox.models import named_parts
+from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, collate
+from calm_ft.adapters.chatterbox.synthesis import MIN_PROMPT_TOKENS, SamplingSettings, load_voice, speak
+from calm_ft.adapters.chatterbox.system import S3GEN_WEIGHTS, SYSTEM, T3_WEIGHTS
+from calm_ft.adapters.chatterbox.text import ChatterboxText
 from calm_ft.adapters.quiet import quiet_and_unchanged
+from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
@@ -49,6 +55,7 @@ class ChatterboxAdapter(TTSAdapter):
         cfg_weight: float = 0.5,
         gradient_checkpointing: bool = False,
         seed: int = 0,
+        language: str = "en",
     ) -> None:
         """Load a model.
 
@@ -58,7 +65,7 @@ class ChatterboxAdapter(TTSAdapter):
             prompt_sec: how much of another clip prompts T3 at most; exaggeration: the emotion, from 0 to about 1.
             cfg_weight: guidance when speaking; upstream's code needs more than 0.
             gradient_checkpointing: the backbone's activations are computed twice instead of kept.
-            seed: of the tiny model's weights.
+            seed: of the tiny model's weights; language: ISO 639-1 code of what the model speaks.
 
         Raises UserError for every way in which the model cannot be had or trained.
         """
@@ -79,11 +86,13 @@ class ChatterboxAdapter(TTSAdapter):
         self.models = load_models(model, local_dir, seed)
         self.t3, self.s3gen, self.voice_encoder = self.models.t3, self.models.s3gen, self.models.voice_encoder
         self.max_speech_tokens = self._checked("max_speech_tokens", max_speech_tokens)
-        self.text = TextFrontend(self.models.tokenizer, self.t3.hp, self._checked("max_text_tokens", max_text_tokens))
+        self.text = ChatterboxText(self.models.tokenizer, self.t3.hp, self._checked("max_text_tokens", max_text_tokens))
         self.prompt_sec = prompt_sec
         self.exaggeration = exaggeration
         self.cfg_weight = cfg_weight
-        self.name = "chatterbox"
+        self.name = SYSTEM.name
+        self.language = checked_language(language)
+        self.is_miniature = self.models.is_tiny
         self.sample_rate_hz = chatterbox_features.SAMPLE_RATE_HZ
         self.frame_rate_hz = float(chatterbox_features.TOKENS_PER_SEC)
         if gradient_checkpointing:
@@ -103,11 +112,8 @@ class ChatterboxAdapter(TTSAdapter):
         shown = ", ".join(f"{name} {size / 1e6:.1f}M" for name, size in sizes.items())
         return f"Chatterbox {self.model} ({shown})"
 
-    def components(self) -> Mapping[str, nn.Module]:
-        return named_parts(self.models)
-
-    def frozen_components(self) -> set[str]:
-        return NEVER_TRAINED | {name for name in self.components() if not self.objective.reaches(name)}
+    def components(self) -> Mapping[str, Component]:
+        return named_parts(self.models, self.objective.reaches)
 
     def feature_fingerprint(self) -> str:
         return chatterbox_features.fingerprint(self.models, self.prompt_sec)
@@ -119,7 +125,7 @@ class ChatterboxAdapter(TTSAdapter):
     def num_frames(self, features: Features) -> int:
         return len(features["speech_tokens"])
 
-    def why_unusable(self, num_frames: int) -> str | None:
+    def exclusion_reason(self, num_frames: int) -> str | None:
         seconds = num_frames / self.frame_rate_hz
         if num_frames > self.max_speech_tokens:
             return (
@@ -133,10 +139,10 @@ class ChatterboxAdapter(TTSAdapter):
     def check_text(self, text: str) -> None:
         self.text.tokens(text)
 
-    def unspoken(self, text: str) -> UnspokenText:
-        return self.text.unspoken(text)
+    def text_coverage(self, text: str) -> TextCoverage:
+        return self.text.text_coverage(text)
 
-    def speech_inputs(self, text: str) -> str:
+    def synthesis_fingerprint(self, text: str) -> str:
         drawn = (TEMPERATURE, FLOW_STEPS, self.cfg_weight, self.max_speech_tokens)
         return f"{self.text.tokens(text).tolist()} {drawn} {self.prompt_sec} {self.exaggeration}"
 
@@ -153,7 +159,7 @@ class ChatterboxAdapter(TTSAdapter):
     def residuals(self, batch: ChatterboxBatch, seed: int) -> RowResiduals:
         return RowResiduals(self.objective.residuals(self.models, batch, seed), batch.num_frames)
 
-    def load_voice(self, source: str | Path) -> Conditionals:
+    def load_voice(self, source: str | Path, text: str | None = None) -> Conditionals:
         return load_voice(self.models, source, self.prompt_sec, self.exaggeration)
 
     def synthesize(
@@ -179,7 +185,7 @@ class ChatterboxAdapter(TTSAdapter):
         ]
 
     def export(self, directory: Path, voice_prompt: Path) -> None:
-        reached = {name.partition(".")[0] for name in self.components() if name not in self.frozen_components()}
+        reached = {name.partition(".")[0] for name, part in self.components().items() if part.trainable}
         changed = [name for network, name in (("t3", T3_WEIGHTS), ("s3gen", S3GEN_WEIGHTS)) if network in reached]
         write_export(self.models, directory, self.load_voice(voice_prompt), changed, self.model)
 

@@ -5,6 +5,7 @@ anew, tensors that were not trained bit for bit as they are.
 """
 
 import os
+import shlex
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -13,23 +14,26 @@ from chatterbox.tts import Conditionals
 from safetensors.torch import save_file
 from torch import nn
 
-from calm_ft.adapters.chatterbox.models import (
+from calm_ft.adapters.chatterbox.models import ChatterboxModels
+from calm_ft.adapters.chatterbox.synthesis import save_voice
+from calm_ft.adapters.chatterbox.system import (
     CONDITIONALS,
     REQUIRED_FILES,
     S3GEN_WEIGHTS,
     T3_WEIGHTS,
     TOKENIZER,
     VOICE_ENCODER,
-    Models,
 )
-from calm_ft.adapters.chatterbox.voice import save_voice
 from calm_ft.adapters.export_folder import check_target, write_folder
+from calm_ft.commands import command_line
 
 CARD = "README.md"
 EXPORTED = (*REQUIRED_FILES, CONDITIONALS, CARD)
 
 
-def write_export(models: Models, directory: Path, voice: Conditionals, changed: Iterable[str], base_model: str) -> None:
+def write_export(
+    models: ChatterboxModels, directory: Path, voice: Conditionals, changed: Iterable[str], base_model: str
+) -> None:
     """Write ve, t3_cfg and s3gen.safetensors, tokenizer.json, conds.pt and README.md.
 
     Args:
@@ -44,7 +48,9 @@ def write_export(models: Models, directory: Path, voice: Conditionals, changed: 
     write_folder(directory, lambda staging: _write_files(models, staging, voice, anew, base_model))
 
 
-def _write_files(models: Models, staging: Path, voice: Conditionals, changed: set[str], base_model: str) -> None:
+def _write_files(
+    models: ChatterboxModels, staging: Path, voice: Conditionals, changed: set[str], base_model: str
+) -> None:
     networks = {VOICE_ENCODER: models.voice_encoder, T3_WEIGHTS: models.t3, S3GEN_WEIGHTS: models.s3gen}
     for name, network in networks.items():
         if name in changed or name not in models.files:
@@ -70,16 +76,16 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def how_to_play(models: Models, directory: Path) -> str:
+def how_to_play(models: ChatterboxModels, directory: Path) -> str:
     """A command that speaks with the stock package; the tiny model, of whose size upstream knows nothing, with ours."""
     if models.is_tiny:
-        return f"python scripts/synthesize.py {directory} --text 'Hello there.' --output hello.wav"
+        return command_line("synthesize", [directory, "--text", "Hello there.", "--output", "hello.wav"])
     code = (
         "import soundfile; from chatterbox.tts import ChatterboxTTS; "
-        f"tts = ChatterboxTTS.from_local('{directory}', 'cpu'); "
+        f"tts = ChatterboxTTS.from_local({str(directory)!r}, 'cpu'); "
         "soundfile.write('hello.wav', tts.generate('Hello there.')[0].numpy(), tts.sr)"
     )
-    return f'python -c "{code}"'
+    return f"python -c {shlex.quote(code)}"
 
 
 def _card(base_model: str, changed: set[str]) -> str:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.data.feature_cache import Features
 from calm_ft.tensor_hash import add_tensors
 
@@ -26,7 +26,7 @@ MAX_REFERENCE_SEC = 10  # what S3Gen hears of a reference at most
 
 
 @torch.no_grad()
-def encode_clip(models: Models, samples: Tensor, prompt_sec: float) -> Features:
+def encode_clip(models: ChatterboxModels, samples: Tensor, prompt_sec: float) -> Features:
     """Features of a clip [T] at 24 kHz.
 
     speech_tokens [N] int64; mel [2N, 80] log-mel; speaker_embedding [256] (T3's); x_vector [192] (S3Gen's);
@@ -57,25 +57,25 @@ def resampled(samples: Tensor) -> NDArray[np.float32]:
     return librosa.resample(samples.numpy(), orig_sr=SAMPLE_RATE_HZ, target_sr=TOKENIZER_RATE_HZ)
 
 
-def tokenize(models: Models, low_rate: NDArray[np.float32], max_tokens: int | None = None) -> Tensor:
+def tokenize(models: ChatterboxModels, low_rate: NDArray[np.float32], max_tokens: int | None = None) -> Tensor:
     """Speech tokens [N] of audio at 16 kHz; copied, since those of more than 30 s are inference tensors."""
     tokens, lengths = models.s3gen.tokenizer.forward([low_rate], max_len=max_tokens)
     return tokens[0, : int(lengths[0])].clone()
 
 
-def prompt_tokens(models: Models, low_rate: NDArray[np.float32], prompt_sec: float) -> Tensor:
+def prompt_tokens(models: ChatterboxModels, low_rate: NDArray[np.float32], prompt_sec: float) -> Tensor:
     """What T3 is prompted by [P]: the tokens of the first seconds, at most as many as the model was made for."""
     beginning = low_rate[: round(prompt_sec * TOKENIZER_RATE_HZ)]
     return tokenize(models, beginning, models.t3.hp.speech_cond_prompt_len)
 
 
-def speaker_embedding(models: Models, low_rate: NDArray[np.float32]) -> Tensor:
+def speaker_embedding(models: ChatterboxModels, low_rate: NDArray[np.float32]) -> Tensor:
     """T3's speaker embedding [256], of norm 1."""
     return torch.from_numpy(models.voice_encoder.embeds_from_wavs([low_rate], sample_rate=TOKENIZER_RATE_HZ)[0]).clone()
 
 
 @torch.no_grad()
-def x_vector(models: Models, samples: Tensor) -> Tensor:
+def x_vector(models: ChatterboxModels, samples: Tensor) -> Tensor:
     """S3Gen's speaker embedding [192] of the first ten seconds, resampled as `embed_ref` does."""
     device = next(models.s3gen.parameters()).device
     reference = samples[: MAX_REFERENCE_SEC * SAMPLE_RATE_HZ].to(device)
@@ -83,7 +83,7 @@ def x_vector(models: Models, samples: Tensor) -> Tensor:
     return models.s3gen.speaker_encoder.inference(low_rate)[0]
 
 
-def fingerprint(models: Models, prompt_sec: float) -> str:
+def fingerprint(models: ChatterboxModels, prompt_sec: float) -> str:
     """A hash of the networks and settings that shape features."""
     digest = hashlib.blake2b(f"{FEATURES_VERSION}:{prompt_sec}:{models.t3.hp.speech_cond_prompt_len}".encode())
     for part in (models.voice_encoder, models.s3gen.tokenizer, models.s3gen.speaker_encoder):

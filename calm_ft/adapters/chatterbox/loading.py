@@ -9,34 +9,34 @@ from pathlib import Path
 
 import torch
 from huggingface_hub import hf_hub_download
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from calm_ft.adapters.chatterbox.models import (
+from calm_ft.adapters.chatterbox.models import ChatterboxModels, full_size
+from calm_ft.adapters.chatterbox.system import (
     CONDITIONALS,
+    FULL_WIDTH,
     REQUIRED_FILES,
     S3GEN_WEIGHTS,
     T3_WEIGHTS,
+    TINY,
+    TINY_WIDTH,
     TOKENIZER,
     VOICE_ENCODER,
-    Models,
-    full_size,
+    t3_width,
 )
-from calm_ft.adapters.chatterbox.tiny import T3_WIDTH as TINY_WIDTH
 from calm_ft.adapters.chatterbox.tiny import TOKENIZER_FILE as TINY_TOKENIZER
 from calm_ft.adapters.chatterbox.tiny import tiny_models
 from calm_ft.adapters.hub import hub_faults, one_line
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.errors import UserError
 
-TINY = "tiny"
-FULL_WIDTH = 1024
 COMPUTED_BUFFERS = {"tokenizer._mel_filters", "tokenizer.window"}
 WAY_OUT = f"download its files elsewhere and pass adapter.local_dir=DIR ({', '.join(REQUIRED_FILES)})"
 
 
-def load_models(model: str, local_dir: str | None, seed: int = 0) -> Models:
+def load_models(model: str, local_dir: str | None, seed: int = 0) -> ChatterboxModels:
     """Networks of a local folder, of the hub's repository `model`, or, for the model "tiny", of the seed; on the CPU.
 
     Raises UserError where a file is missing, damaged, out of reach or of another model.
@@ -83,14 +83,13 @@ def _hub_files(repo: str) -> dict[str, Path]:
     return files
 
 
-def _architecture(t3_file: Path) -> Callable[[Path], Models]:
+def _architecture(t3_file: Path) -> Callable[[Path], ChatterboxModels]:
     """The builder that fits the weights, by the width of their embeddings.
 
     Raises UserError for a damaged file and for another model than the English one.
     """
     try:
-        with safe_open(t3_file, framework="pt") as weights:
-            width = weights.get_slice("speech_emb.weight").get_shape()[1]
+        width = t3_width(t3_file)
     except (SafetensorError, OSError) as error:
         raise UserError(_damaged(t3_file, error)) from error
     if width == FULL_WIDTH:
@@ -102,7 +101,7 @@ def _architecture(t3_file: Path) -> Callable[[Path], Models]:
     )
 
 
-def _tiny_with(tokenizer_file: Path) -> Models:
+def _tiny_with(tokenizer_file: Path) -> ChatterboxModels:
     models = tiny_models(seed=0)
     if tokenizer_file.read_bytes() != TINY_TOKENIZER.read_bytes():
         raise ValueError("the tiny model has one of its own")

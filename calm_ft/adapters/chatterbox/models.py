@@ -1,24 +1,29 @@
-"""The networks of a Chatterbox: upstream's own modules, built without weights or at small size.
+"""The networks of a Chatterbox, built without weights or at small size, and the parts of them that strategies select.
+
+Every parameter belongs to exactly one part. `t3`, `s3gen` and `voice_encoder` name the wholes, as in
+`strategy.freeze_components=[voice_encoder, s3gen]`.
 
 Sources: chatterbox/tts.py (`ChatterboxTTS.from_local`), chatterbox/models/t3, chatterbox/models/s3gen.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chatterbox.models.s3gen import S3Gen
 from chatterbox.models.t3 import T3
 from chatterbox.models.tokenizers import EnTokenizer
 from chatterbox.models.voice_encoder import VoiceEncoder
+from torch import nn
 
-VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS = "ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors"
-TOKENIZER, CONDITIONALS = "tokenizer.json", "conds.pt"
-REQUIRED_FILES = (VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS, TOKENIZER)
+from calm_ft.adapters.base import Component
+
+NEVER_TRAINED = {"voice_encoder", "s3gen.tokenizer", "s3gen.speaker_encoder", "s3gen.vocoder", "t3.unused"}
+T3_STACK = "t3"
 
 
 @dataclass
-class Models:
+class ChatterboxModels:
     """The networks and the text tokenizer; files: where they came from, by upstream's names (none for random weights).
 
     tokenizer_file: what `tokenizer` was read from.
@@ -33,6 +38,39 @@ class Models:
     is_tiny: bool = False
 
 
-def full_size(tokenizer_file: Path) -> Models:
+def full_size(tokenizer_file: Path) -> ChatterboxModels:
     """The English model's architecture with fresh random weights; 796M parameters."""
-    return Models(T3(), S3Gen(), VoiceEncoder(), EnTokenizer(str(tokenizer_file)), tokenizer_file)
+    return ChatterboxModels(T3(), S3Gen(), VoiceEncoder(), EnTokenizer(str(tokenizer_file)), tokenizer_file)
+
+
+def named_parts(models: ChatterboxModels, reaches: Callable[[str], bool]) -> dict[str, Component]:
+    """The parts by name, in the order in which data passes them; `t3.backbone.layers.N` counts from 0.
+
+    Args:
+        reaches: whether the loss reaches the part of this name.
+    """
+    t3, s3gen = models.t3, models.s3gen
+    flow = s3gen.flow
+
+    layers = {
+        f"t3.backbone.layers.{index}": Component(layer, "layer", T3_STACK, index)
+        for index, layer in enumerate(t3.tfmr.layers)
+    }
+    parts = {
+        "voice_encoder": Component(models.voice_encoder),
+        "s3gen.tokenizer": Component(s3gen.tokenizer, "codec"),
+        "s3gen.speaker_encoder": Component(s3gen.speaker_encoder),
+        "t3.conditioning": Component(t3.cond_enc),
+        "t3.text_embedding": Component(nn.ModuleList([t3.text_emb, t3.text_pos_emb])),
+        "t3.speech_embedding": Component(nn.ModuleList([t3.speech_emb, t3.speech_pos_emb])),
+        "t3.unused": Component(t3.tfmr.embed_tokens),  # upstream embeds tokens itself: this table gets no gradient
+        **layers,
+        "t3.backbone.output": Component(t3.tfmr.norm, "output_norm", T3_STACK),
+        "t3.text_head": Component(t3.text_head, "head", T3_STACK),
+        "t3.speech_head": Component(t3.speech_head, "head", T3_STACK),
+        "s3gen.flow.encoder": Component(nn.ModuleList([flow.input_embedding, flow.encoder, flow.encoder_proj])),
+        "s3gen.flow.speaker_projection": Component(flow.spk_embed_affine_layer),
+        "s3gen.flow.decoder": Component(flow.decoder),
+        "s3gen.vocoder": Component(s3gen.mel2wav, "codec"),
+    }
+    return {name: replace(part, trainable=name not in NEVER_TRAINED and reaches(name)) for name, part in parts.items()}

@@ -4,7 +4,12 @@
 
 x0 noise, x1 the mel, sigma 1e-6. A fifth of the rows lose all conditions (classifier-free guidance), half of the rows
 get up to 30 % of their own mel as a prefix, as the prompt's mel stands before the target at inference.
-Sources: chatterbox/models/s3gen/flow_matching.py (`ConditionalCFM.compute_loss`), flow.py (`compute_loss`).
+
+Upstream's look-ahead layer sees three tokens ahead: at the end of a single row zeros, but in a batch what the
+embedding makes of padding, which is not zero. Here padding is zeroed before that layer; the rest is causal or masked.
+
+Sources: chatterbox/models/s3gen/flow_matching.py (`ConditionalCFM.compute_loss`), flow.py (`compute_loss`),
+transformer/upsample_encoder.py (`UpsampleConformerEncoder.forward`).
 """
 
 import math
@@ -13,19 +18,50 @@ from dataclasses import dataclass
 import torch
 from chatterbox.models.s3gen.flow import CausalMaskedDiffWithXvec
 from chatterbox.models.s3gen.flow_matching import ConditionalCFM
+from chatterbox.models.s3gen.transformer.upsample_encoder import UpsampleConformerEncoder
 from torch import Tensor
+from torch.nn import functional as F
 from torch.nn.utils.rnn import pad_sequence
 
 from calm_ft.adapters.base import LossTerm
-from calm_ft.adapters.chatterbox.batch import ChatterboxBatch
 from calm_ft.adapters.chatterbox.features import FRAMES_PER_TOKEN
-from calm_ft.adapters.chatterbox.models import Models
-from calm_ft.adapters.chatterbox.objective import ChatterboxObjective, Terms
-from calm_ft.adapters.chatterbox.s3gen_encoder import encode_tokens, padding_mask, voice_condition
+from calm_ft.adapters.chatterbox.models import ChatterboxModels
+from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, Terms, valid
 from calm_ft.errors import UserError
 from calm_ft.randomness import derive_seed, make_rng
 
 NUM_VALIDATION_TIMES = 4
+
+
+def encode_tokens(flow: CausalMaskedDiffWithXvec, tokens: Tensor, num_tokens: Tensor) -> Tensor:
+    """Speech tokens [B, T] to what conditions the flow at each mel frame [B, 80, 2T]."""
+    mask = valid(num_tokens, tokens.shape[1])
+    embedded = flow.input_embedding(tokens) * mask[..., None]
+    return flow.encoder_proj(_upsampled(flow.encoder, embedded, num_tokens)).transpose(1, 2)
+
+
+def voice_condition(flow: CausalMaskedDiffWithXvec, x_vectors: Tensor) -> Tensor:
+    """x-vectors [B, 192] to the flow's speaker condition [B, 80]."""
+    return flow.spk_embed_affine_layer(F.normalize(x_vectors, dim=1))
+
+
+def _upsampled(encoder: UpsampleConformerEncoder, inputs: Tensor, num_tokens: Tensor) -> Tensor:
+    """[B, T, C] to [B, 2T, C']."""
+    mask = valid(num_tokens, inputs.shape[1])[:, None]
+    hidden, positions, _ = encoder.embed(inputs, mask)
+    hidden = encoder.pre_lookahead_layer(hidden * mask.transpose(1, 2))
+    hidden = encoder.forward_layers(hidden, mask, positions, mask)
+    hidden, num_frames = encoder.up_layer(hidden.transpose(1, 2).contiguous(), num_tokens)
+    hidden = hidden.transpose(1, 2).contiguous()
+    mask = valid(num_frames, hidden.shape[1])[:, None]
+    hidden, positions, _ = encoder.up_embed(hidden, mask)
+    hidden = encoder.forward_up_layers(hidden, mask, positions, mask)
+    return encoder.after_norm(hidden) if encoder.normalize_before else hidden
+
+
+def padding_mask(num_frames: Tensor, size: int) -> Tensor:
+    """[B, 1, size] float, 1 on each row's frames: what upstream's estimator takes."""
+    return valid(num_frames, size)[:, None].to(torch.get_default_dtype())
 
 
 @dataclass
@@ -58,7 +94,7 @@ class S3GenFlowMatching(ChatterboxObjective):
     def reaches(self, component: str) -> bool:
         return component.startswith("s3gen.flow.")
 
-    def terms(self, models: Models, batch: ChatterboxBatch, seed: int) -> Terms:
+    def terms(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> Terms:
         rows = [
             self._draw(FRAMES_PER_TOKEN * num, make_rng(seed, "s3gen", place))
             for num, place in zip(batch.num_frames.tolist(), batch.places, strict=True)
@@ -76,7 +112,7 @@ class S3GenFlowMatching(ChatterboxObjective):
         return FlowDraws(scheduled(tau), noise, drop >= self.condition_dropout, torch.tensor(num_prefix))
 
     @torch.no_grad()
-    def residuals(self, models: Models, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
+    def residuals(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
         """residual and mel_flow: all conditions, no prefix, the mean over a time in each quarter of the schedule."""
         total = torch.zeros(len(batch.num_frames), device=batch.mel.device)
         for k in range(NUM_VALIDATION_TIMES):

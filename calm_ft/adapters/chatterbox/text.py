@@ -11,14 +11,13 @@ from chatterbox.models.tokenizers import EnTokenizer
 from chatterbox.tts import punc_norm
 from torch import Tensor
 
-from calm_ft.adapters.base import UnspokenText
-from calm_ft.adapters.text_changes import replaced_characters
+from calm_ft.adapters.text_coverage import TextCoverage, replaced_characters
 from calm_ft.errors import UserError
 
 UNKNOWN = "[UNK]"
 
 
-class TextFrontend:
+class ChatterboxText:
     """Prepares and tokenizes text as the given model's stock generation does."""
 
     def __init__(self, tokenizer: EnTokenizer, config: T3Config, max_text_tokens: int) -> None:
@@ -46,13 +45,13 @@ class TextFrontend:
             )
         return torch.tensor([self._config.start_text_token, *ids, self._config.stop_text_token])
 
-    def unspoken(self, text: str) -> UnspokenText:
+    def text_coverage(self, text: str) -> TextCoverage:
         """What upstream's punctuation takes out or replaces, and what of the rest the tokenizer lacks."""
         if not text.strip():
-            return UnspokenText()
+            return TextCoverage()
         prepared = punc_norm(text)
         unknown = Counter(each for each in prepared if not each.isspace() and not self._knows(each))
-        return UnspokenText(replaced_characters(text, prepared), unknown)
+        return TextCoverage(replaced_characters(text, prepared), unknown)
 
     def _knows(self, character: str) -> bool:
         if character not in self._is_known:

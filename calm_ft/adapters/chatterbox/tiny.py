@@ -1,8 +1,10 @@
-"""Chatterbox at a fiftieth of its size: upstream's own classes with few channels, for tests and rehearsals.
+"""Chatterbox with random weights: at a fiftieth of its size, for tests and rehearsals, or its files at full size.
 
-Its weights are random, so it speaks noise; everything else is as in the real one: files, layouts, rates, tokens.
+The tiny model is made of upstream's own classes with few channels. It speaks noise; everything else is as in the real
+one: files, layouts, rates, tokens. The files at full size are for measuring costs and loading.
 """
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -29,12 +31,14 @@ from chatterbox.models.tokenizers import EnTokenizer
 from chatterbox.models.voice_encoder import VoiceEncoder
 from librosa.filters import mel as mel_filters
 from s3tokenizer.model_v2 import ModelConfig, S3TokenizerV2
+from safetensors.torch import save_file
 from torch import nn
 
-from calm_ft.adapters.chatterbox.models import Models
+from calm_ft.adapters.chatterbox.models import ChatterboxModels, full_size
+from calm_ft.adapters.chatterbox.system import S3GEN_WEIGHTS, T3_WEIGHTS, TINY_WIDTH, TOKENIZER, VOICE_ENCODER
 from calm_ft.adapters.quiet import quiet_and_unchanged
 
-T3_WIDTH, T3_LAYERS = 64, 3
+T3_LAYERS = 3
 S3GEN_WIDTH = 32
 MEL_CHANNELS = 80
 LLAMA_NAME = "calm_ft_tiny"
@@ -44,8 +48,8 @@ TOKEN_SPREAD = 12.0  # fresh quantisers give every frame the same token; so much
 
 def tiny_t3_config() -> T3Config:
     """Without the perceiver, which upstream fixes at 1024 channels; prompt tokens enter one by one then."""
-    llama = dict(LLAMA_CONFIGS["Llama_520M"], hidden_size=T3_WIDTH, intermediate_size=2 * T3_WIDTH)
-    llama |= dict(num_hidden_layers=T3_LAYERS, num_attention_heads=4, num_key_value_heads=4, head_dim=T3_WIDTH // 4)
+    llama = dict(LLAMA_CONFIGS["Llama_520M"], hidden_size=TINY_WIDTH, intermediate_size=2 * TINY_WIDTH)
+    llama |= dict(num_hidden_layers=T3_LAYERS, num_attention_heads=4, num_key_value_heads=4, head_dim=TINY_WIDTH // 4)
     LLAMA_CONFIGS[LLAMA_NAME] = llama
     config = T3Config(text_tokens_dict_size=256)
     config.llama_config_name = LLAMA_NAME
@@ -55,13 +59,13 @@ def tiny_t3_config() -> T3Config:
     return config
 
 
-def tiny_models(seed: int) -> Models:
+def tiny_models(seed: int) -> ChatterboxModels:
     """Random weights as a function of the seed."""
     with torch.random.fork_rng(devices=[]), quiet_and_unchanged():
         torch.manual_seed(seed)
         tokenizer = EnTokenizer(str(TOKENIZER_FILE))
         networks = T3(tiny_t3_config()), TinyS3Gen(), VoiceEncoder()
-        return Models(*networks, tokenizer, TOKENIZER_FILE, is_tiny=True)
+        return ChatterboxModels(*networks, tokenizer, TOKENIZER_FILE, is_tiny=True)
 
 
 class TinyTokenizer(S3Tokenizer):
@@ -135,3 +139,21 @@ def _estimator() -> ConditionalDecoder:
         num_mid_blocks=2,
         num_heads=2,
     )
+
+
+def write_random_files(folder: Path, seed: int = 0) -> Path:
+    """ve, t3_cfg and s3gen.safetensors (3.2 GB) and tokenizer.json; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng(devices=[]), quiet_and_unchanged():
+        torch.manual_seed(seed)
+        models = full_size(TOKENIZER_FILE)
+    with torch.no_grad():
+        models.s3gen.tokenizer.quantizer._codebook.project_down.weight.mul_(TOKEN_SPREAD)
+    for name, network in (
+        (VOICE_ENCODER, models.voice_encoder),
+        (T3_WEIGHTS, models.t3),
+        (S3GEN_WEIGHTS, models.s3gen),
+    ):
+        save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, folder / name)
+    shutil.copyfile(TOKENIZER_FILE, folder / TOKENIZER)
+    return folder

@@ -4,6 +4,7 @@ The module's parameters are named as upstream names them (`flow_lm.*`, `mimi.*`)
 are the keys of the exported bundle.
 """
 
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,27 +14,46 @@ from pocket_tts.models.flow_lm import FlowLMModel
 from pocket_tts.models.mimi import MimiModel
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.modules.stateful_module import ModelState
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from calm_ft.adapters.base import LossOutput, LossTerm, RowResiduals, Synthesis, TTSAdapter, UnspokenText, noise_places
-from calm_ft.adapters.pocket_tts import rows, voice
-from calm_ft.adapters.pocket_tts.batch import PocketTTSBatch, Row, collate_rows, drop_conditioning
-from calm_ft.adapters.pocket_tts.components import encoder_fingerprint, named_parts, trunk_trains
+from calm_ft.adapters.base import (
+    Component,
+    FitsStatistics,
+    LossOutput,
+    LossTerm,
+    RowResiduals,
+    Synthesis,
+    TTSAdapter,
+    checked_language,
+    noise_places,
+)
+from calm_ft.adapters.pocket_tts.components import checkpoint_layers, encoder_fingerprint, named_parts, trunk_trains
 from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
 from calm_ft.adapters.pocket_tts.generation import GenerationSettings
-from calm_ft.adapters.pocket_tts.gradient_checkpointing import checkpoint_layers
-from calm_ft.adapters.pocket_tts.heads import Hidden, eos_losses, head_rows, row_residuals
-from calm_ft.adapters.pocket_tts.loading import is_released, load_config, load_tts
+from calm_ft.adapters.pocket_tts.loading import is_miniature, is_released, language_of, load_config, load_tts
 from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause
-from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, round_trip, speak, stream
-from calm_ft.adapters.pocket_tts.text import TextFrontend
+from calm_ft.adapters.pocket_tts.rows import (
+    Hidden,
+    PocketTTSBatch,
+    Row,
+    assemble_rows,
+    backbone_outputs,
+    collate_rows,
+    drop_conditioning,
+    eos_losses,
+    head_rows,
+    row_residuals,
+)
+from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, load_voice, round_trip, speak, stream
+from calm_ft.adapters.pocket_tts.text import PocketTTSText
+from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
 from calm_ft.errors import UserError
-from calm_ft.flow.objective import FlowMatching, FlowMatchingWithLSD, Objective
+from calm_ft.flow.objective import Objective
 from calm_ft.randomness import make_rng
 
 GUIDED_NUM_LAYERS = 24  # released models this deep keep a null branch; shallower ones are distilled without it
@@ -44,7 +64,7 @@ EULER_STEPS = 16
 class PocketTTSAdapter(TTSAdapter):
     """A released (or local) Pocket TTS with its weights and latent statistics."""
 
-    texts_together = MAX_ROWS
+    max_synthesis_batch = MAX_ROWS
     tts: TTSModel
     flow_lm: FlowLMModel
     mimi: MimiModel
@@ -60,6 +80,7 @@ class PocketTTSAdapter(TTSAdapter):
         eos_loss_weight: float = 0.1,
         conditioning_dropout: float | None = None,
         gradient_checkpointing: bool = False,
+        language: str | None = None,
     ) -> None:
         """Load a model.
 
@@ -69,6 +90,7 @@ class PocketTTSAdapter(TTSAdapter):
             head_batch_multiplier: draws of noise and times a frame (CALM uses 8; upstream 4).
             conditioning_dropout: None takes 0.2 for 24 layers and 0 for the distilled shallower models.
             gradient_checkpointing: the backbone's activations are computed twice instead of kept.
+            language: ISO 639-1 code of what the model speaks; None takes that of the released model or of its card.
 
         Raises UserError for every way in which the model cannot be had or trained.
         """
@@ -83,7 +105,10 @@ class PocketTTSAdapter(TTSAdapter):
         config = load_config(model, local_dir)
         tts = load_tts(config, origin=model if is_released(model) and local_dir is None else None)
         self._adopt(tts)
-        self.objective = _objective_for_head(objective, tts)
+        self.language = language_of(config) if language is None else checked_language(language)
+        self.is_miniature = self.embedded_recogniser_fits = is_miniature(config)
+        objective.check_head(tts.flow_lm.flow_net)
+        self.objective = objective
         self.prompt = prompt or PromptLength()
         self.head_batch_multiplier = head_batch_multiplier
         self.eos_loss_weight = eos_loss_weight
@@ -97,7 +122,7 @@ class PocketTTSAdapter(TTSAdapter):
         # Not a submodule: its parameters are registered below, under upstream's names.
         self.__dict__["tts"] = tts
         self.flow_lm, self.mimi = tts.flow_lm, tts.mimi
-        self.text = TextFrontend(tts)
+        self.text = PocketTTSText(tts)
         self.sample_rate_hz = tts.sample_rate
         self.frame_rate_hz = tts.mimi.frame_rate
         self.name = "pocket_tts"
@@ -108,14 +133,11 @@ class PocketTTSAdapter(TTSAdapter):
         size = f"{transformer.num_layers} layers, {num_parameters / 1e6:.1f}M parameters"
         return f"Pocket TTS {self.model} ({size})"
 
-    def components(self) -> Mapping[str, nn.Module]:
+    def components(self) -> Mapping[str, Component]:
         parts = named_parts(self.tts)
         if any(True for _ in self.objective.parameters()):
-            parts["objective"] = self.objective
+            parts["objective"] = Component(self.objective, "head")
         return parts
-
-    def frozen_components(self) -> set[str]:
-        return {"codec"}
 
     def feature_fingerprint(self) -> str:
         return encoder_fingerprint(self.tts)
@@ -139,10 +161,10 @@ class PocketTTSAdapter(TTSAdapter):
     def check_text(self, text: str) -> None:
         self.text.tokens(text)
 
-    def unspoken(self, text: str) -> UnspokenText:
-        return self.text.unspoken(text)
+    def text_coverage(self, text: str) -> TextCoverage:
+        return self.text.text_coverage(text)
 
-    def speech_inputs(self, text: str) -> str:
+    def synthesis_fingerprint(self, text: str) -> str:
         tts = self.tts
         return f"{self.text.chunks(text)} {tts.temp} {tts.eos_threshold} {self.flow_lm.flow_type} {EULER_STEPS}"
 
@@ -171,8 +193,8 @@ class PocketTTSAdapter(TTSAdapter):
         x1 = (batch.latents - lm.emb_mean) / lm.emb_std
         inputs = (x1, batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
         with torch.set_grad_enabled(torch.is_grad_enabled() and trunk_trains(lm)):
-            assembled, prefix_lengths = rows.assemble_rows(lm, *inputs)
-            z = rows.backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
+            assembled, prefix_lengths = assemble_rows(lm, *inputs)
+            z = backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
         return Hidden(z, x1, batch)
 
     def head_loss(self, hidden: Hidden, seed: int) -> LossOutput:
@@ -195,8 +217,8 @@ class PocketTTSAdapter(TTSAdapter):
     def residuals(self, batch: PocketTTSBatch, seed: int) -> RowResiduals:
         return row_residuals(self.flow_lm, self.hidden(batch), seed)
 
-    def load_voice(self, source: str | Path) -> ModelState:
-        return voice.load_voice(self.tts, source)
+    def load_voice(self, source: str | Path, text: str | None = None) -> ModelState:
+        return load_voice(self.tts, source)
 
     def synthesize(
         self,
@@ -230,16 +252,14 @@ class PocketTTSAdapter(TTSAdapter):
         return round_trip(self.tts, audio)
 
     def export(self, directory: Path, voice_prompt: Path) -> None:
-        write_bundle(self.tts, directory, self.load_voice(voice_prompt), self.model)
+        write_bundle(self.tts, directory, self.load_voice(voice_prompt), self.model, self.language)
 
     def how_to_play(self, directory: Path) -> str:
-        return (
-            f"pocket-tts generate --config {directory}/{CONFIG} --voice {directory}/{VOICE} "
-            '--text "Hello there." --output-path hello.wav'
-        )
+        config, voice = (shlex.quote(str(directory / name)) for name in (CONFIG, VOICE))
+        return f'pocket-tts generate --config {config} --voice {voice} --text "Hello there." --output-path hello.wav'
 
 
-class FreshPocketTTSAdapter(PocketTTSAdapter):
+class FreshPocketTTSAdapter(PocketTTSAdapter, FitsStatistics):
     """The same architecture with a FlowLM from scratch over the model's codec and tokenizer."""
 
     def __init__(self, seed: int, conditioning_dropout: float | None = None, **settings: Any) -> None:
@@ -268,11 +288,3 @@ def _check_settings(head_batch_multiplier: int, eos_loss_weight: float, conditio
         raise UserError(f"adapter.eos_loss_weight must not be negative, but is {eos_loss_weight}.")
     if conditioning_dropout is not None and not 0 <= conditioning_dropout < 1:
         raise UserError(f"adapter.conditioning_dropout is a probability below 1, not {conditioning_dropout}.")
-
-
-def _objective_for_head(objective: Objective, tts: TTSModel) -> Objective:
-    """LSD needs two time conditions; a head with one trains by the objective's flow-matching term."""
-    if tts.flow_lm.flow_type == "flow_matching" and isinstance(objective, FlowMatchingWithLSD):
-        print("The head has one time condition: training by flow matching, without LSD.")
-        return FlowMatching(objective.interpolant, objective.time_sampler, objective.weighting)
-    return objective

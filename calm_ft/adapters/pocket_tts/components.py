@@ -1,37 +1,58 @@
-"""The parts of a Pocket TTS that a strategy selects by name, and what of it shapes encoded features.
+"""The parts of a Pocket TTS that strategies select, what of it shapes features, and gradient checkpointing.
 
 Every parameter of the model belongs to exactly one part. Parts hold the model's own parameters (wrapped where
 upstream keeps a bare one), so that setting requires_grad on a part sets it on the model.
 """
 
 import hashlib
+from functools import partial
 
 from pocket_tts.models.flow_lm import FlowLMModel
 from pocket_tts.models.tts_model import TTSModel
+from pocket_tts.modules.transformer import StreamingTransformer
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
+from calm_ft.adapters.base import Component
 from calm_ft.tensor_hash import add_tensors
+
+BACKBONE = "backbone"
 
 FEATURES_VERSION = "pocket_tts-1"  # to be raised with each change of `encode` that changes features
 HEADS = ("flow_net.", "out_eos.")
 
 
-def named_parts(tts: TTSModel) -> dict[str, nn.Module]:
-    """The parts by name, in the order of the data's way; `backbone.layers.N` counts from 0."""
+def named_parts(tts: TTSModel) -> dict[str, Component]:
+    """The parts by name, in the order in which data passes them; `backbone.layers.N` counts from 0."""
     lm = tts.flow_lm
     voice = {"speaker_proj_weight": lm.speaker_proj_weight}
     if lm.insert_bos_before_voice:
         voice["bos_before_voice"] = lm.bos_before_voice
-    return {
-        "codec": tts.mimi,
-        "text_embedding": lm.conditioner,
-        "voice_projection": nn.ParameterDict(voice),
-        "latent_input": nn.ModuleList([lm.input_linear, nn.ParameterDict({"bos_emb": lm.bos_emb})]),
-        **{f"backbone.layers.{index}": layer for index, layer in enumerate(lm.transformer.layers)},
-        "backbone.output": lm.out_norm if lm.z_proj is None else nn.ModuleList([lm.out_norm, lm.z_proj]),
-        "flow_head": lm.flow_net,
-        "eos_head": lm.out_eos,
+    layers = {
+        f"{BACKBONE}.layers.{index}": Component(layer, "layer", BACKBONE, index)
+        for index, layer in enumerate(lm.transformer.layers)
     }
+    output = lm.out_norm if lm.z_proj is None else nn.ModuleList([lm.out_norm, lm.z_proj])
+    return {
+        "codec": Component(tts.mimi, "codec", trainable=False),
+        "text_embedding": Component(lm.conditioner),
+        "voice_projection": Component(nn.ParameterDict(voice)),
+        "latent_input": Component(nn.ModuleList([lm.input_linear, nn.ParameterDict({"bos_emb": lm.bos_emb})])),
+        **layers,
+        f"{BACKBONE}.output": Component(output, "output_norm", BACKBONE),
+        "flow_head": Component(lm.flow_net, "head", BACKBONE, blocks=tuple(lm.flow_net.res_blocks)),
+        "eos_head": Component(lm.out_eos, "head", BACKBONE),
+    }
+
+
+def checkpoint_layers(transformer: StreamingTransformer) -> None:
+    """Let every layer keep only its input where gradients are recorded, and compute its activations a second time.
+
+    Memory for time (Chen et al., arXiv 1604.06174); values and gradients are the same bits. The layers' own `forward`
+    is wrapped, so that upstream's transformer calls them as before and no name in the state dict changes.
+    """
+    for layer in transformer.layers:
+        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
 
 
 def trunk_trains(flow_lm: FlowLMModel) -> bool:

@@ -17,17 +17,16 @@ from pocket_tts.utils.config import Config
 
 from calm_ft.adapters.export_folder import check_target, write_folder
 from calm_ft.adapters.hub import check_repo_name, is_remote, one_line, upload
-from calm_ft.adapters.pocket_tts.hub import fetch
-from calm_ft.adapters.pocket_tts.loading import TOKENIZER_NAMES
-from calm_ft.adapters.pocket_tts.voice import save_voice
+from calm_ft.adapters.pocket_tts.loading import CARD, TOKENIZER_NAMES, fetch
+from calm_ft.adapters.pocket_tts.synthesis import save_voice
 from calm_ft.atomic_file import write_text
 from calm_ft.errors import UserError
 
-WEIGHTS, VOICE, CONFIG, CARD = "model.safetensors", "voice.safetensors", "config.yaml", "README.md"
+WEIGHTS, VOICE, CONFIG = "model.safetensors", "voice.safetensors", "config.yaml"
 EXPORTED = {WEIGHTS, VOICE, CONFIG, CARD, *TOKENIZER_NAMES}
 
 
-def write_bundle(tts: TTSModel, directory: Path, voice: ModelState, base_model: str) -> None:
+def write_bundle(tts: TTSModel, directory: Path, voice: ModelState, base_model: str, language: str) -> None:
     """Write config.yaml, model.safetensors, tokenizer.*, voice.safetensors and README.md.
 
     The folder appears under its name only when it is whole; an export that was there before is replaced by
@@ -39,10 +38,11 @@ def write_bundle(tts: TTSModel, directory: Path, voice: ModelState, base_model: 
     config = tts.config
     weights = (config.weights_path, config.flow_lm.weights_path, config.mimi.weights_path)
     check_target(directory, EXPORTED, CONFIG, [Path(path) for path in weights if path and not is_remote(path)])
-    write_folder(directory, lambda staging: _write_files(tts, staging, directory, voice, base_model))
+    card = _card(directory, base_model, language)
+    write_folder(directory, lambda staging: _write_files(tts, staging, directory, voice, card))
 
 
-def _write_files(tts: TTSModel, staging: Path, directory: Path, voice: ModelState, base_model: str) -> None:
+def _write_files(tts: TTSModel, staging: Path, directory: Path, voice: ModelState, card: str) -> None:
     state = {name: tensor.detach().cpu().contiguous() for name, tensor in tts.state_dict().items()}
     safetensors.torch.save_file(state, staging / WEIGHTS, metadata={"format": "pt"})
     tokenizer = fetch(tts.config.flow_lm.lookup_table.tokenizer_path)
@@ -53,7 +53,7 @@ def _write_files(tts: TTSModel, staging: Path, directory: Path, voice: ModelStat
     config.weights_path_without_voice_cloning = None
     config.flow_lm.weights_path = config.mimi.weights_path = None
     _write_config(staging, config.model_dump(mode="json"), str(directory), tokenizer_name)
-    (staging / CARD).write_text(_card(directory, base_model), encoding="utf-8")
+    (staging / CARD).write_text(card, encoding="utf-8")
     for path in staging.iterdir():
         path.chmod(0o644)  # safetensors makes its files private
 
@@ -121,9 +121,13 @@ def _read_export(directory: Path) -> tuple[dict, str]:
         raise UserError(f"{directory / CONFIG} is damaged ({one_line(error)}): export the run again.") from error
 
 
-def _card(directory: Path, base_model: str) -> str:
+def _card(directory: Path, base_model: str, language: str) -> str:
     base = base_model if is_remote(base_model) else Path(base_model).name  # nobody else has this machine's folders
-    return f"""# A fine-tuned Pocket TTS voice
+    return f"""---
+language: {language}
+---
+
+# A fine-tuned Pocket TTS voice
 
 Base model: {base}. Made with calm_ft. Plays with the stock `pocket-tts` package:
 
@@ -135,7 +139,7 @@ pocket-tts generate --config "{directory}/{CONFIG}" --voice "{directory}/{VOICE}
 - `{WEIGHTS}`: the whole model; every tensor that was not trained is that of the base, bit for bit.
 - `{VOICE}`: the tuned voice as a prompt state, made with these weights; a wav file works in its place.
 - Paths in `{CONFIG}` are absolute, because the package takes relative ones from the working directory; after
-  moving the folder run `python scripts/export.py FOLDER --relocate`.
+  moving the folder run `python -m calm_ft.export FOLDER --relocate`.
 
 Speak only in voices whose owners agreed to it. The base model's licence applies to these weights.
 """

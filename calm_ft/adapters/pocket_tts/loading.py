@@ -1,27 +1,63 @@
 """From a model's name to a loaded stock `TTSModel`, checked before anything is encoded.
 
-A model is named by a released config name, a local yaml or folder, or an hf:// yaml. Upstream takes the paths
-in a yaml relative to the working directory; here they are relative to the yaml's own folder, as people
-expect.
+A model is named by a released config name, a local yaml or folder, or an hf:// yaml. Upstream takes the paths in a yaml
+relative to the working directory; here they are relative to the folder of the yaml, as people expect.
+
+Upstream falls back silently to a bundle without voice cloning when the gated one cannot be read
+(pocket_tts/models/tts_model.py, `_from_pydantic_config_with_weights`). Its Mimi encoder is all zeros, so encoding
+recordings with it gives rubbish: here the gated file is asked for first, and its absence is said.
 """
 
 import contextlib
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import torch
 import yaml
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.utils.config import CONFIGS_DIR, Config
+from pocket_tts.utils.utils import download_if_necessary
 from pydantic import ValidationError
+from safetensors import SafetensorError, safe_open
 
-from calm_ft.adapters.hub import is_remote, one_line
-from calm_ft.adapters.pocket_tts.hub import fetch
+from calm_ft.adapters.hub import hub_faults, is_remote, one_line
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.errors import UserError
 
+ASSETS = Path(__file__).parents[2] / "assets"
 TOKENIZER_NAMES = ("tokenizer.json", "tokenizer.model")
+CARD = "README.md"
+# The released models lie in folders `languages/NAME` of the hub, where NAME begins with one of these words.
+LANGUAGES = {
+    "english": "en",
+    "french": "fr",
+    "german": "de",
+    "spanish": "es",
+    "italian": "it",
+    "portuguese": "pt",
+    "dutch": "nl",
+}
+LOCAL_WAY_OUT = (
+    "download the model's folder elsewhere and pass adapter.local_dir=DIR (config.yaml or the released name, "
+    "model.safetensors, tokenizer.json or .model)"
+)
+
+
+def fetch(path: str) -> Path:
+    """The local file for a local, hf:// or https:// path.
+
+    Raises UserError where the file is missing, the hub is out of reach, or the repository is gated.
+    """
+    if not is_remote(path):
+        if not Path(path).is_file():
+            raise UserError(f"The model file {path} does not exist: check adapter.model and adapter.local_dir.")
+        return Path(path)
+    repo = "/".join(path.removeprefix("hf://").split("/")[:2])
+    with hub_faults(path, repo, LOCAL_WAY_OUT):
+        return download_if_necessary(path)
 
 
 def is_released(model: str) -> bool:
@@ -40,6 +76,45 @@ def released_configs() -> dict[str, str]:
 def trainable_configs() -> list[str]:
     """Released configs whose heads this project trains."""
     return [name for name, head in released_configs().items() if head in ("lsd", "flow_matching")]
+
+
+def language_of(config: Config) -> str:
+    """ISO 639-1 code of a model's language: from the card beside its weights, or its released folder; else English."""
+    paths = (config.weights_path, config.weights_path_without_voice_cloning, config.flow_lm.weights_path)
+    for path in paths:
+        if path is not None and not is_remote(path) and (found := _language_on_card(Path(path).parent / CARD)):
+            return found
+    for path in paths:
+        released = re.search(r"/languages/([a-z]+)", path or "")
+        if released and released.group(1) in LANGUAGES:
+            return LANGUAGES[released.group(1)]
+    return "en"
+
+
+def _language_on_card(card: Path) -> str | None:
+    """`language` in the front matter of a model card, as the hub has it."""
+    if not card.is_file():
+        return None
+    front_matter = re.match(r"---\n(.*?)\n---\n", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+    found = re.search(r"^language: *([a-z]{2,3})$", front_matter.group(1), re.MULTILINE) if front_matter else None
+    return found.group(1) if found else None
+
+
+def is_miniature(config: Config) -> bool:
+    """Whether a model is the embedded one, wherever it lies, or was tuned from it: their codec, which never trains."""
+    if config.weights_path is None or is_remote(config.weights_path):
+        return False
+    try:
+        with (
+            safe_open(config.weights_path, "pt") as model,
+            safe_open(ASSETS / "nano" / "model.safetensors", "pt") as embedded,
+        ):
+            names, codec = set(model.keys()), [name for name in embedded.keys() if name.startswith("mimi.")]  # noqa: SIM118
+            return all(
+                name in names and torch.equal(model.get_tensor(name), embedded.get_tensor(name)) for name in codec
+            )
+    except (OSError, SafetensorError):  # said when the model is loaded
+        return False
 
 
 def load_config(model: str, local_dir: str | None) -> Config:

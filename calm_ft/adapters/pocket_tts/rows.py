@@ -1,20 +1,118 @@
-"""The training row, laid out as stock generation consumes it.
+"""A training batch: its rows, laid out as stock generation consumes them, and what the heads make of them.
 
     [bos_before_voice?] [voice latents @ speaker_proj] [text embedding] [bos_emb] [latent 0] ... [latent n-1]
 
-The output at `bos_emb` conditions the heads for frame 0, the output at latent n-1 those for frame n, the
-first one past the end, whose EOS target is 1. Source: pocket_tts/models/tts_model.py
-(`get_state_for_audio_prompt` feeds the voice, `_generate` the text, `_autoregressive_generation` the
-latents); facts: row 8 of the official layout. Voice latents enter raw, target latents normalised. Rows are
-right-padded: attention is causal, so padding after the audio reaches no valid position.
+The output at `bos_emb` conditions the heads for frame 0, the output at latent n-1 those for frame n, the first one
+past the end, whose EOS target is 1. A batch therefore has one frame past its longest end; without it the longest row
+has no EOS target, and a batch of equal lengths has none at all. Voice latents enter raw, target latents normalised.
+Rows are right-padded: attention is causal, so padding after the audio reaches no valid position.
+
+Source: pocket_tts/models/tts_model.py (`get_state_for_audio_prompt` feeds the voice, `_generate` the text,
+`_autoregressive_generation` the latents).
 """
+
+from dataclasses import dataclass, replace
 
 import torch
 from pocket_tts.models.flow_lm import FlowLMModel
 from torch import Tensor
 from torch.nn import functional as F
 
+from calm_ft.adapters.base import RowResiduals
 from calm_ft.adapters.packing import outputs_of_segment, pack_segments
+from calm_ft.flow.objective import Draws, Objective
+from calm_ft.flow.validation import validation_residuals
+from calm_ft.randomness import derive_seed, make_rng
+
+FLOW_SHARE = 0.75  # of the joint residual; the rest is LSD's
+
+
+@dataclass
+class PocketTTSBatch:
+    """One batch; masks are True where valid.
+
+    latents [B, T, C] raw codec latents, T = longest + 1; num_frames [B]; text_tokens [B, S]; text_mask [B,
+    S]; prompt_latents [B, P, C] raw; prompt_mask [B, P]; places: each row's index in the whole batch, of which
+    this may be one process's share; prompt_ids: the other utterances that prompt some of the rows.
+    """
+
+    latents: Tensor
+    num_frames: Tensor
+    text_tokens: Tensor
+    text_mask: Tensor
+    prompt_latents: Tensor
+    prompt_mask: Tensor
+    utterance_ids: list[str]
+    places: list[int]
+    prompt_ids: list[str]
+
+    @property
+    def frame_mask(self) -> Tensor:
+        """[B, T], True on the frames of each utterance."""
+        return self._frame_index < self.num_frames[:, None]
+
+    @property
+    def eos_mask(self) -> Tensor:
+        """[B, T], True where the EOS head is trained: all frames and the first one past the end."""
+        return self._frame_index <= self.num_frames[:, None]
+
+    @property
+    def eos_target(self) -> Tensor:
+        """[B, T], True on the first frame past the end: exactly one a row."""
+        return self._frame_index == self.num_frames[:, None]
+
+    @property
+    def padding_share(self) -> Tensor:
+        """Share of padding among the frames of the targets, each row padded to the longest; a scalar on the device."""
+        return 1 - self.num_frames.sum() / (len(self.latents) * (self.latents.shape[1] - 1))
+
+    @property
+    def _frame_index(self) -> Tensor:
+        return torch.arange(self.latents.shape[1], device=self.latents.device)[None]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row before padding: latents [T, C], tokens, prompt latents [P, C] (P = 0 without a prompt).
+
+    prompt_id: the utterance that the prompt is from, where it is another one.
+    """
+
+    utterance_id: str
+    latents: Tensor
+    tokens: list[int]
+    prompt_latents: Tensor
+    place: int
+    prompt_id: str | None = None
+
+
+def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
+    """Right-pad rows to a batch; latents get one frame past the longest end."""
+    num_frames = torch.tensor([len(row.latents) for row in rows])
+    latents = rows[0].latents.new_zeros(len(rows), int(num_frames.max()) + 1, rows[0].latents.shape[-1])
+    prompts = latents.new_zeros(len(rows), max(len(row.prompt_latents) for row in rows), latents.shape[-1])
+    tokens = torch.full((len(rows), max(len(row.tokens) for row in rows)), padding_token)
+    prompt_mask = torch.zeros(prompts.shape[:2], dtype=torch.bool)
+    text_mask = torch.zeros(tokens.shape, dtype=torch.bool)
+    for index, row in enumerate(rows):
+        latents[index, : len(row.latents)] = row.latents
+        prompts[index, : len(row.prompt_latents)] = row.prompt_latents
+        prompt_mask[index, : len(row.prompt_latents)] = True
+        tokens[index, : len(row.tokens)] = torch.tensor(row.tokens)
+        text_mask[index, : len(row.tokens)] = True
+    ids, places = [row.utterance_id for row in rows], [row.place for row in rows]
+    prompt_ids = [row.prompt_id for row in rows if row.prompt_id is not None]
+    return PocketTTSBatch(latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids, places, prompt_ids)
+
+
+def drop_conditioning(batch: PocketTTSBatch, probability: float, seed: int) -> PocketTTSBatch:
+    """Remove whole text and voice segments, each by itself with `probability` (classifier-free guidance).
+
+    What a row draws is a function of (seed, its place).
+    """
+    draws = [torch.rand(2, generator=make_rng(seed, "conditioning_dropout", place)) for place in batch.places]
+    keep = (torch.stack(draws, dim=1)[..., None] >= probability).to(batch.text_mask.device)
+    return replace(batch, text_mask=batch.text_mask & keep[0], prompt_mask=batch.prompt_mask & keep[1])
 
 
 def assemble_rows(
@@ -53,3 +151,58 @@ def backbone_outputs(flow_lm: FlowLMModel, rows: Tensor, prefix_lengths: Tensor,
     if flow_lm.z_proj is not None:
         output = flow_lm.z_proj(output)
     return outputs_of_segment(output, prefix_lengths, num_frames)
+
+
+@dataclass
+class Hidden:
+    """What the heads consume: z [B, T, D], targets x1 [B, T, C] (normalised), and the batch's masks."""
+
+    z: Tensor
+    x1: Tensor
+    batch: PocketTTSBatch
+
+
+def eos_losses(flow_lm: FlowLMModel, hidden: Hidden) -> Tensor:
+    """Binary cross-entropy of the EOS head at every position [B, T]; only those of `eos_mask` count."""
+    logits = flow_lm.out_eos(hidden.z).squeeze(-1).float()
+    target = hidden.batch.eos_target.to(logits)
+    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+
+
+def head_rows(objective: Objective, hidden: Hidden, multiplier: int, seed: int) -> tuple[Tensor, Tensor, Draws]:
+    """Conditions [N, D], targets [N, C] and draws for every valid frame, `multiplier` times each.
+
+    Utterance by utterance, and what an utterance draws is a function of (seed, its place): batch mates cannot change
+    it.
+    """
+    mask, lengths = hidden.batch.frame_mask, hidden.batch.num_frames.tolist()
+    z, x1 = (
+        torch.cat([row.repeat(multiplier, 1) for row in values[mask].float().split(lengths)])
+        for values in (hidden.z, hidden.x1)
+    )
+    draws = [
+        objective.draw(multiplier * length, x1.shape[1], make_rng(seed, "objective", place))
+        for length, place in zip(lengths, hidden.batch.places, strict=True)
+    ]
+    return z, x1, Draws.joined(draws)
+
+
+@torch.no_grad()
+def row_residuals(flow_lm: FlowLMModel, hidden: Hidden, seed: int) -> RowResiduals:
+    """Unweighted residuals of each row, with noise and times from (seed, its utterance's id).
+
+    The joint one is 0.75 flow + 0.25 LSD whatever the objective trained, flow alone for a head with one time condition.
+    """
+    batch, eos = hidden.batch, eos_losses(flow_lm, hidden)
+    collected: dict[str, list[Tensor]] = {}
+    for index, utterance_id in enumerate(batch.utterance_ids):
+        rng = make_rng(derive_seed(seed, utterance_id), "validation")
+        valid = batch.frame_mask[index]
+        z, x1 = hidden.z[index, valid].float(), hidden.x1[index, valid].float()
+        for name, values in validation_residuals(flow_lm.flow_net, z, x1, rng).items():
+            collected.setdefault(name, []).append(values.mean())
+        collected.setdefault("eos", []).append(eos[index, batch.eos_mask[index]].mean())
+    means = {name: torch.stack(values) for name, values in collected.items()}
+    lsd = means.get("lsd", means["flow"])
+    residual = FLOW_SHARE * means["flow"] + (1 - FLOW_SHARE) * lsd
+    return RowResiduals({"residual": residual, **means}, batch.num_frames)

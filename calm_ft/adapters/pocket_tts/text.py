@@ -1,24 +1,70 @@
-"""Text as stock generation consumes it: prepared by upstream's own function, then tokenized.
+"""Text as stock generation consumes it: prepared by upstream's own function, then tokenized; and what gets lost.
 
-Source: pocket_tts/models/text_chunking.py (`prepare_text_prompt`, `split_into_best_sentences`). Stock splits
-at 50 tokens before generating; that is a chunk size for generation, not a limit of training.
+Source: pocket_tts/models/text_chunking.py (`prepare_text_prompt`, `split_into_best_sentences`). Stock splits at 50
+tokens before generating; that is a chunk size for generation, not a limit of training.
 """
 
+import json
 from collections import Counter
 from functools import cached_property
 
 from pocket_tts.models.text_chunking import prepare_text_prompt, split_into_best_sentences
 from pocket_tts.models.tts_model import TTSModel
+from pocket_tts.modules.text_conditioner import JsonTokenizer, Tokenizer
+from tokenizers import Tokenizer as Tokenizers
 
-from calm_ft.adapters.base import UnspokenText
-from calm_ft.adapters.pocket_tts.unspoken import UnknownCharacters
-from calm_ft.adapters.text_changes import replaced_characters
+from calm_ft.adapters.text_coverage import TextCoverage, replaced_characters
 from calm_ft.errors import UserError
 
 MAX_TOKENS_PER_CHUNK = 50
 
 
-class TextFrontend:
+WORD_START = "▁"  # stands for the blank before a word
+
+
+class UnknownCharacters:
+    """Finds the characters that a tokenizer has no piece for."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._unknown_id = _unknown_id(tokenizer)
+
+    def __call__(self, prepared: str) -> Counter[str]:
+        """The unknown characters of a text as it reaches the tokenizer."""
+        if isinstance(self._tokenizer, JsonTokenizer):
+            return Counter(self._unknown_in_json(self._tokenizer.tokenizer, prepared))
+        ids = self._tokenizer.encode(prepared)
+        pieces = self._tokenizer.sp.encode(prepared, out_type=str)
+        unknown = (piece for id, piece in zip(ids, pieces, strict=True) if id == self._unknown_id)
+        return Counter(each for piece in unknown for each in piece if each != WORD_START)
+
+    def _unknown_in_json(self, tokenizer: Tokenizers, prepared: str) -> list[str]:
+        written = [(place, each) for place, each in enumerate(prepared) if not each.isspace()]
+        if self._unknown_id is None:
+            # One by one: behind a character that is left out, the offsets of the others are wrong.
+            return [each for _, each in written if not _has_token(tokenizer, each)]
+        encoding = tokenizer.encode(prepared)
+        known: set[int] = set()
+        for id, span in zip(encoding.ids, encoding.offsets, strict=True):
+            if id != self._unknown_id:
+                known.update(range(*span))
+        return [each for place, each in written if place not in known]
+
+
+def _has_token(tokenizer: Tokenizers, character: str) -> bool:
+    return any(token.strip(WORD_START) for token in tokenizer.encode(character).tokens)
+
+
+def _unknown_id(tokenizer: Tokenizer) -> int | None:
+    if not isinstance(tokenizer, JsonTokenizer):
+        return int(tokenizer.sp.unk_id())
+    model = json.loads(tokenizer.tokenizer.to_str())["model"]
+    if model.get("unk_id") is not None:
+        return int(model["unk_id"])
+    return None if model.get("unk_token") is None else tokenizer.tokenizer.token_to_id(model["unk_token"])
+
+
+class PocketTTSText:
     """Prepares and tokenizes text exactly as the given model's stock generation does."""
 
     def __init__(self, tts: TTSModel) -> None:
@@ -48,13 +94,13 @@ class TextFrontend:
             raise UserError(f"Nothing of the text {text!r} is known to the model's tokenizer: write some words.")
         return tokens
 
-    def unspoken(self, text: str) -> UnspokenText:
+    def text_coverage(self, text: str) -> TextCoverage:
         """What of a text upstream's preparation takes out or replaces, and what of the rest the tokenizer lacks."""
         try:
             prepared = self.prepare(text)
         except UserError:
-            return UnspokenText(dropped=Counter(each for each in text if not each.isspace()))
-        return UnspokenText(replaced_characters(text, prepared), self._unknown_characters(prepared))
+            return TextCoverage(dropped=Counter(each for each in text if not each.isspace()))
+        return TextCoverage(replaced_characters(text, prepared), self._unknown_characters(prepared))
 
     @cached_property
     def _unknown_characters(self) -> UnknownCharacters:

@@ -1,33 +1,48 @@
-"""What every reader gives, and what they share: which files are audio, and how a text is read.
+"""What every format gives (`Recordings`), the interface of a format, and how rows of a list become recordings.
 
-Convention: ids are paths relative to the folder that was read, without suffix, with forward slashes. Hidden
-files (`._clip.wav`, which macOS leaves in archives) do not exist for any reader.
+To add a format, write one class and enter it in `FORMATS` (recognising.py). A format in which one file lists the clips
+derives from `ListFormat` and turns that file into one `ListedClip` or `FaultyRow` for each row; finding the audio,
+checking the text and reporting errors with file and line are done here for all of them.
 """
 
-import os
-from collections.abc import Iterator
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, ClassVar
 
-from calm_ft.data.utterance import Exclusion, Utterance
+from calm_ft.data.sources.finding_audio import USUAL_FOLDERS, AudioFinder, clip_id
+from calm_ft.data.utterance import Exclusion, UnusableClip, Utterance, WordTime, printable
+from calm_ft.errors import UserError
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus")
-# What phones and browsers record to, and libsndfile does not read: named, so that nobody wonders where clips
-# went.
-FOREIGN_AUDIO_SUFFIXES = (".m4a", ".aac", ".mp4", ".wma", ".webm", ".amr", ".3gp")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".list")
+MAX_CHARACTERS_SHOWN = 80
 
-
-class UnusableText(Exception):  # noqa: N818 - a verdict on the text, caught clip by clip
-    """A row or text that nothing can be trained on; the message is the reason for an `Exclusion`."""
+# The names that datasets give to their columns. If a table has several columns for one purpose, the one that comes
+# first here is used: a normalized text before the text, because it is what is spoken.
+AUDIO_COLUMNS = (
+    *("path", "file_name", "filename", "file", "file_path", "filepath", "audio_file", "audio_filepath", "audio_path"),
+    *("audio", "wav", "wav_file", "wav_filename", "wav_path"),
+    *("id", "file_id", "utt_id", "utterance_id", "clip_id"),
+)
+TEXT_COLUMNS = (
+    *("normalized_text", "normalised_text", "text_normalized", "normalized_transcription", "normalized"),
+    *("text", "transcription", "transcript", "sentence"),
+)
+SPEAKER_COLUMNS = ("speaker", "speaker_id", "speaker_name", "spk", "spk_id", "client_id", "voice")
 
 
 @dataclass
 class Recordings:
-    """What was found: the clips in a fixed order, what was left out, and the format that was recognised.
+    """The clips that were found, in a fixed order, and what was left out.
 
-    `format` is the name that `data.format=` takes, `source` what was read in the format's own words. Readers leave
-    the speaker empty where nothing names it, until speakers.py settles it. `places` says by id where a clip is
-    listed, `table.csv:12`.
+    Attributes:
+        format: the name of the format, as `data.format` takes it.
+        source: what was read, for people, such as "LJSpeech metadata.csv".
+        utterances: the clips; the speaker is empty if nothing names it, until speakers.py assigns one.
+        places: where each clip is listed, by id, such as "table.csv:12".
     """
 
     format: str
@@ -39,18 +54,18 @@ class Recordings:
 
     @property
     def format_name(self) -> str:
-        """The format and how many entries it had, for people: `LJSpeech metadata.csv, 120 rows`."""
+        """The source and its number of entries, for people: `LJSpeech metadata.csv, 120 rows`."""
         num_entries = len(self.utterances) + len(self.exclusions)
         entry = "clip" if self.format == "pairs" else "row"
         return f"{self.source}, {num_entries} {entry}{'' if num_entries == 1 else 's'}"
 
     @property
     def num_speakers(self) -> int:
-        """How many speakers the clips have together."""
+        """Number of different speakers among the clips."""
         return len({utterance.speaker for utterance in self.utterances})
 
     def add(self, utterance: Utterance, place: str) -> None:
-        """Keeps the utterance, or excludes it where its id is taken already."""
+        """Adds the utterance, or excludes it if its id is already taken."""
         if utterance.id in self._taken:
             self.exclude(place, f"the clip '{utterance.id}' was given before, as {self._taken[utterance.id].name}")
             return
@@ -59,71 +74,220 @@ class Recordings:
         self.utterances.append(utterance)
 
     def exclude(self, place: Path | str, reason: str) -> None:
-        """Notes that what lies or is listed at `place` is left out."""
+        """Records that the file or row at `place` is left out."""
         self.exclusions.append(Exclusion(str(place), reason))
 
 
-def visible_files(folder: Path) -> list[Path]:
-    """All files below `folder` whose path from there has no hidden part, sorted.
+class RecordingFormat(ABC):
+    """One way in which recordings lie on a disk.
 
-    Links to folders are followed, each target once. Not those that lead back into the folder or above it: they
-    would go round, or give a clip twice.
+    Attributes:
+        name: what `data.format` takes.
+        suffixes: suffixes of the files that list clips in this format; empty if the format reads a whole folder.
     """
-    found: list[Path] = []
-    root = folder.resolve()
-    followed: set[Path] = set()
 
-    def is_new(path: Path) -> bool:
-        if not path.is_symlink():
-            return True
-        target = path.resolve()
-        if target.is_relative_to(root) or root.is_relative_to(target) or target in followed:
-            return False
-        followed.add(target)
-        return True
+    name: ClassVar[str]
+    suffixes: ClassVar[tuple[str, ...]] = ()
 
-    for place, folders, names in os.walk(folder, followlinks=True):
-        here = Path(place)
-        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and is_new(here / name)]
-        found += (here / name for name in names if not name.startswith(".") and (here / name).is_file())
-    return sorted(found)
+    @abstractmethod
+    def recognises(self, path: Path) -> bool:
+        """Whether the content of this file is clearly in this format."""
+
+    @abstractmethod
+    def read(self, path: Path) -> Recordings:
+        """Reads the clips; faults of single clips become exclusions.
+
+        Raises:
+            UserError: the file or folder is not in this format.
+        """
 
 
-def clip_id(path: Path, folder: Path) -> str:
-    """The path from `folder` without its suffix, `../` for a file that lies elsewhere."""
-    return Path(os.path.relpath(path, folder)).with_suffix("").as_posix()
+@dataclass(frozen=True)
+class Segment:
+    """A part of an audio file; `end_sec` None means the end of the file."""
+
+    start_sec: float = 0.0
+    end_sec: float | None = None
 
 
-def is_audio(path: Path) -> bool:
-    """Whether the suffix, in any case, is one that is read."""
-    return path.suffix.lower() in AUDIO_SUFFIXES
+@dataclass(frozen=True)
+class ListedClip:
+    """One row as written in the list; audio and text are not checked yet, the speaker is empty if none is named."""
+
+    line: int
+    audio: str
+    text: str
+    speaker: str = ""
+    words: tuple[WordTime, ...] | None = None
+    segment: Segment = Segment()
+
+
+@dataclass(frozen=True)
+class FaultyRow:
+    """One row that cannot be read, and why."""
+
+    line: int
+    reason: str
+
+
+class ListFormat(RecordingFormat):
+    """A format in which one file lists the clips, one row each.
+
+    Attributes:
+        expected: what a file in this format holds, for error messages.
+        audio_folders: where names of audio files count from, relative to the list's folder.
+    """
+
+    expected: ClassVar[str]
+    audio_folders: ClassVar[tuple[str, ...]] = USUAL_FOLDERS
+
+    @abstractmethod
+    def can_read(self, path: Path) -> bool:
+        """Whether the file can be read in this format if the user asks for it by name."""
+
+    @abstractmethod
+    def describe(self, path: Path) -> str:
+        """The format and the file's name, for people."""
+
+    @abstractmethod
+    def rows(self, path: Path, finder: AudioFinder) -> Iterable[ListedClip | FaultyRow]:
+        """The rows of a file that `can_read` accepts."""
+
+    def read(self, path: Path) -> Recordings:
+        if not self.can_read(path):
+            raise not_in_format(path, self.name, self.expected)
+        recordings = Recordings(self.name, printable(self.describe(path)))
+        self.add_rows(recordings, path, path.parent)
+        return recordings
+
+    def add_rows(self, recordings: Recordings, path: Path, root: Path) -> None:
+        """Adds what the file lists; ids are relative to `root`."""
+        finder = AudioFinder(path.parent, self.audio_folders)
+        for row in self.rows(path, finder):
+            place = f"{path}:{row.line}"
+            try:
+                if isinstance(row, FaultyRow):
+                    raise UnusableClip(row.reason)
+                recordings.add(_utterance(row, finder.find(row.audio), root), place)
+            except UnusableClip as fault:
+                recordings.exclude(place, str(fault))
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns that are read, under the names that the table gives them; `speaker` None if there is none."""
+
+    audio: str
+    text: str
+    speaker: str | None
+
+
+def find_columns(names: Iterable[str]) -> Columns | None:
+    """The columns among `names`, whatever their case and separators; None without audio or without text."""
+    by_plain_name = {
+        "_".join(name.lower().replace("-", " ").replace("_", " ").split()): name for name in [*names][::-1]
+    }
+
+    def first(known: Sequence[str]) -> str | None:
+        return next((by_plain_name[name] for name in known if name in by_plain_name), None)
+
+    audio, text = first(AUDIO_COLUMNS), first(TEXT_COLUMNS)
+    return None if audio is None or text is None else Columns(audio, text, first(SPEAKER_COLUMNS))
+
+
+def segment_of(row: Mapping[str, Any]) -> Segment:
+    """The segment given by `start` (or `offset`) with `duration` or `end`; the whole file without a start.
+
+    Raises:
+        UnusableClip: a value that is not a time, or a start without an end.
+    """
+    given = {name: value for name, value in row.items() if value not in (None, "")}
+    start = given.get("start", given.get("offset"))
+    if start is None:
+        return Segment()
+    start_sec = time_sec(start, "start")
+    if "duration" in given:
+        return Segment(start_sec, start_sec + time_sec(given["duration"], "duration"))
+    if "end" in given:
+        return Segment(start_sec, time_sec(given["end"], "end"))
+    if start_sec > 0:
+        raise UnusableClip("the row has a start within its audio file and neither a duration nor an end")
+    return Segment()
+
+
+def time_sec(value: Any, name: str) -> float:
+    """A time in seconds; raises `UnusableClip` for anything but a number of at least 0."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError):
+        seconds = math.nan
+    if not 0 <= seconds < math.inf or isinstance(value, bool):
+        raise UnusableClip(f"{name} should be a time in seconds, not {value!r}")
+    return seconds
 
 
 def decode_line(data: bytes) -> str:
-    """UTF-8 text, a byte-order mark taken off; raises `UnusableText` where the bytes are something else."""
+    """UTF-8 text without byte-order mark; raises `UnusableClip` for any other bytes."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise UnusableText("the text is not UTF-8") from None
+        raise UnusableClip("the text is not UTF-8") from None
     if "\0" in text:
-        raise UnusableText("the text is not UTF-8")
+        raise UnusableClip("the text is not UTF-8")
     return text
 
 
 def checked_text(text: str) -> str:
-    """The text in single blanks; raises `UnusableText` where there is nothing to say in it."""
+    """The text with single spaces; raises `UnusableClip` if there is nothing to say in it."""
     if not any(character.isalnum() for character in text):
-        raise UnusableText("the text is empty" if not text.strip() else "the text holds no word")
+        raise UnusableClip("the text is empty" if not text.strip() else "the text holds no word")
+    if text != printable(text):  # JSON can hold half of a surrogate pair, which no tokenizer takes
+        raise UnusableClip("the text is not valid Unicode")
     return " ".join(text.split())
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Line numbers from 1 and the bytes of every line that is not blank, without a byte-order mark.
+    """Every line that is not blank with its number, counted from 1, without a byte-order mark.
 
-    Bytes, because one undecodable row must not cost the others, and because `str.splitlines` also splits at
-    characters such as U+2028 that occur inside texts.
+    Lines are bytes, so that one row in another encoding does not cost the others, and because `str.splitlines` also
+    splits at characters such as U+2028 that occur inside texts.
     """
     content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
     for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             yield number, line.rstrip(b"\r")
+
+
+def first_line(path: Path) -> str:
+    """The first line that is not blank, or an empty string; raises `UnusableClip` if it is not UTF-8."""
+    return next((decode_line(line) for _, line in numbered_lines(path)), "")
+
+
+def not_in_format(path: Path, format: str, expected: str) -> UserError:
+    """The error for a file that is not in the format that the user asked for."""
+    return UserError(f"{path} is not in the format {format}: expected {expected}, found {beginning(path)}.")
+
+
+def beginning(path: Path) -> str:
+    """How a file begins, for error messages."""
+    try:
+        line = first_line(path).strip()
+    except UnusableClip:
+        return "a first line that is not UTF-8 text; save it as UTF-8"
+    if not line:
+        return "an empty file"
+    return f"'{line[:MAX_CHARACTERS_SHOWN]}{'...' if len(line) > MAX_CHARACTERS_SHOWN else ''}'"
+
+
+def _utterance(row: ListedClip, audio_path: Path, root: Path) -> Utterance:
+    # The id holds no end time: a row given again with another end is the same clip.
+    suffix = f"@{row.segment.start_sec:.3f}" if row.segment.start_sec > 0 else ""
+    return Utterance(
+        clip_id(audio_path, root) + suffix,
+        audio_path,
+        checked_text(row.text),
+        " ".join(printable(row.speaker).split()),
+        row.words,
+        row.segment.start_sec,
+        row.segment.end_sec,
+    )

@@ -1,7 +1,7 @@
-"""Who speaks in each clip: a column says it, or the folder that the clip lies in, or it is one speaker throughout.
+"""Who speaks in each clip: by a column, by the folder that the clip lies in, or one speaker for all.
 
-A clip's folder is the first part of its id that is not a mere container: `wavs/anna/1` and `anna/session2/1` are both
-Anna's, and `wavs/1` is nobody's in particular.
+A clip's folder is the first part of its id that does not merely hold audio or a split: `wavs/anna/1` and
+`anna/session2/1` are both spoken by anna, and `wavs/1` names no speaker.
 """
 
 from collections.abc import Callable
@@ -15,17 +15,19 @@ SPEAKER_MODES = ("auto", "column", "folder", "one")
 CONTAINERS = ("..", "wavs", "wav", "clips", "audio", "data", "train", "validation", "valid", "dev", "test")
 
 
-def check_mode(mode: str) -> None:
-    """Raises UserError for a mode that there is not."""
-    if mode not in SPEAKER_MODES:
-        raise UserError(f"data.speakers={mode} is unknown; it is one of {', '.join(SPEAKER_MODES)}.")
+def check_mode(mode: str | None) -> None:
+    """Raises `UserError` for an unknown mode; None stands for auto."""
+    if mode is not None and mode not in SPEAKER_MODES:
+        raise UserError(f"data.speakers={mode} is unknown; it is one of {', '.join(SPEAKER_MODES)}, or null for auto.")
 
 
-def assign_speakers(recordings: Recordings, mode: str) -> None:
-    """Settles every utterance's speaker; by `column`, clips whose row names none are left out.
+def assign_speakers(recordings: Recordings, mode: str | None) -> None:
+    """Gives every utterance its speaker; with `column`, clips whose row names no speaker are excluded.
 
-    `auto` takes the column where any row names a speaker, else the folders of audio-text pairs, else one speaker.
-    Raises UserError where there is no such column, or not one clip lies in a folder of its own.
+    `auto` or None takes the column if any row names a speaker, else the folders of audio-text pairs, else one speaker.
+
+    Raises:
+        UserError: no row names a speaker (`column`), or no clip lies in a speaker's folder (`folder`).
     """
     named = any(utterance.speaker for utterance in recordings.utterances)
     in_folders = any(folder_speaker(utterance) for utterance in recordings.utterances)
@@ -50,7 +52,7 @@ def assign_speakers(recordings: Recordings, mode: str) -> None:
 
 
 def folder_speaker(utterance: Utterance) -> str:
-    """The folder that says whose clip it is, empty where none does."""
+    """The folder that names the speaker, or an empty string."""
     folders = utterance.id.strip("/").split("/")[:-1]
     return next((folder for folder in folders if folder.lower() not in CONTAINERS), "")
 

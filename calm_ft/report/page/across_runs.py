@@ -18,7 +18,7 @@ from calm_ft.report.figures import (
 from calm_ft.report.page.scrub import Scrubber
 from calm_ft.report.result import TUNED, Comparison, Difference
 from calm_ft.report.runs import Run
-from calm_ft.sweeps.settings import settings_fingerprint
+from calm_ft.sweeps.folder import settings_fingerprint
 
 _FINGERPRINTS = {"data_fingerprint": "data", "validation_fingerprint": "split into training and validation"}
 _TIMINGS = {figure.name for figure in TIMINGS}

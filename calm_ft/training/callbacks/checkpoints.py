@@ -1,12 +1,11 @@
 """Checkpoints while training: `best.ckpt` by a logged value, `last.ckpt` and the few before it.
 
-`last.ckpt` is saved at optimizer boundaries, after the validation that falls on the same step: a run that resumes from
-it has nothing of that step left to do. Each save is a new file `step-00000200.ckpt`; `last.ckpt` is a second name of
-the newest one, so that it costs no disk, and where it is damaged the one before is still there.
+`last.ckpt` is saved between optimizer steps, after the validation that belongs to the same step, so that a run resumed
+from it goes straight on to the next step. Each save is a new file `step-00000200.ckpt`; `last.ckpt` is a second name (a
+hard link) of the newest one, so that it takes no disk. If it is damaged, the file before it is still there.
 """
 
 import os
-import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,13 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from calm_ft.atomic_file import atomic_path
 from calm_ft.errors import UserError
-from calm_ft.training.callbacks.by_evaluation import BestByEvaluation
-from calm_ft.training.monitor import figure_of
+from calm_ft.training.callbacks.metric_monitor import BestByEvaluation, figure_of
+from calm_ft.training.resume import BEST, LAST, step_checkpoints
 from calm_ft.training.settings import CheckpointSettings
-
-BEST, LAST = "best", "last"
-STEP_NAME = re.compile(r"step-(\d{8})\.ckpt")
 
 
 def checkpoint_callbacks(directory: Path, settings: CheckpointSettings) -> list[Callback]:
-    """What writes into `directory`; validation comes at the end of training too, so that its last steps can be best."""
+    """The callbacks that save into `directory`; the last step is always validated, so that it can be the best one."""
     kind = ModelCheckpoint if figure_of(settings.monitor) is None else BestByEvaluation
     best = kind(
         dirpath=str(directory),
@@ -75,7 +71,7 @@ class SaveLast(Callback):
 
 
 class ValidateAtEnd(Callback):
-    """The last step is validated also where the interval does not divide the run's length."""
+    """Validates after the last step, also where the validation interval does not divide the run's length."""
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -84,14 +80,8 @@ class ValidateAtEnd(Callback):
             trainer.should_stop = True  # Lightning validates before it stops
 
 
-def step_checkpoints(directory: Path) -> list[tuple[int, Path]]:
-    """(step, file) of the saved steps, newest first."""
-    found = ((STEP_NAME.fullmatch(path.name), path) for path in directory.glob("step-*.ckpt"))
-    return sorted(((int(name.group(1)), path) for name, path in found if name), reverse=True)
-
-
 def name_again(path: Path, name: Path) -> None:
-    """Make `name` another name of the file `path`, at once; a copy where the file system has no hard links."""
+    """Atomically make `name` another name of the file `path`; a copy where the file system has no hard links."""
     with atomic_path(name) as temporary:
         temporary.unlink()
         try:
@@ -101,10 +91,9 @@ def name_again(path: Path, name: Path) -> None:
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """A checkpoint is there whole or not at all, and on the disk before the one before it goes.
+    """Writes each checkpoint atomically, and waits until it is on the disk before an older one is removed.
 
-    Lightning's own writer goes through the system's temporary folder, from where a file is copied, not renamed, to
-    another disk.
+    Lightning's own writer uses the system's temporary folder; to another disk the file is then copied, not renamed.
     """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
@@ -117,11 +106,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except (OSError, RuntimeError) as error:
             raise UserError(
                 f"The checkpoint {path} cannot be written ({_why(error)}): free some space there and continue with "
-                "resume=true; the checkpoints before it are untouched."
+                "resume=true; the earlier checkpoints are untouched."
             ) from error
 
 
 def _why(error: Exception) -> str:
-    """torch speaks of positions in the file; what the disk said is behind that."""
+    """The disk's own reason, which torch hides behind a message about positions in the file."""
     met = error if isinstance(error, OSError) else error.__context__
     return met.strerror if isinstance(met, OSError) and met.strerror else " ".join(str(error).split())[:120]

@@ -1,6 +1,7 @@
-"""A loss or gradient that is not finite ends the run before it reaches the weights; what caused it is kept.
+"""Ends the run at a loss or gradient that is not finite, before the weights change, and keeps the batch for inspection.
 
-Checked once an optimizer step, when the gradients of all processes are joined: they all see the same and stop together.
+Checked once per optimizer step, after the gradients of all processes are reduced: all of them see the same values and
+stop together.
 """
 
 from dataclasses import asdict
@@ -49,9 +50,9 @@ class StopAtNonFinite(Callback):
         prompts = [each for batch in self._batches for each in getattr(batch, "prompt_ids", [])]
         prompted = f", voice prompts {_named(prompts)}" if prompts else ""
         raise UserError(
-            f"The loss or its gradient is not finite at step {step} (clips {_named(ids)}{prompted}); the "
-            f"weights of the step before are untouched, the last checkpoint stays, and the batch is kept in {path}: "
-            "look at these clips, or begin a new run with a lower optimizer.lr."
+            f"The loss or its gradient is not finite at step {step} (clips {_named(ids)}{prompted}); the last "
+            f"checkpoint is from before that, and the batch is kept in {path}: look at these clips, or begin a new run "
+            "with a lower optimizer.lr."
         )
 
     def _keep(self, step: int, rank: int, losses: torch.Tensor, gradients: dict[str, torch.Tensor]) -> Path:

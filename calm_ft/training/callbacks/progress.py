@@ -1,4 +1,4 @@
-"""Progress of training with time left and speed: a bar on a terminal, a line every few seconds elsewhere."""
+"""Progress of training with time left, loss and speed: a bar on a terminal, a line every few seconds elsewhere."""
 
 import sys
 import time
@@ -8,7 +8,8 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
-LINE_INTERVAL_SEC = 5.0
+from calm_ft.progress import LINE_INTERVAL_SEC, format_duration
+
 FORMAT = "{desc} {percentage:3.0f}%|{bar:20}| {n_fmt}/{total_fmt} [{elapsed}<{remaining}{postfix}]"
 
 
@@ -103,11 +104,11 @@ class LineProgress(ProgressBar):
         if self._hidden:
             return
         self._printed_sec = time.perf_counter()
-        elapsed_sec = self._printed_sec - self._started_sec
+        elapsed_sec = self._printed_sec - self._started_sec  # of this stretch, as the rate is after a resume
         rate = (trainer.global_step - self._first_step) / elapsed_sec
-        left = tqdm.format_interval((trainer.max_steps - trainer.global_step) / rate) if rate else "?"
+        left = format_duration((trainer.max_steps - trainer.global_step) / rate) if rate else "?"
         print(
-            f"training {trainer.global_step}/{trainer.max_steps} [{tqdm.format_interval(elapsed_sec)}<{left}, "
+            f"training: {trainer.global_step}/{trainer.max_steps} [{format_duration(elapsed_sec)}<{left}, "
             f"{metrics_text(trainer.progress_bar_metrics)}]",
             file=sys.stderr,
             flush=True,

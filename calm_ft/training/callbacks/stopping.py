@@ -1,21 +1,24 @@
-"""Ctrl-C, SIGTERM and SIGUSR1: training finishes its step, saves and ends; a second Ctrl-C is Python's own.
+"""Ctrl-C, SIGTERM, SIGUSR1 and a closed terminal (SIGHUP): training finishes its step, saves and ends.
 
-Lightning's own answers leave the process at once, without a checkpoint, or (SIGUSR1 under SLURM) requeue a job that
-would begin anew; its handlers are in force only until training starts.
+A second Ctrl-C ends the process at once. Lightning's own handlers would leave without a checkpoint, or (SIGUSR1 under
+SLURM) requeue a job that starts from the beginning; they are in force only until training starts.
 """
 
+import os
 import signal
+import stat
 import sys
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from calm_ft.sweeps.stopping import left_to_the_sweep
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+HANGUP = getattr(signal, "SIGHUP", None)  # Windows has none
+SIGNALS = tuple(each for each in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, HANGUP) if each is not None)
 
 
 @contextmanager
@@ -24,7 +27,7 @@ def signals_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    previous = {each: signal.signal(each, _raise_interrupt) for each in _heeded_signals()}
+    previous = {each: signal.signal(each, _raise_interrupt) for each in _handled_signals()}
     try:
         yield
     finally:
@@ -32,13 +35,33 @@ def signals_interrupt() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _heeded_signals() -> list[signal.Signals]:
-    """All of them, but in a sweep's job those that the sweep's own process passes on."""
-    return [each for each in SIGNALS if signal.getsignal(each) is not left_to_the_sweep]
+def _handled_signals() -> list[signal.Signals]:
+    """All but SIGHUP where it is ignored, as nohup has it, and what a sweep's own process passes on to its jobs."""
+    handlers = {each: signal.getsignal(each) for each in SIGNALS}
+    return [
+        each
+        for each, handler in handlers.items()
+        if handler is not left_to_the_sweep and not (each == HANGUP and handler == signal.SIG_IGN)
+    ]
 
 
 def _raise_interrupt(number: int, frame: Any) -> None:
+    if number == HANGUP:
+        leave_the_terminal()
     raise KeyboardInterrupt
+
+
+def leave_the_terminal() -> None:
+    """Send further output to /dev/null if it went to a terminal: on a closed one each write raises an OSError.
+
+    A terminal is recognised as a character device, since `isatty` is false once it is closed.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):  # a stream may have no file at all
+            if stat.S_ISCHR(os.fstat(stream.fileno()).st_mode):
+                os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 class StopAtSignal(Callback):
@@ -50,7 +73,7 @@ class StopAtSignal(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if threading.current_thread() is threading.main_thread():
-            self._previous = {each: signal.signal(each, self._request) for each in _heeded_signals()}
+            self._previous = {each: signal.signal(each, self._request) for each in _handled_signals()}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -71,10 +94,13 @@ class StopAtSignal(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self._restore()
 
-    def _request(self, *_: Any) -> None:
+    def _request(self, number: int, frame: Any) -> None:
         self.requested = True
         self._restore()
-        print("\nstopping after this step and saving (Ctrl-C again: at once)", file=sys.stderr, flush=True)
+        with suppress(OSError):
+            print("\nstopping after this step and saving (Ctrl-C again: at once)", file=sys.stderr, flush=True)
+        if number == HANGUP:
+            leave_the_terminal()
 
     def _restore(self) -> None:
         for each, handler in self._previous.items():

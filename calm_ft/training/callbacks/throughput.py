@@ -1,8 +1,8 @@
-"""How fast training consumes data, what it waits for, and how much memory it takes.
+"""How fast training consumes data, how long it waits for data, and how much memory it takes.
 
-All figures are means over this process's training so far: since the start, or since the step that it resumed from. Time
-stands still for what is no training: validation, sampling, saving. On a GPU a step returns before it is done, so single
-steps are not timed; the clock waits for the device only where it is stopped.
+All figures are means over the present stretch of training: since the start, or since the step it was resumed from. The
+clock is stopped during validation, sampling and saving. On a GPU a step returns before it is done, so single steps are
+not timed; the clock waits for the device only when it is stopped.
 """
 
 import resource
@@ -20,7 +20,7 @@ MEBIBYTE = 2**20
 
 
 class TimedDataLoader(DataLoader[Any]):
-    """A DataLoader that adds up how long its batches were waited for."""
+    """A DataLoader that adds up the time spent waiting for its batches."""
 
     wait_sec = 0.0
     asked_sec = 0.0
@@ -93,7 +93,7 @@ class Throughput(Callback):
         self.pause()
 
     def _run_if_asked(self) -> None:
-        """Waiting for a batch is training's time, also where the clock was stopped before it was asked for."""
+        """Start the clock when the batch was asked for: waiting for it counts as training."""
         if self._running_since_sec is None and self._loader is not None and self._loader.asked_sec > self._stopped_sec:
             self._running_since_sec = self._loader.asked_sec
 
@@ -116,7 +116,7 @@ class Throughput(Callback):
 
 
 def pause_throughput(trainer: Trainer) -> None:
-    """Keep what follows, until the next batch is asked for, out of the training's speed."""
+    """Keep the time until the next batch is asked for out of the training's speed."""
     for callback in trainer.callbacks:  # type: ignore[attr-defined]
         if isinstance(callback, Throughput):
             callback.pause()

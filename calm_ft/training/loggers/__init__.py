@@ -1,12 +1,12 @@
 """Where figures, audio and pictures go: `metrics.csv` in every run, and the trackers that the configuration names.
 
-One file a tracker; `tracker` holds what they have in common.
+One file for each tracker; `tracker` holds what they have in common.
 """
 
-from calm_ft.training.callbacks.steps_done import StepsDone
-from calm_ft.training.loggers.choices import CsvOnly, LoggerSettings, ResumedLogs, TensorBoardSettings, WandbSettings
-from calm_ft.training.loggers.metrics_csv import MetricsCsv
+from calm_ft.training.loggers.metrics_csv import CsvOnly, LoggerSettings, MetricsCsv, ResumedLogs
+from calm_ft.training.loggers.tensorboard_tracker import TensorBoardSettings
 from calm_ft.training.loggers.tracker import (
+    StepsDone,
     Tracker,
     finish,
     log_export,
@@ -16,6 +16,7 @@ from calm_ft.training.loggers.tracker import (
     restore_sentences,
     tracker_ids,
 )
+from calm_ft.training.loggers.wandb_tracker import WandbSettings
 
 __all__ = [
     "CsvOnly",

@@ -1,16 +1,19 @@
-"""`metrics.csv`: a row for each time that figures were logged, in a file that is whole at any moment.
+"""`metrics.csv`, which every run has, and the choice of trackers beside it (conf/logger).
 
-A row is appended as it comes, so that a killed run keeps what it logged. A column that appears later means a new
-header: the file is then written anew, atomically. A resumed run drops the rows after its checkpoint, for it logs them
-again, and a last row that a kill may have torn.
+Each row is appended when figures are logged, so that a killed run keeps them. When a column is new, the whole file is
+rewritten, atomically. A resumed run drops the rows after its checkpoint, which it will log again, and a last row that a
+kill may have cut.
 """
 
 import csv
 import io
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 from torch import Tensor
 
@@ -28,7 +31,7 @@ class MetricsCsv(Tracker):
     key = "csv"
 
     def __init__(self, path: Path, resumed_step: int | None = None) -> None:
-        """Continue the file after `resumed_step`, or begin one in the place of what a killed run left.
+        """Continue the file after `resumed_step`, or start a new one in place of what a killed run left.
 
         Raises UserError where the file to be continued is not one of this kind.
         """
@@ -69,6 +72,46 @@ class MetricsCsv(Tracker):
 
     def _rewrite(self, rows: Iterable[Row]) -> None:
         write_text(self.path, _lines([dict(zip(self._columns, self._columns, strict=True)), *rows], self._columns))
+
+
+@dataclass(frozen=True)
+class ResumedLogs:
+    """Where a resumed run continues: the step of its checkpoint, and what `tracker_ids` gave to run.json."""
+
+    step: int
+    tracker_ids: dict[str, str] = field(default_factory=dict)
+
+
+class LoggerSettings(ABC):
+    """A choice of trackers beside metrics.csv."""
+
+    def build(
+        self, output_dir: Path, config: dict[str, Any], facts: dict[str, Any], resumed: ResumedLogs | None
+    ) -> list[Logger]:
+        """The loggers of the run in `output_dir`; none in processes other than the first.
+
+        Args:
+            config: the resolved configuration.
+            facts: what else identifies the run (commit, versions, fingerprints), shown beside the configuration.
+            resumed: None for a new run.
+
+        Raises UserError where a tracker cannot begin or continue.
+        """
+        if rank_zero_only.rank != 0:  # type: ignore[attr-defined]
+            return []
+        csv = MetricsCsv(output_dir / "metrics.csv", None if resumed is None else resumed.step)
+        return [csv, *self._others(output_dir, {**config, **facts}, resumed)]
+
+    @abstractmethod
+    def _others(self, output_dir: Path, described: dict[str, Any], resumed: ResumedLogs | None) -> list[Tracker]:
+        """The trackers beside the CSV file."""
+
+
+class CsvOnly(LoggerSettings):
+    """No tracker but the CSV file."""
+
+    def _others(self, output_dir: Path, described: dict[str, Any], resumed: ResumedLogs | None) -> list[Tracker]:
+        return []
 
 
 def _lines(rows: Iterable[Row], columns: list[str]) -> str:

@@ -1,7 +1,7 @@
-"""`samples/sentences.jsonl`: a row for each sentence that was scored, by step, in a file that is whole at any moment.
+"""`samples/sentences.jsonl`: a row for each sentence that was scored, by step; the file is replaced atomically.
 
-From it a tracker's table is filled again when a run is resumed. Then the rows after the checkpoint go, for they come
-again, and so do those of the export, which are the run's last.
+When a run is resumed, a tracker's table is filled again from it. The rows after the checkpoint and those of the export
+are dropped then, since the resumed run makes them again.
 """
 
 import json
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calm_ft.atomic_file import write_text
-from calm_ft.evaluation.protocol import TUNED
+from calm_ft.report.result import TUNED
 
 FILE_NAME = "sentences.jsonl"
 
@@ -34,7 +34,7 @@ class SentenceFile:
     """The rows of one run; audio is named by its place beside the file."""
 
     def __init__(self, path: Path, resumed_step: int | None = None) -> None:
-        """Go on after `resumed_step`, or begin anew."""
+        """Keep the rows up to `resumed_step`, or start an empty file."""
         self._path = path
         self.rows: list[SentenceRow] = []
         if resumed_step is not None and path.is_file():
@@ -42,7 +42,7 @@ class SentenceFile:
             self.rows = [row for row in rows if row.system != TUNED and (row.step or 0) <= resumed_step]
 
     def add(self, rows: Sequence[SentenceRow]) -> None:
-        """Write the file anew with these rows at its end."""
+        """Rewrite the file with these rows at its end."""
         self.rows += rows
         write_text(self._path, "".join(_line(row) + "\n" for row in self.rows))
 

@@ -1,10 +1,11 @@
 """TensorBoard: event files in the run's folder, with audio and pictures.
 
-A resumed run writes a further file; TensorBoard itself leaves out the older one's events after the step taken up.
+A resumed run writes a further file; TensorBoard itself hides the older file's events after the step that was resumed.
 """
 
 import json
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,24 @@ import soundfile
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
+from calm_ft.errors import UserError
+from calm_ft.training.loggers.metrics_csv import LoggerSettings, ResumedLogs
 from calm_ft.training.loggers.tracker import Tracker
+
+
+class TensorBoardSettings(LoggerSettings):
+    """TensorBoard beside the CSV file: `tensorboard --logdir RUN/tensorboard`."""
+
+    def __init__(self) -> None:
+        """Raises UserError where the package is not installed."""
+        if find_spec("tensorboard") is None:
+            raise UserError(
+                "logger=tensorboard needs the package tensorboard: pip install 'calm_ft[tensorboard]', "
+                "or choose logger=csv."
+            )
+
+    def _others(self, output_dir: Path, described: dict[str, Any], resumed: ResumedLogs | None) -> list[Tracker]:
+        return [TensorBoardTracker(output_dir / "tensorboard", described, None if resumed is None else resumed.step)]
 
 
 class TensorBoardTracker(Tracker, TensorBoardLogger):
@@ -46,7 +64,7 @@ class TensorBoardTracker(Tracker, TensorBoardLogger):
 
     @rank_zero_only
     def finalize(self, status: str) -> None:
-        """Training's end is not the run's: judging still logs."""
+        """Keep the file open: the evaluation after training still logs."""
         self.save()
 
     @rank_zero_only

@@ -1,26 +1,29 @@
 """What a tracker can be given besides figures, and the functions that give it to all trackers of a run.
 
-A step is the number of optimizer steps done: 0 is the base model, before the first one.
+A step is the number of optimizer steps done: 0 is the base model, before the first one. Lightning counts from 0 instead
+and logs what it measured after the 200th step at 199; `StepsDone` makes that row 200, as samples, checkpoints and the
+progress bar have it.
 """
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import Logger
 
 from calm_ft.training.loggers.sentences import SentenceRow
 
 
 class Tracker(Logger):
-    """A Lightning logger that may show audio and pictures; what it cannot do, it leaves out."""
+    """A Lightning logger that may also show audio, pictures and sentences; what it cannot show, it ignores."""
 
     key: str
     """Its name in run.json."""
 
     @property
     def run_id(self) -> str | None:
-        """What a resumed run needs to continue the same record; None where the run's folder says it all."""
+        """The id that a resumed run needs to continue the same record; None where the run's folder is enough."""
         return None
 
     def log_media(self, step: int, audio: Mapping[str, Path], pictures: Mapping[str, Path]) -> None:
@@ -30,7 +33,7 @@ class Tracker(Logger):
         """Add rows to the one table of sentences by step; the columns of the first ones are those of all."""
 
     def restore_sentences(self, rows: Sequence[SentenceRow]) -> None:
-        """What the table of a resumed run held."""
+        """Give back the rows that the table held before the run was resumed."""
 
     def log_export(self, export_dir: Path, name: str) -> None:
         """Keep an exported model under a name."""
@@ -39,7 +42,19 @@ class Tracker(Logger):
         """A run's final figures, which may be nested."""
 
     def close(self) -> None:
-        """Write what is left; nothing is logged afterwards."""
+        """Write what is still buffered; nothing is logged afterwards."""
+
+
+class StepsDone(Callback):
+    """Logs `step`, which Lightning takes as the number of the row in place of its own count."""
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        pl_module.log("step", float(trainer.global_step))
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        pl_module.log("step", float(trainer.global_step))
 
 
 def log_media(trackers: Sequence[Logger], step: int, audio: Mapping[str, Path], pictures: Mapping[str, Path]) -> None:
@@ -55,7 +70,7 @@ def log_sentences(trackers: Sequence[Logger], step: int, rows: Sequence[Sentence
 
 
 def restore_sentences(trackers: Sequence[Logger], rows: Sequence[SentenceRow]) -> None:
-    """Tell what the table held before a run was resumed."""
+    """Give back the rows that the table held before the run was resumed."""
     for tracker in _own(trackers):
         tracker.restore_sentences(rows)
 
@@ -78,7 +93,7 @@ def tracker_ids(trackers: Sequence[Logger]) -> dict[str, str]:
 
 
 def finish(trackers: Sequence[Logger]) -> None:
-    """Close the trackers, so that the next run of a sweep starts records of its own."""
+    """Close the trackers, so that the next run of a sweep starts its own."""
     for tracker in _own(trackers):
         tracker.close()
 

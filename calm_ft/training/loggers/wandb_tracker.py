@@ -1,20 +1,20 @@
 """wandb: a run that is continued when training is resumed, with nothing kept outside of the run's folder.
 
-wandb never asks: without a login (no WANDB_API_KEY, no entry in netrc) it runs offline. Keys are read by wandb from its
-own places and never pass through a configuration. What it would collect of the working tree, such as a patch of
-uncommitted changes, could hold some: it is left out, and the commit is among the run's facts.
+wandb never asks for a login: without one (no WANDB_API_KEY, no entry in netrc) it runs offline. wandb reads keys from
+its own places; they never pass through a configuration. wandb does not collect the working tree, since a patch of
+uncommitted changes could hold a key; the commit is among the run's facts.
 
-A resumed run has the same id. Online the server continues it. Offline each stretch leaves a folder of its own,
+A resumed run keeps its id. Online, the server continues it. Offline, each stretch of the run leaves its own folder
 `wandb/offline-run-<time>-<id>`, the later ones marked as continuations; `wandb sync RUN/wandb/offline-run-*` uploads
-them one after the other in the order of their start, as one run.
+them in the order of their start, as one run.
 
-wandb's own step is the number of optimizer steps done, so that media panels have a slider by step, and figures logged
-at the same step are one row. Steps that come again after a resume, being equal, are left out where the server has them;
-of two offline stretches both hold them, with equal figures at equal steps.
+wandb's own step is the number of optimizer steps done: media panels get a slider by step, and figures that are logged
+at the same step are one row. Steps that are repeated after a resume have equal figures. Online they are skipped, since
+the server has them; offline both stretches hold them.
 
 Scored sentences are one table, `evaluation/sentences`, to which each evaluation adds its rows (wandb's incremental
-mode: a file for each addition, and what is shown is all of them). Online wandb itself remembers the additions before a
-resume; offline it cannot, and the later stretch begins with the earlier one's rows.
+mode: one file an addition, all of them shown together). After a resume wandb remembers the earlier additions online;
+offline it cannot, so the later stretch starts with the earlier rows.
 """
 
 import netrc
@@ -30,12 +30,33 @@ from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from calm_ft.errors import UserError
 from calm_ft.report.picture import spectrogram_pixels
+from calm_ft.training.loggers.metrics_csv import LoggerSettings, ResumedLogs
 from calm_ft.training.loggers.sentences import SentenceRow
 from calm_ft.training.loggers.tracker import Tracker, flat
 
 STEP_METRIC = "trainer/global_step"
 TABLE = "evaluation/sentences"
 COLUMNS = ("system", "step", "sentence", "text", "audio", "spectrogram")
+
+
+class WandbSettings(LoggerSettings):
+    """wandb beside the CSV file."""
+
+    def __init__(self, project: str, group: str | None = None, log_model: bool = True) -> None:
+        """Settings.
+
+        Args:
+            project: as in wandb.
+            group: the runs of a sweep share one; None for a run by itself.
+            log_model: whether the export becomes an artifact, which wandb uploads when online.
+        """
+        self.project = project
+        self.group = group
+        self.log_model = log_model
+
+    def _others(self, output_dir: Path, described: dict[str, Any], resumed: ResumedLogs | None) -> list[Tracker]:
+        run_id = None if resumed is None else resumed.tracker_ids.get("wandb")
+        return [begin_wandb(output_dir, described, self.project, self.group, run_id, self.log_model)]
 
 
 class WandbTracker(Tracker, WandbLogger):

@@ -12,8 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
-from calm_ft.adapters.chatterbox.random_files import write_random_files
-from calm_ft.adapters.chatterbox.tiny import TinyS3Gen, tiny_t3_config
+from calm_ft.adapters.chatterbox.tiny import TinyS3Gen, tiny_t3_config, write_random_files
 from calm_ft.config import build, compose_config, plain
 from calm_ft.errors import UserError
 from tests.adapters.chatterbox.conftest import make_adapter

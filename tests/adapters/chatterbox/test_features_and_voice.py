@@ -7,7 +7,7 @@ import torch
 from chatterbox.tts import ChatterboxTTS, Conditionals
 
 from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
-from calm_ft.adapters.chatterbox.voice import save_voice
+from calm_ft.adapters.chatterbox.synthesis import save_voice
 from calm_ft.data.audio import Clip, load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
@@ -110,5 +110,5 @@ def test_what_is_no_voice_is_refused(adapter: ChatterboxAdapter, tmp_path: Path,
     ("num_frames", "reason"), [(251, "more than adapter.max_speech_tokens=250"), (12, "too short"), (13, None)]
 )
 def test_clips_too_long_or_too_short_say_why(adapter: ChatterboxAdapter, num_frames: int, reason: str | None) -> None:
-    said = adapter.why_unusable(num_frames)
+    said = adapter.exclusion_reason(num_frames)
     assert (said is None) if reason is None else (reason in str(said))

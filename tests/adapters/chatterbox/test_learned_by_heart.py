@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
-from calm_ft.adapters.chatterbox.batch import ChatterboxBatch
+from calm_ft.adapters.chatterbox.objective import ChatterboxBatch
 from calm_ft.adapters.chatterbox.synthesis import SamplingSettings, generate_tokens
 from calm_ft.data.dataset import Example
 from calm_ft.finetuning.strategy import Full

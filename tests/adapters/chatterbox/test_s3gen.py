@@ -8,9 +8,14 @@ import torch
 from torch import Tensor
 
 from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
-from calm_ft.adapters.chatterbox.batch import ChatterboxBatch
-from calm_ft.adapters.chatterbox.s3gen_encoder import encode_tokens
-from calm_ft.adapters.chatterbox.s3gen_objective import FlowDraws, S3GenFlowMatching, mel_errors, scheduled
+from calm_ft.adapters.chatterbox.objective import ChatterboxBatch
+from calm_ft.adapters.chatterbox.s3gen_objective import (
+    FlowDraws,
+    S3GenFlowMatching,
+    encode_tokens,
+    mel_errors,
+    scheduled,
+)
 from calm_ft.data.dataset import Example
 from calm_ft.errors import UserError
 from tests.adapters.chatterbox.conftest import make_adapter

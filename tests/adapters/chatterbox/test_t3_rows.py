@@ -10,9 +10,9 @@ from chatterbox.models.t3.modules.cond_enc import T3Cond
 from torch import Tensor
 
 from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
-from calm_ft.adapters.chatterbox.batch import ChatterboxBatch
+from calm_ft.adapters.chatterbox.objective import ChatterboxBatch
 from calm_ft.adapters.chatterbox.synthesis import SamplingSettings, generate_tokens
-from calm_ft.adapters.chatterbox.t3_rows import T3Outputs, speech_targets, t3_outputs
+from calm_ft.adapters.chatterbox.t3_objective import T3Outputs, speech_targets, t3_outputs
 from calm_ft.adapters.chatterbox.tiny import LLAMA_NAME, tiny_t3_config
 from calm_ft.data.dataset import Example
 

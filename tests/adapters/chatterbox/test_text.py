@@ -33,6 +33,6 @@ def test_a_text_of_unknown_characters_alone_is_refused(adapter: ChatterboxAdapte
 
 
 def test_replaced_and_unknown_characters_are_counted(adapter: ChatterboxAdapter) -> None:
-    report = adapter.unspoken("“Naïve” – ça; yes")
+    report = adapter.text_coverage("“Naïve” – ça; yes")
     assert report.unknown == {"ï": 1, "ç": 1}
     assert set(report.dropped) == {"“", "”", "–", ";"}

@@ -19,13 +19,13 @@ from calm_ft.adapters.pocket_tts import text as text_module
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.adapters.pocket_tts.generation import Chunk, GeneratedLatents, GenerationSettings, generate_latents
 from calm_ft.adapters.pocket_tts.rows import assemble_rows, backbone_outputs
-from calm_ft.adapters.pocket_tts.voice import voice_from_audio
+from calm_ft.adapters.pocket_tts.synthesis import voice_from_audio
 from calm_ft.data.audio import load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.flow.sampling import sample_flow_map
 from tests.adapters.recordings import write_speechlike
 from tests.adapters.tiny_bundle import write_tiny_bundle
-from tests.conftest import DEMO_TRAIN, NANO, default_objective
+from tests.conftest import DEMO_TRAIN, NANO, default_objective, flow_matching_objective
 
 TEXTS = ["One.", "Why? No one knows.", "Pack my box!", "A fox."]
 LONG_TEXT = "Nobody moved, and the river rose over its banks. " * 2
@@ -40,7 +40,7 @@ NUM_STEPS = 2
 @pytest.fixture(scope="module", params=TINY_SHAPES, ids=str)
 def tiny(request, tmp_path_factory) -> PocketTTSAdapter:
     bundle = write_tiny_bundle(tmp_path_factory.mktemp("tiny") / "bundle", **request.param)
-    return PocketTTSAdapter(str(bundle), default_objective()).eval()
+    return PocketTTSAdapter(str(bundle), flow_matching_objective()).eval()  # it trains every head
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def test_every_parameter_is_in_exactly_one_component(tmp_path, bos_before_voice)
     objective = FlowMatchingWithLSD(CosineInterpolant(), LogitNormalTimes(), weighting, FreezeTargetParameters())
     adapter = PocketTTSAdapter(str(bundle), objective)
     parts = adapter.components()
-    counts = Counter(id(p) for part in parts.values() for p in part.parameters())
+    counts = Counter(id(p) for part in parts.values() for p in part.module.parameters())
     assert counts == Counter(id(p) for p in adapter.parameters())
     assert [name for name in parts if name.startswith("backbone.layers.")] == [
         f"backbone.layers.{index}" for index in range(3)
@@ -44,10 +44,10 @@ def test_components_hold_the_models_own_parameters_after_moves_and_copies(nano_a
     own = {id(p) for p in adapter.parameters()}
     assert {id(p) for p in adapter.tts.parameters()} == own
     for part in (parts, adapter.components()):
-        assert {id(p) for each in part.values() for p in each.parameters()} == own
+        assert {id(p) for each in part.values() for p in each.module.parameters()} == own
     adapter.requires_grad_(False)
-    parts["voice_projection"].requires_grad_(True)
-    parts["latent_input"].requires_grad_(True)
+    parts["voice_projection"].module.requires_grad_(True)
+    parts["latent_input"].module.requires_grad_(True)
     trains = {name for name, p in adapter.named_parameters() if p.requires_grad}
     inputs = {"bos_before_voice", "speaker_proj_weight", "bos_emb", "input_linear.weight"}
     assert trains == {f"flow_lm.{name}" for name in inputs}

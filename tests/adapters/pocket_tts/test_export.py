@@ -32,7 +32,7 @@ def nudge(adapter: PocketTTSAdapter, *components: str) -> PocketTTSAdapter:
     """Change the weights of some components, as training would."""
     with torch.no_grad():
         for name in components:
-            for parameter in adapter.components()[name].parameters():
+            for parameter in adapter.components()[name].module.parameters():
                 parameter.mul_(1.01).add_(0.001)
     return adapter
 

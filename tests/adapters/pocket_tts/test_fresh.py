@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from calm_ft.adapters.base import FitsStatistics
 from calm_ft.adapters.pocket_tts.adapter import FreshPocketTTSAdapter
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
 from calm_ft.errors import UserError
@@ -84,7 +85,9 @@ def test_fitted_statistics_normalise_the_data_and_are_part_of_the_state(fresh_ad
     examples = three_examples(fresh_adapter)
     fresh_adapter.fit_statistics(example.target.features() for example in examples)
     frames = torch.cat([example.target.features()["latents"] for example in examples])
-    state = fresh_adapter.fitted_state()
+    strategy = Full()
+    strategy.apply(fresh_adapter, lr=1e-3)
+    state = strategy.trainable_state(fresh_adapter)
     torch.testing.assert_close(state["flow_lm.emb_mean"], frames.mean(dim=0), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(state["flow_lm.emb_std"], frames.std(dim=0, correction=0), rtol=1e-5, atol=1e-6)
     batch = fresh_adapter.collate(examples)
@@ -93,9 +96,7 @@ def test_fitted_statistics_normalise_the_data_and_are_part_of_the_state(fresh_ad
 
 
 def test_a_pretrained_model_keeps_its_own_statistics(nano_adapter):
-    lm = nano_adapter.flow_lm
-    mean, std = lm.emb_mean.clone(), lm.emb_std.clone()
-    nano_adapter.fit_statistics([{"latents": 100 + torch.randn(50, lm.ldim)}])
-    assert torch.equal(lm.emb_mean, mean)
-    assert torch.equal(lm.emb_std, std)
-    assert nano_adapter.fitted_state() == {}
+    assert not isinstance(nano_adapter, FitsStatistics)
+    strategy = Full()
+    strategy.apply(nano_adapter, lr=1e-3)
+    assert not {"flow_lm.emb_mean", "flow_lm.emb_std"} & strategy.trainable_state(nano_adapter).keys()

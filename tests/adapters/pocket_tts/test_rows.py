@@ -8,7 +8,7 @@ import torch
 from pocket_tts.modules.stateful_module import init_states
 
 from calm_ft.adapters.pocket_tts import rows
-from calm_ft.adapters.pocket_tts.batch import Row, collate_rows, drop_conditioning
+from calm_ft.adapters.pocket_tts.rows import Row, collate_rows, drop_conditioning
 from calm_ft.randomness import make_rng
 
 

@@ -10,9 +10,9 @@ import sentencepiece
 import tokenizers
 from pocket_tts.modules.text_conditioner import JsonTokenizer, SentencePieceTokenizer
 
-from calm_ft.adapters.base import UnspokenText
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
-from calm_ft.adapters.pocket_tts.text import TextFrontend
+from calm_ft.adapters.pocket_tts.text import PocketTTSText
+from calm_ft.adapters.text_coverage import TextCoverage
 from tests.adapters.tiny_bundle import TEXTS, write_json_tokenizer, write_sentencepiece, write_tiny_bundle
 from tests.conftest import default_objective
 
@@ -76,7 +76,7 @@ def frontend(tokenizer, replacements=RELEASED_REPLACEMENTS, remove_semicolons=Tr
     settings |= dict(capitalize_first_letter=True, replace_characters=replacements)
     settings |= dict(remove_semicolons=remove_semicolons, model_recommended_frames_after_eos=None)
     flow_lm = SimpleNamespace(conditioner=SimpleNamespace(tokenizer=tokenizer))
-    return TextFrontend(SimpleNamespace(flow_lm=flow_lm, **settings))
+    return PocketTTSText(SimpleNamespace(flow_lm=flow_lm, **settings))
 
 
 @pytest.mark.parametrize(
@@ -95,7 +95,7 @@ def frontend(tokenizer, replacements=RELEASED_REPLACEMENTS, remove_semicolons=Tr
     ],
 )
 def test_what_the_preparation_takes_out_or_replaces_is_counted_and_nothing_else(tmp_path, text, dropped):
-    unspoken = frontend(sentencepiece_without_fallback(tmp_path)).unspoken(text)
+    unspoken = frontend(sentencepiece_without_fallback(tmp_path)).text_coverage(text)
     assert unspoken.dropped == Counter(dropped)
 
 
@@ -117,12 +117,12 @@ def test_what_the_tokenizer_does_not_know_is_counted_and_what_it_spells_in_bytes
     tmp_path, make_tokenizer, unknown
 ):
     text = frontend(make_tokenizer(tmp_path))
-    assert text.unspoken("Caf\u00e9 \u65e5\u672c is a caf\u00e9.").unknown == Counter(unknown)
-    assert text.unspoken(KNOWN_TO_ALL).unknown == Counter()
+    assert text.text_coverage("Caf\u00e9 \u65e5\u672c is a caf\u00e9.").unknown == Counter(unknown)
+    assert text.text_coverage(KNOWN_TO_ALL).unknown == Counter()
 
 
 def test_a_dropped_character_is_not_counted_again_as_unknown(tmp_path):
-    unspoken = frontend(sentencepiece_without_fallback(tmp_path)).unspoken("Say \u201chi\u201d \u00fc.")
+    unspoken = frontend(sentencepiece_without_fallback(tmp_path)).text_coverage("Say \u201chi\u201d \u00fc.")
     assert (unspoken.dropped, unspoken.unknown) == (Counter("\u201c\u201d"), Counter("\u00fc"))
 
 
@@ -130,5 +130,5 @@ def test_a_dropped_character_is_not_counted_again_as_unknown(tmp_path):
 def test_the_adapter_says_what_its_own_model_does_not_hear(tmp_path, json_tokenizer):
     bundle = write_tiny_bundle(tmp_path / "bundle", json_tokenizer=json_tokenizer)
     adapter = PocketTTSAdapter(str(bundle), default_objective())
-    assert adapter.unspoken("Na\u00efve?").unknown == Counter("\u00ef")
-    assert adapter.unspoken(KNOWN_TO_ALL) == UnspokenText()
+    assert adapter.text_coverage("Na\u00efve?").unknown == Counter("\u00ef")
+    assert adapter.text_coverage(KNOWN_TO_ALL) == TextCoverage()

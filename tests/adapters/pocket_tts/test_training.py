@@ -4,24 +4,30 @@ import pytest
 import torch
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import HeadOnly
-from calm_ft.flow.objective import FlowMatching
 from calm_ft.flow.sampling import sample_euler
 from calm_ft.randomness import make_rng
 from tests.adapters.contract import fit_batch
 from tests.adapters.recordings import write_speechlike
 from tests.adapters.tiny_bundle import write_tiny_bundle
-from tests.conftest import NANO, default_objective
+from tests.conftest import NANO, default_objective, flow_matching_objective
 
 
 @pytest.fixture
 def flow_matching_adapter(tmp_path) -> PocketTTSAdapter:
-    return PocketTTSAdapter(str(write_tiny_bundle(tmp_path / "bundle", head="flow_matching")), default_objective())
+    bundle = write_tiny_bundle(tmp_path / "bundle", head="flow_matching")
+    return PocketTTSAdapter(str(bundle), flow_matching_objective())
+
+
+def test_lsd_is_refused_for_a_head_with_one_time_condition(tmp_path):
+    bundle = write_tiny_bundle(tmp_path / "bundle", head="flow_matching")
+    with pytest.raises(UserError, match=r"has 1: choose objective=flow_matching"):
+        PocketTTSAdapter(str(bundle), default_objective())
 
 
 def test_a_head_with_one_time_condition_trains_by_flow_matching(flow_matching_adapter, three_examples):
     adapter = flow_matching_adapter
-    assert isinstance(adapter.objective, FlowMatching)
     HeadOnly().apply(adapter, lr=1e-2)
     batch = adapter.collate(three_examples(adapter))
     losses = fit_batch(adapter, batch, num_steps=60, lr=1e-2)

@@ -26,8 +26,9 @@ def table(tmp_path, write_clip):
     return tmp_path
 
 
-def test_pairs_in_folders_are_by_default_spoken_by_whom_the_folder_names(pairs):
-    recordings = read_recordings(pairs)
+@pytest.mark.parametrize("mode", ["auto", None])
+def test_pairs_in_folders_are_by_default_spoken_by_whom_the_folder_names(pairs, mode):
+    recordings = read_recordings(pairs, speakers=mode)
     assert speakers(recordings) == ["anna", "anna", "ben", "speaker"]
     assert recordings.num_speakers == 3
 
@@ -68,7 +69,7 @@ def test_a_table_without_a_column_is_one_speaker_even_with_folders(table):
     [
         ("column", "data.speakers=column, but no row of LJSpeech metadata.csv names a speaker"),
         ("folder", "data.speakers=folder, but no clip lies in a folder of its own"),
-        ("voice", "data.speakers=voice is unknown; it is one of auto, column, folder, one"),
+        ("voice", "data.speakers=voice is unknown; it is one of auto, column, folder, one, or null for auto"),
     ],
 )
 def test_what_cannot_be_had_is_one_sentence(tmp_path, write_clip, mode, message):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.resume import read_checkpoint
 from tests.scripts.bad_input.bad_audio import KINDS
 from tests.scripts.bad_input.place import NUM_STEPS, Place, Tree
 from tests.scripts.bad_input.preparations import BEYOND_CHATTERBOX, training_clip

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from calm_ft.training.checkpoints import read_checkpoint
+from calm_ft.training.resume import read_checkpoint
 from tests.training.tiny_run import run_train
 
 NUM_STEPS = 2

@@ -27,10 +27,10 @@ DATA = {
     "replay without a folder": Fault(["data=replay"], "data.sources.base_voices.path"),
     "replay of weight 0": Fault(["+data.sources.old={path:{good},weight:0}"], "data.sources.old.weight=0"),
     "replay of hardly any weight": Fault(["+data.sources.old={path:{good},weight:0.01}"], "raise it"),
-    "replay without a weight": Fault(["+data.sources.old={path:{good}}"], "a path and a weight"),
+    "replay without a weight": Fault(["+data.sources.old={path:{good}}"], "data.sources.old.weight is not set"),
     "missing held-out folder": Fault(["evaluation.heldout_path={here}/nowhere"], "There is no folder"),
-    "missing voices": Fault(["evaluation.voices_path={here}/nowhere"], "evaluation.voices_path"),
-    "base voice without voices": Fault(["evaluation.base_voice=adam"], "evaluation.voices_path"),
+    "missing voices": Fault(["evaluation.base_voices={here}/nowhere"], "evaluation.base_voices"),
+    "voices that are none": Fault(["evaluation.base_voices={here}"], "holds no folder"),
     "audio without text": Fault([HERE], "holds 2 audio files but no text", made.two_clips_of("without_text")),
     **{
         f"all clips {kind}": Fault([HERE], reason, made.two_clips_of(kind))
@@ -42,11 +42,11 @@ DATA = {
 
 CONFIG = {
     "unknown released model": Fault(["adapter.model=nope"], "nope"),
-    "unknown adapter": Fault(["adapter=nope"], "choose one of: chatterbox, chatterbox_tiny, nano, pocket_tts"),
+    "unknown adapter": Fault(["adapter=nope"], "choose one of: chatterbox, chatterbox_tiny, custom, nano, pocket_tts"),
     "unknown experiment": Fault(["experiment=nope"], "full, head_only, last_n_layers, lora, scratch"),
     "unknown objective": Fault(["objective=nope"], "there is no objective=nope"),
     "unknown strategy": Fault(["strategy=nope"], "full, head_only, last_n_layers, lora, lora_t3"),
-    "unknown setting": Fault(["optimizer.rate=1"], "optimizer has: _target_, beta1"),
+    "unknown setting": Fault(["optimizer.rate=1"], "optimizer=adamw has: beta1"),
     "unknown top setting": Fault(["rate=1"], "there is no setting rate"),
     "unknown added setting": Fault(["+data.rate=1"], "rate"),
     "unreadable override": Fault(["seed"], "write key=value"),
@@ -71,20 +71,33 @@ CONFIG = {
     "best by what the model has not": Fault(["checkpoint.monitor=val/nope"], "val/residual", leaves=left.failed_at()),
     "best by what is not logged": Fault(["checkpoint.monitor=nope"], "nope", leaves=left.failed_at(1)),
     "no patience": Fault(["early_stopping.patience=0"], "early_stopping.patience=0"),
-    "no steps between samples": Fault(["samples.every_n_steps=0"], "samples.every_n_steps=0"),
+    "fewer samples than none": Fault(["evaluation.num_samples=-1"], "evaluation.num_samples=-1"),
+    "schedule of an objective without one": Fault(
+        ["experiment=chatterbox_t3", "interpolant=linear"], "objective=chatterbox_t3 has no interpolant"
+    ),
+    "weight of an objective without it": Fault(
+        ["objective=flow_matching", "objective.lsd_weight=1"], "objective=flow_matching has: interpolant"
+    ),
+    "part of an objective without it": Fault(
+        ["objective=flow_matching", "objective/stop_gradient=detach"], "objective=flow_matching has no stop_gradient"
+    ),
+    "setting of another system": Fault(["adapter.cfg_weight=1"], "adapter=pocket_tts has: conditioning_dropout"),
+    "setting of another objective": Fault(["experiment=chatterbox_t3", "objective.lsd_weight=1"], "text_weight"),
     "unknown export": Fault(["export.which=first"], "best, last"),
     "resume in words": Fault(["resume=perhaps"], "resume=perhaps"),
     "no steps": Fault(["trainer.max_steps=0"], "trainer.max_steps=0"),
-    "steps taken out": Fault(["~trainer.max_steps"], "trainer.max_steps=None"),
+    "steps taken out": Fault(["~trainer.max_steps"], "trainer.max_steps=null"),
     "epochs": Fault(["trainer.max_epochs=3"], "trainer.max_steps"),
     "unknown trainer argument": Fault(["trainer.nope=1"], "nope"),
     "sharded trainer": Fault(["trainer.strategy=fsdp"], "trainer.strategy=fsdp is not supported"),
-    "evaluated after no steps": Fault(["evaluation.every_n_steps=0"], "evaluation.every_n_steps=0"),
+    "evaluated after fewer steps than none": Fault(["evaluation.every_n_steps=-1"], "evaluation.every_n_steps=-1"),
     "no sentence to score": Fault(["evaluation.num_scored_sentences=0"], "evaluation.num_scored_sentences=0"),
     "share of time over one": Fault(["evaluation.max_time_share=1.5"], "evaluation.max_time_share=1.5"),
-    "recogniser without a name": Fault(["evaluation.asr=null"], "evaluation.asr=None"),
+    "recogniser without a name": Fault(["evaluation.asr=null"], "evaluation.asr=null"),
     "opinions in words": Fault(["evaluation.opinion_scores=some"], "evaluation.opinion_scores=some"),
-    "embedded recogniser of another model": Fault([*SCORED, "evaluation.asr=embedded"], "evaluation.asr=embedded"),
+    "embedded recogniser of another model": Fault(
+        [*SCORED, "evaluation.asr=embedded"], "The embedded recogniser knows"
+    ),
     "best by a figure that is none": Fault([*SCORED, "checkpoint.monitor=eval/mos"], "eval/wer, eval/cer"),
     "best by what nothing hears": Fault([*SCORED, "evaluation.asr=none", BY_CER], "no speech recogniser was asked"),
     "best by what is not evaluated": Fault([BY_CER, "evaluation.every_n_steps=null"], "evaluation.every_n_steps=200"),

@@ -9,8 +9,7 @@ import soundfile
 import torch
 
 from calm_ft.errors import UserError
-from calm_ft.metrics.embedded_recogniser import encode_text
-from calm_ft.metrics.embedded_recogniser import EmbeddedASR
+from calm_ft.metrics.embedded_recogniser import EmbeddedASR, encode_text
 from tools.nano import stages
 from tools.nano.asr_corpus import asr_lines, held_out_sentences
 from tools.nano.asr_data import AsrCorpus, mask_features

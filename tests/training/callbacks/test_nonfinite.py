@@ -12,8 +12,8 @@ from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.errors import UserError
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
 from calm_ft.training.callbacks.nonfinite import StopAtNonFinite
-from calm_ft.training.checkpoints import read_checkpoint
 from calm_ft.training.module import FineTuning
+from calm_ft.training.resume import read_checkpoint
 from calm_ft.training.settings import CheckpointSettings
 from tests.training.tiny_run import assert_same, fit, trained_state
 

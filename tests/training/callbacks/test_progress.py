@@ -20,8 +20,8 @@ def test_lines_of_progress_are_whole_and_hold_the_figures(
     monkeypatch.setattr("calm_ft.training.callbacks.progress.LINE_INTERVAL_SEC", 0.0)
     fit(nano_adapter, clips, tmp_path, max_steps=3, enable_progress_bar=True, callbacks=[Throughput(), LineProgress()])
     lines = capsys.readouterr().err.splitlines()
-    assert [line.partition(" [")[0] for line in lines] == [f"training {n}/3" for n in (1, 2, 3, 3)]
-    assert all(part in lines[-1] for part in ("loss", "val/residual", "x real time", "<00:00"))
+    assert [line.partition(" [")[0] for line in lines] == [f"training: {n}/3" for n in (1, 2, 3, 3)]
+    assert all(part in lines[-1] for part in ("loss", "val/residual", "x real time", "<0:00"))
 
 
 def test_the_terminal_has_one_bar_that_ends_full(

@@ -1,7 +1,7 @@
 """What is saved when: the best by any logged value, the last step validated too, files whole or not at all."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -13,7 +13,7 @@ from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.errors import UserError
 from calm_ft.training.callbacks.checkpoints import AtomicCheckpointIO, checkpoint_callbacks, name_again
 from calm_ft.training.callbacks.nonfinite import StopAtNonFinite
-from calm_ft.training.checkpoints import check_bytes, read_checkpoint
+from calm_ft.training.resume import check_bytes, read_checkpoint
 from calm_ft.training.settings import CheckpointSettings
 from tests.training.tiny_run import fit
 
@@ -34,7 +34,7 @@ class Validated(Callback):
 
 @pytest.mark.parametrize("mode", ["min", "max"])
 def test_the_best_checkpoint_is_that_of_the_logged_value_that_was_asked_for(
-    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, mode: str
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, mode: Literal["min", "max"]
 ) -> None:
     settings = CheckpointSettings(every_n_steps=9, keep=1, monitor="train/gradient_norm", mode=mode)
     validated = Validated()

@@ -68,18 +68,19 @@ def test_training_and_validation_after_n_steps_are_rows_n(
 def test_a_killed_and_resumed_training_logs_the_rows_of_an_uninterrupted_one(
     nano_adapter: PocketTTSAdapter, clips: list[EncodedUtterance], tmp_path: Path
 ) -> None:
-    settings: dict[str, Any] = {"max_steps": 8, "val_check_interval": 2, "log_every_n_steps": 1}
+    common: dict[str, Any] = {"max_steps": 8, "val_check_interval": 2, "log_every_n_steps": 1}
     whole, resumed, folder = tmp_path / "whole.csv", tmp_path / "resumed.csv", tmp_path / "run"
-    fit(nano_adapter, clips, tmp_path, callbacks=[WithMetrics(whole), StepsDone()], **settings)
-    saving = checkpoint_callbacks(folder / "checkpoints", CheckpointSettings(3, 2, "val/residual", "min"))
+    fit(nano_adapter, clips, tmp_path, callbacks=[WithMetrics(whole), StepsDone()], **common)
+    settings = CheckpointSettings(every_n_steps=3, keep=2, monitor="val/residual", mode="min")
+    saving = checkpoint_callbacks(folder / "checkpoints", settings)
     with pytest.raises(KilledError):
-        fit(fresh(), clips, folder, callbacks=[*saving, WithMetrics(resumed), StepsDone(), Kill()], **settings)
+        fit(fresh(), clips, folder, callbacks=[*saving, WithMetrics(resumed), StepsDone(), Kill()], **common)
     assert len(rows(resumed)) == 7
     point = find_resume_point(folder, print)
     assert point is not None
     assert point.step == 3
     beside = [*saving, WithMetrics(resumed, point.step), StepsDone()]
-    fit(fresh(), clips, folder, callbacks=beside, point=point, **settings)
+    fit(fresh(), clips, folder, callbacks=beside, point=point, **common)
     assert len(rows(whole)) == 12
     assert resumed.read_text() == whole.read_text()
 

@@ -12,14 +12,13 @@ from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
 from calm_ft.training.callbacks.stopping import StopAtSignal, signals_interrupt
-from calm_ft.training.checkpoints import read_checkpoint
-from calm_ft.training.resume import find_resume_point
+from calm_ft.training.resume import find_resume_point, read_checkpoint
 from calm_ft.training.settings import CheckpointSettings
 from tests.conftest import NANO, default_objective
 from tests.training.tiny_run import SAVING, assert_same, fit, trained_state
 
 Clips = list[EncodedUtterance]
-HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
 
 
 class SendSignal(Callback):
@@ -93,6 +92,21 @@ def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     best, other = read_checkpoint(whole / "best.ckpt"), read_checkpoint(stopped / "best.ckpt")
     assert best["global_step"] == other["global_step"]
     assert_same(best["ema"]["shadow"], other["ema"]["shadow"])
+
+
+def test_under_nohup_a_closed_terminal_ends_nothing(
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
+) -> None:
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup starts its program
+    try:
+        stop, sender = StopAtSignal(), SendSignal(1, signal.SIGHUP)
+        with signals_interrupt():
+            os.kill(os.getpid(), signal.SIGHUP)
+            _, trainer = fit(nano_adapter, clips, tmp_path, max_steps=3, callbacks=[stop, sender])
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+    assert trainer.global_step == 3
+    assert not stop.requested
 
 
 @pytest.mark.parametrize("number", HANDLED)

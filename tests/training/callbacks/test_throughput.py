@@ -10,7 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader, Dataset
 
-from calm_ft.adapters.pocket_tts.batch import Row, collate_rows
+from calm_ft.adapters.pocket_tts.rows import Row, collate_rows
 from calm_ft.training.callbacks.throughput import Throughput, TimedDataLoader, pause_throughput
 
 STEP_SEC, WAIT_SEC, PAUSE_SEC = 0.02, 0.02, 0.3

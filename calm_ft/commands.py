@@ -1,0 +1,39 @@
+"""How the commands are started: `calm-ft train`, `python -m calm_ft.train` or `python scripts/train.py`."""
+
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+COMMANDS = {
+    "train": "fine-tune a model to a voice and export it",
+    "evaluate": "measure what a run or an export sounds like",
+    "compare": "compare runs in one HTML page",
+    "export": "write, move or publish the files that the stock package plays",
+    "synthesize": "speak a text into a wav file",
+}
+PROGRAM = "calm-ft"
+
+
+def words_of(command: str) -> list[str]:
+    """The words that start a command, in the form in which the user started the present one.
+
+    A process that no user started, such as a worker of a sweep, gets `python -m calm_ft.COMMAND`, which works anywhere.
+    """
+    words = sys.orig_argv
+    for word, following in zip(words, [*words[1:], ""], strict=True):
+        path = Path(word)
+        if path.stem == PROGRAM:
+            return [PROGRAM, command]
+        if path.suffix == ".py" and path.stem in COMMANDS:
+            return ["python", str(path.with_name(f"{command}.py"))]
+        if word == "-m" and following == "calm_ft":
+            return ["python", "-m", "calm_ft", command]
+        if word == "-m":
+            break
+    return ["python", "-m", f"calm_ft.{command}"]
+
+
+def command_line(command: str, arguments: Sequence[object] = ()) -> str:
+    """A line that can be pasted into a shell, whatever blanks, quotes or brackets the arguments hold."""
+    return shlex.join([*words_of(command), *map(str, arguments)])

@@ -1,0 +1,41 @@
+"""Where Hydra and OmegaConf live: the command line, the composed configuration, and what Hydra asks of a sweep."""
+
+from calm_ft.config.composition import (
+    ASSETS,
+    CONF,
+    CONFIG_ERRORS,
+    build,
+    build_adapter,
+    check_system,
+    compose_config,
+    config_error_sentence,
+    experiment_from,
+    feature_cache_dir,
+    is_sweep,
+    job_config,
+    job_number,
+    job_overrides,
+    plain,
+    register_resolvers,
+    sweep_of,
+)
+
+__all__ = [
+    "ASSETS",
+    "CONF",
+    "CONFIG_ERRORS",
+    "build",
+    "build_adapter",
+    "check_system",
+    "compose_config",
+    "config_error_sentence",
+    "experiment_from",
+    "feature_cache_dir",
+    "is_sweep",
+    "job_config",
+    "job_number",
+    "job_overrides",
+    "plain",
+    "register_resolvers",
+    "sweep_of",
+]

@@ -1,0 +1,152 @@
+"""The list of formats, and which file of a folder lists the clips in which of them.
+
+In a folder, the usual names come first: manifest.jsonl, then metadata.jsonl or metadata.csv, in the folder itself or
+in its splits; then audio-text pairs; then the only other file that lists audio.
+"""
+
+from pathlib import Path
+
+from calm_ft.data.sources.finding_audio import is_audio, visible_files
+from calm_ft.data.sources.json_lists import JsonList
+from calm_ft.data.sources.manifests import Manifest, OfficialManifest
+from calm_ft.data.sources.pairs import METADATA_NAMES, Audiofolder, Pairs
+from calm_ft.data.sources.recordings import JSON_SUFFIXES, TABLE_SUFFIXES, RecordingFormat, Recordings, beginning
+from calm_ft.data.sources.speakers import assign_speakers, check_mode
+from calm_ft.data.sources.tables import CsvTable, LJSpeech, PipeTable
+from calm_ft.data.utterance import commonest_reason
+from calm_ft.errors import UserError
+
+AUDIOFOLDER = Audiofolder()
+# By the names that data.format takes. The first one that recognises a file reads it, so narrow formats stand before
+# wider ones: an audiofolder's metadata.csv is also a CSV table, and a manifest also a list of JSON objects.
+FORMATS: dict[str, RecordingFormat] = {
+    each.name: each
+    for each in (
+        *(Pairs(), LJSpeech(), PipeTable(), AUDIOFOLDER, CsvTable()),
+        *(OfficialManifest(), Manifest(), JsonList()),
+    )
+}
+USUAL_NAMES = ("manifest.jsonl", *METADATA_NAMES)
+CHOOSE_FORMAT = f"choose one with data.format= ({', '.join(FORMATS)})"
+
+
+def read_recordings(path: Path, format: str | None = None, speakers: str | None = None) -> Recordings:
+    """Reads a folder of recordings, or the table or manifest that lists them.
+
+    Args:
+        format: a name in `FORMATS`, or None to recognise the format by content.
+        speakers: column, folder or one; auto or None to choose (speakers.py).
+
+    Faults of single clips become exclusions.
+
+    Raises:
+        UserError: no usable clip, no known format or more than one that fits, or a file that is not in the format
+            that was asked for.
+    """
+    path = Path(path)
+    check_mode(speakers)
+    if format is not None and format not in FORMATS:
+        raise UserError(
+            f"data.format={format} is unknown; it is one of {', '.join(FORMATS)}, or null to recognise the format."
+        )
+    if not path.exists():
+        raise UserError(f"There is no folder {path}; give the folder that holds the recordings.")
+    if not path.is_dir():
+        listing, reader = path, _format_for_file(path, format)
+    elif format is None:
+        listing, reader = _recognise_in_folder(path)
+    else:
+        reader = FORMATS[format]
+        listing = _listing_in_folder(path, reader)
+    recordings = reader.read(listing)
+    _check_any_left(recordings, path)
+    assign_speakers(recordings, speakers)
+    return recordings
+
+
+def recognise(path: Path) -> RecordingFormat | None:
+    """The format of a file by its content; None if it is in no known format, or could be in more than one."""
+    return next((each for each in FORMATS.values() if each.recognises(path)), None)
+
+
+def _check_any_left(recordings: Recordings, path: Path) -> None:
+    if recordings.utterances:
+        return
+    if not recordings.exclusions:
+        raise UserError(f"{path} lists no clip: {recordings.format_name}; add one row for each clip.")
+    raise UserError(
+        f"No clip in {path} can be used: {len(recordings.exclusions)} left out, "
+        f"most often because {commonest_reason(recordings.exclusions)}."
+    )
+
+
+def _format_for_file(path: Path, format: str | None) -> RecordingFormat:
+    if is_audio(path) or format == Pairs.name:
+        raise UserError(f"{path} is a file; give the folder that holds the recordings, or the table that lists them.")
+    reader = recognise(path) if format is None else FORMATS[format]
+    if reader is None:
+        raise UserError(
+            f"{path} is in no format that can be told, found {beginning(path)}: "
+            f"give it a header such as path,text or {CHOOSE_FORMAT}."
+        )
+    return reader
+
+
+def _recognise_in_folder(folder: Path) -> tuple[Path, RecordingFormat]:
+    """What to read, and in which format."""
+    transcripts = _transcripts(folder)
+    listings = [path for path in _listings(folder, (*JSON_SUFFIXES, *TABLE_SUFFIXES)) if path not in transcripts]
+    named = [path for path in listings if path.name in USUAL_NAMES]
+    if named and named[0].name != "manifest.jsonl" and len(named) > 1:
+        raise _several_listings(folder, named)
+    if named:
+        return named[0], _format_for_file(named[0], None)
+    if AUDIOFOLDER.metadata_files(folder):
+        return folder, AUDIOFOLDER
+    others = [(path, reader) for path in listings if (reader := recognise(path)) is not None]
+    with_clips = [(path, reader) for path, reader in others if reader.read(path).utterances]
+    if not with_clips and (transcripts or not others):
+        return folder, FORMATS[Pairs.name]
+    others = with_clips or others
+    if len(others) > 1 or transcripts:
+        raise _several_listings(folder, [*(path for path, _ in others), *sorted(transcripts)])
+    return others[0]
+
+
+def _listing_in_folder(folder: Path, reader: RecordingFormat) -> Path:
+    """What a given format reads in a folder: its one file of a fitting suffix, or the folder itself."""
+    if not reader.suffixes:
+        return folder
+    transcripts = _transcripts(folder)
+    listings = [path for path in _listings(folder, reader.suffixes) if path not in transcripts]
+    fitting = [path for path in listings if recognise(path) is reader]
+    chosen = fitting or listings
+    if not chosen:
+        suffixes = " or ".join(reader.suffixes)
+        raise UserError(f"The folder {folder} holds no {suffixes} file to read as {reader.name}; add it.")
+    if len(chosen) > 1 and chosen[0].name not in USUAL_NAMES:
+        raise _several_listings(folder, chosen)
+    return chosen[0]
+
+
+def _listings(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
+    """Files with these suffixes in the folder itself, the usual names first."""
+    found = (path for path in folder.iterdir() if path.is_file() and not path.name.startswith("."))
+    fitting = sorted(path for path in found if path.suffix.lower() in suffixes)
+    return sorted(
+        fitting, key=lambda path: USUAL_NAMES.index(path.name) if path.name in USUAL_NAMES else len(USUAL_NAMES)
+    )
+
+
+def _transcripts(folder: Path) -> set[Path]:
+    """The `.txt` files in the folder and its subfolders that lie beside audio of the same name."""
+    files = visible_files(folder)
+    spoken = {path.with_suffix("") for path in files if is_audio(path)}
+    return {path for path in files if path.suffix.lower() == ".txt" and path.with_suffix("") in spoken}
+
+
+def _several_listings(folder: Path, found: list[Path]) -> UserError:
+    names = ", ".join(path.name for path in found[:5])
+    return UserError(
+        f"{folder} can be read in more than one way, by {names}: give the one file as data.path, or {CHOOSE_FORMAT}."
+    )

@@ -1,1 +1,0 @@
-"""Evaluating a finished run or an export: joins models, recordings and metrics, which know nothing of each other."""

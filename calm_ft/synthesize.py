@@ -1,0 +1,39 @@
+"""Speak a text with an export, a run, or a released model."""
+
+import argparse
+from pathlib import Path
+
+from calm_ft.commands import words_of
+from calm_ft.errors import run_script
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog=" ".join(words_of("synthesize")), description=__doc__)
+    parser.add_argument(
+        "model", help="an export's or run's folder, a yaml, an hf:// yaml, a released config name, or chatterbox"
+    )
+    parser.add_argument("--text", required=True)
+    parser.add_argument(
+        "--voice", help="audio file, voice.safetensors, conds.pt or upstream voice (default: the export's)"
+    )
+    parser.add_argument("--output", type=Path, required=True, help="the wav file to write")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        help="Pocket TTS: variance of the noise; Chatterbox: of T3's softmax (default: the model's)",
+    )
+    parser.add_argument(
+        "--num-steps", type=int, help="flow steps (default: Pocket TTS 1 a frame, Chatterbox 10 a text)"
+    )
+    parser.add_argument("--lora", type=Path, help="a run's lora.safetensors, to be folded into the base model")
+    arguments = parser.parse_args()
+    from calm_ft.runs import synthesize_to_file  # late: torch takes seconds, --help none
+
+    spoken = synthesize_to_file(**vars(arguments))
+    ending = "" if spoken.ended else " (cut at the length limit: the model did not end by itself)"
+    print(f"wrote {arguments.output}: {len(spoken.audio) / spoken.sample_rate_hz:.2f} s{ending}")
+
+
+if __name__ == "__main__":
+    run_script(main)

@@ -1,0 +1,123 @@
+"""Fine-tune a voice: python -m calm_ft.train experiment=head_only data.path=my_recordings"""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig
+
+from calm_ft.commands import words_of
+from calm_ft.config import (
+    CONF,
+    CONFIG_ERRORS,
+    config_error_sentence,
+    experiment_from,
+    is_sweep,
+    job_config,
+    job_number,
+    job_overrides,
+    plain,
+    register_resolvers,
+    sweep_of,
+)
+from calm_ft.config.overrides import as_typed, override_of, sweep_arguments, tidy_arguments
+from calm_ft.errors import UserError, accept_any_console, exit_with, run_script
+from calm_ft.sweeps.folder import FAILED, FINISHED, Sweep, settings_fingerprint
+from calm_ft.sweeps.stopping import signals_stop
+from calm_ft.sweeps.value import RESIDUAL, check_value_is_measured, check_value_name
+from calm_ft.sweeps.work import SweepStopped, line_that_continues, say_how_it_ended, work
+
+register_resolvers()
+
+
+faults: list[UserError] = []
+"""What the only job raised; Hydra would write a line of its own before it is said."""
+
+
+@hydra.main(config_path=str(CONF), config_name="train", version_base="1.3")
+def train(config: DictConfig) -> float | None:
+    register_resolvers()  # a job of a sweep may be in a process that did not run `main`
+    accept_any_console()
+    if is_sweep():
+        return train_job(config)
+    try:
+        return train_one(config)
+    except UserError as error:
+        faults.append(error)
+        return None
+
+
+def train_one(config: DictConfig) -> float | None:
+    """Train by a run's own configuration; returns the validation residual of the tuned model."""
+    from calm_ft.training.run import run_training  # late: --help answers at once
+
+    return run_training(experiment_from(config), words_of("train"), job_overrides())
+
+
+def train_job(config: DictConfig) -> float | None:
+    """One job of a sweep; None where it failed, which its record says."""
+    sweep, overrides, value = sweep_of(config), job_overrides(), str(config.sweep_value)
+    try:
+        settings = settings_fingerprint(plain(config))
+    except UserError:  # a value is missing: the job will say so
+        settings = settings_fingerprint({"overrides": overrides})
+
+    def train_in(run_dir: Path, resume: bool) -> None:
+        check_value_is_measured(value, config.evaluation.num_sentences, config.evaluation.opinion_scores)
+        train_one(job_config(config, run_dir, resume))
+
+    return work(sweep, settings, overrides, job_number(), value, train_in)
+
+
+def main() -> None:
+    """Run Hydra on the command line: one run, or with -m a sweep."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach the handlers below, which say them in one sentence
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall each other on a busy machine
+    arguments, folder = sweep_arguments(tidy_arguments(sys.argv[1:]))
+    check_value_name(override_of(arguments, "sweep_value") or RESIDUAL)
+    sys.argv[1:] = arguments
+    faults.clear()
+    try:
+        if folder is None:
+            train()
+        else:
+            train_all(Sweep(folder))
+    except CONFIG_ERRORS as error:
+        exit_with(config_error_sentence(error, arguments))
+    except KeyboardInterrupt as interruption:
+        if not interruption.args:
+            print("interrupted before anything was trained", file=sys.stderr)
+            raise SystemExit(130) from None
+        print(interruption)
+    for fault in faults:
+        raise fault
+
+
+def train_all(sweep: Sweep) -> None:
+    """All jobs of a sweep, wherever its launcher runs them."""
+    sweep.check()
+    is_new = not sweep.exists
+    try:
+        with signals_stop(sweep):
+            train()
+    except CONFIG_ERRORS:
+        if is_new and sweep.exists:
+            sweep.withdraw()
+        raise
+    except (KeyboardInterrupt, SweepStopped):
+        if not sweep.exists:
+            raise
+        raise KeyboardInterrupt(line_that_continues([*words_of("train"), *map(as_typed, sys.argv[1:])])) from None
+    except Exception:
+        # A job's process that was killed, or a study of which all trials failed: what is known of the jobs says more.
+        if not sweep.exists or all(job.status == FINISHED for job in sweep.jobs_of_this_call()):
+            raise
+        if all(job.status != FAILED for job in sweep.jobs_of_this_call()):
+            traceback.print_exc()
+    say_how_it_ended(sweep)
+
+
+if __name__ == "__main__":
+    run_script(main)
