@@ -47,5 +47,6 @@ def test_a_wrong_value_is_one_sentence_with_its_full_key(key: str, value: Any, s
 
 
 def test_a_setting_that_there_is_not_is_named() -> None:
+    unknown: dict[str, Any] = {"num_sentence": 3}
     with pytest.raises(UserError, match=r"^There is no setting evaluation\.num_sentence\.$"):
-        EvaluationSettings(**{"num_sentence": 3})
+        EvaluationSettings(**unknown)
