@@ -234,6 +234,18 @@ def test_runaway_speech_of_the_tuned_model_is_warned_of_and_casts_doubt_on_the_d
     assert result.against_base[TUNED]["mcd_db"].better is None
 
 
+def test_runaway_speech_in_base_voices_casts_doubt_on_their_distance_alone(
+    evaluated: Evaluated, tmp_path: Path
+) -> None:
+    evaluator = another(evaluated, evaluated.evaluator.protocol, tmp_path)
+    evaluator.speak(evaluated.base, BASE)
+    evaluator.speak(evaluated.tuned, TUNED)
+    evaluator._spoken[TUNED] = [replace(each, ended=each.voice is None) for each in evaluator._spoken[TUNED]]
+    result, _ = evaluator.result("a run")
+    assert "did not end" not in str(result.against_base[TUNED]["mcd_db"].doubt)
+    assert "did not end" in str(result.base_voices.against_base[TUNED]["mcd_db"].doubt)
+
+
 def test_clips_that_no_system_says_any_more_are_forgotten(evaluated: Evaluated, tmp_path: Path) -> None:
     for num_sentences in (NUM_SENTENCES, 2):
         evaluator = another(evaluated, smaller(evaluated.evaluator.protocol, num_sentences), tmp_path)
