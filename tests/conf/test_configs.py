@@ -26,8 +26,9 @@ def test_options_compose_and_build_in_every_pair(chosen: list[str], tmp_path: Pa
     parts = experiment_from(compose_config(overrides))
     assert build(parts.config["objective"])
     assert build_trainer(parts.trainer_settings, parts.run.output_dir, []).max_steps >= 1
-    module = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(2, 2)])})
-    optimizer, schedule = parts.optimizer.build([TrainedComponent("backbone", module, 1.0)], 10)
+    block = torch.nn.Linear(2, 2)
+    component = TrainedComponent("backbone", torch.nn.ModuleList([block]), 1.0, blocks=(block,))
+    optimizer, schedule = parts.optimizer.build([component], 10)
     assert optimizer.param_groups[0]["lr"] == schedule.get_last_lr()[0] > 0
     assert not list(tmp_path.iterdir())
 
