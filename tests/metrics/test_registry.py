@@ -37,6 +37,13 @@ def test_every_figure_of_every_metric_is_listed_once_with_label_unit_and_directi
     assert {name for names in HEADLINES for name in names} < FIGURES.keys()
 
 
+def test_likeness_and_opinions_are_better_when_higher_and_errors_faults_and_times_when_lower() -> None:
+    higher = {name for name, each in FIGURES.items() if each.unit in ("cosine", "MOS") or name.endswith("_identified")}
+    none = {"duration_ratio", "silence_share", "trailing_silence_sec", "end_level_db"}
+    expected = {name: "higher" if name in higher else "none" if name in none else "lower" for name in FIGURES}
+    assert {name: each.direction for name, each in FIGURES.items()} == expected
+
+
 def test_a_figure_that_may_fail_on_the_recordings_states_a_limit_that_they_can_reach() -> None:
     limits = {name: (each.trusted, each.trusted_by_codec) for name, each in FIGURES.items() if each.trusted is not None}
     assert {"wer", "cer", "speaker_similarity_wavlm", "voice_identified", "utmos", "dnsmos_overall"} <= limits.keys()
