@@ -201,7 +201,7 @@ class Evaluator:
         return clips[:num_sentences]
 
     def score_step(self, clips: Sequence[Spoken]) -> StepScores:
-        """Measure a few clips in the tuned voice, as a step in training does; without a bar, since training shows one."""
+        """Measure a few clips in the tuned voice, as a step in training does; without a progress bar."""
         metrics = self.available.metrics
         scored = score(clips, self.references, metrics, {}, self._cache, shows_progress=False)
         means, counts = means_of(scored)

@@ -90,7 +90,7 @@ class _Callbacks:
 
     @property
     def metric_monitor(self) -> MetricMonitor | None:
-        """Passes the monitored figure to checkpointing and early stopping; None if the evaluation has no such figure."""
+        """Passes the monitored figure to checkpointing and early stopping; None if no evaluation has it."""
         judges = [each for each in self.all if isinstance(each, BestByEvaluation | StopByEvaluation)]
         return None if self.monitor.figure is None else MetricMonitor(self.monitor.figure, judges)
 
