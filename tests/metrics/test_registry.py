@@ -19,8 +19,6 @@ from tests.metrics.conftest import given, recording, speak
 DIRECTIONS = {"lower", "higher", "none"}
 STATED = {"lower", "higher", "min", "max", "minimize", "maximize"}
 PACKAGE = Path(calm_ft.__file__).parent
-# They state the old judgement's figures, which are to be read from the registry.
-OLD_JUDGEMENT = {"report/page/unevaluated.py", "sweeps/value.py"}
 
 
 def test_every_figure_of_every_metric_is_listed_once_with_label_unit_and_direction() -> None:
@@ -62,7 +60,7 @@ def test_no_other_place_in_the_package_states_a_direction() -> None:
                 literals = {each.value for each in ast.walk(node) if isinstance(each, ast.Constant)}
                 if literals & FIGURES.keys() and literals & STATED:
                     stated.add(path.relative_to(PACKAGE).as_posix())
-    assert stated - OLD_JUDGEMENT == set()
+    assert stated == set()
 
 
 class Loudness(Metric):
