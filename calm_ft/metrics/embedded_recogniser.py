@@ -1,10 +1,10 @@
 """A recogniser that needs no download, for the embedded model's synthetic speech and for nothing else.
 
-It was trained on espeak-ng's voices alone (`python -m tools.nano --stage asr`), so its transcripts of real speech mean
-nothing. Log-mel frames pass convolutions and a bidirectional LSTM, which scores characters for CTC (Graves et al. 2006,
-"Connectionist Temporal Classification"). The network hears a whole utterance at once. Levels are relative to the
-utterance's loudest value, so gain and silence around the speech do not change what the frames of the speech look like.
-Unit 0 is CTC's blank (section 3.1 of the paper).
+It was trained on espeak-ng's voices alone (`python -m tools.nano --stage asr`), so its transcripts of real speech
+mean nothing. Log-mel frames pass convolutions and a bidirectional LSTM, which scores characters for CTC (Graves et
+al. 2006, "Connectionist Temporal Classification"). The network hears a whole utterance at once. Levels are relative
+to the utterance's loudest value, so gain and silence around the speech do not change what the frames of the speech
+look like. Unit 0 is CTC's blank (section 3.1 of the paper).
 """
 
 import json
