@@ -40,6 +40,7 @@ from calm_ft.metrics.audio_io import read_wav_bytes, write_wav
 from calm_ft.metrics.recognisers import choose_recogniser
 from calm_ft.report.picture import spectrogram_figure
 from calm_ft.report.result import BASE, REFERENCE, TUNED, EvaluationResult
+from calm_ft.report.runs import EVALUATION
 from calm_ft.training.callbacks.metric_monitor import PREFIX
 from calm_ft.training.datamodule import RecordingsDataModule, validation_loader
 from calm_ft.training.loggers import log_media, log_sentences, restore_sentences
@@ -47,7 +48,6 @@ from calm_ft.training.loggers.sentences import FILE_NAME, SentenceFile, Sentence
 from calm_ft.training.residuals import BaseVoicesResidual
 from calm_ft.training.settings import DataSettings
 
-EVALUATION = "evaluation"
 VOICE_PROMPT = Path("samples") / "voice_prompt.wav"
 TRAINING = "training"
 NUM_KEPT = 4
