@@ -5,8 +5,8 @@
     python -m tools.seeded_bits --diff before.txt after.txt
 
 Five short runs by the real command, on one thread of a CPU: every logged loss and residual in full precision, and a
-hash of every exported weight. The same machine and the same versions of torch are taken for granted. What the voice prompt
-decides is printed in lines of its own, which begin with "voice".
+hash of every exported weight. The same machine and the same versions of torch are taken for granted. What the voice
+prompt decides is printed in lines of its own, which begin with "voice".
 """
 
 import argparse

@@ -6,7 +6,7 @@ A run makes one `Evaluator` and uses it before training, at steps, and at its en
 finished run in the same folder, and reuses the clips and scores stored there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -62,7 +62,8 @@ class Protocol:
         voice: the recording or saved state that prompts all systems; prompt: its samples [T], None for a saved state.
         voice_source: where the prompt was taken from, for display.
         base_voices: voices that were not tuned to; sentences are spoken in them too.
-        other_voices: voice -> recordings [T], for telling voices apart; includes the tuned voice, under `TUNED_VOICE`.
+        other_voices: gives voice -> recordings [T], for telling voices apart; includes the tuned voice, under
+            `TUNED_VOICE`. Called once, where clips are measured: decoding these recordings takes seconds.
         seed, num_seeds: of the noise; clips of each sentence, each with other noise.
         recogniser: as `metrics.base.Given` takes it.
         opinion_scores: whether UTMOS and DNSMOS are wanted.
@@ -84,7 +85,7 @@ class Protocol:
     language: str
     opinion_scores: bool
     base_voices: BaseVoices = field(default_factory=lambda: BaseVoices([], "they were not asked for."))
-    other_voices: Mapping[str, Sequence[np.ndarray]] = field(default_factory=dict)
+    other_voices: Callable[[], Mapping[str, Sequence[np.ndarray]]] = dict
     excluded: Sequence[Exclusion] = ()
 
     def described(self) -> dict[str, Any]:
@@ -145,7 +146,7 @@ class Evaluator:
             recordings=dict(zip(p.texts, map(np.asarray, p.recordings), strict=True)),
             prompt=None if p.prompt is None else np.asarray(p.prompt),
             voice=TUNED_VOICE,
-            other_voices=p.other_voices,
+            other_voices=p.other_voices(),
             recogniser=p.recogniser,
             language=p.language,
         )

@@ -125,10 +125,13 @@ def _protocol(
         base_voices = choose_base_voices(
             sources.base_voices, adapter, settings.base_sentences, settings.max_base_voices, seed
         )
-    other_voices: dict[str, list[np.ndarray]] = {}
-    if sources.base_voices:
+
+    def other_voices() -> dict[str, list[np.ndarray]]:
+        if not sources.base_voices:
+            return {}
         own = {TUNED_VOICE: [clip.utterance for clip in recordings.train_clips]}
-        other_voices = recordings_to_identify_by({**own, **sources.base_voices}, adapter, seed)
+        return recordings_to_identify_by({**own, **sources.base_voices}, adapter, seed)
+
     return Protocol(
         model=adapter.describe(),
         texts=chosen.texts,

@@ -166,7 +166,7 @@ def test_the_voice_is_identified_for_the_tuned_and_for_base_voices(evaluated: Ev
 def test_without_other_voices_voice_identification_is_missing_with_the_reason(
     evaluated: Evaluated, tmp_path: Path
 ) -> None:
-    p = replace(evaluated.evaluator.protocol, other_voices={}, recogniser="none", prompt=None)
+    p = replace(evaluated.evaluator.protocol, other_voices=dict, recogniser="none", prompt=None)
     missing = Evaluator(p, tmp_path).available.missing
     assert "set evaluation.base_voices" in missing["voice_identified"]
     assert "no speech recogniser was asked for" in missing["wer"]

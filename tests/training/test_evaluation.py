@@ -70,7 +70,7 @@ def test_by_default_the_validation_clips_judge_and_no_voice_is_identified(
     found = plan(EvaluationSettings(), nano_adapter, clips, tmp_path)
     assert found.protocol is not None
     assert sorted(found.protocol.texts) == sorted(clip.utterance.text for clip in clips[:2])
-    assert found.protocol.other_voices == {}
+    assert found.protocol.other_voices() == {}
     assert found.protocol.voice_source == str(found.prompt.utterance.audio_path)
 
 
@@ -93,7 +93,7 @@ def test_base_voices_are_told_from_the_tuned_one_spoken_in_and_measured(
     found = plan(settings, nano_adapter, clips, tmp_path)
     assert found.protocol is not None
     assert found.base_voices is not None
-    assert list(found.protocol.other_voices) == [TUNED_VOICE, "anna", "ben"]
+    assert list(found.protocol.other_voices()) == [TUNED_VOICE, "anna", "ben"]
     assert [(voice.name, len(voice.references)) for voice in found.protocol.base_voices.voices] == [("anna", 1)]
     assert (found.base_voices.names, found.base_voices.num_clips) == (("anna", "ben"), 6)
 
