@@ -57,6 +57,10 @@ Scores = Mapping[Outcome, Values]
 """Each outcome's (sentence, seed) -> value."""
 
 
+def main() -> None:
+    studies.run_or_table(__doc__, run, table)
+
+
 def sweeps() -> Iterator[Sweep]:
     """Strategies by replay, then schedules by LSD share; what both have, head_only on cosine with .25, comes once."""
     seeds = f"seed={','.join(map(str, range(NUM_SEEDS)))}"
@@ -213,4 +217,4 @@ def _difference_cell(difference: Mapping[str, Any], figure: str) -> str:
 
 
 if __name__ == "__main__":
-    run_script(lambda: studies.run_or_table(__doc__, run, table))
+    run_script(main)

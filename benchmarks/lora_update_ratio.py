@@ -44,6 +44,10 @@ class LoraRun:
         return {"rank": self.rank, "lr": self.lr, "seed": self.seed, "ratio": self.ratio, **systems}
 
 
+def main() -> None:
+    studies.run_or_table(__doc__, run, table)
+
+
 def run(output_dir: Path) -> None:
     """The sweeps on the demo's voice, whose last averaged weights are judged."""
     judging = studies.judged_on(
@@ -127,4 +131,4 @@ def _rounded(value: Any) -> Any:
 
 
 if __name__ == "__main__":
-    run_script(lambda: studies.run_or_table(__doc__, run, table))
+    run_script(main)

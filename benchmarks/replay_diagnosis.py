@@ -48,6 +48,10 @@ SETTINGS = {
 }
 
 
+def main() -> None:
+    studies.run_or_table(__doc__, run, table)
+
+
 def run(output_dir: Path) -> None:
     """One sweep over seeds a setting."""
     common = ["experiment=demo", "strategy=full", "data=replay", "optimizer.lr=3e-4", "seed=0,1,2"]
@@ -107,4 +111,4 @@ def table(output_dir: Path) -> str:
 
 
 if __name__ == "__main__":
-    run_script(lambda: studies.run_or_table(__doc__, run, table))
+    run_script(main)

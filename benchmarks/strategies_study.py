@@ -25,6 +25,10 @@ Setting = tuple[str, float, str]
 """Strategy, rate, and whether other voices are replayed."""
 
 
+def main() -> None:
+    studies.run_or_table(__doc__, run, tables)
+
+
 def run(output_dir: Path) -> None:
     """One sweep a strategy and voice."""
     for voice in VOICES:
@@ -104,4 +108,4 @@ def _row(name: str, runs: Sequence[Figures], columns: Sequence[str]) -> str:
 
 
 if __name__ == "__main__":
-    run_script(lambda: studies.run_or_table(__doc__, run, tables))
+    run_script(main)

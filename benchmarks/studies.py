@@ -54,11 +54,7 @@ Figures = Mapping[str, Estimate]
 """Column -> estimate; residuals have no error."""
 
 
-def run_or_table(
-    description: str | None,
-    run: Callable[[Path], None],
-    table: Callable[[Path], str],
-) -> None:
+def run_or_table(description: str | None, run: Callable[[Path], None], table: Callable[[Path], str]) -> None:
     """The command line of a study: `run --output-dir DIR` and `table DIR`."""
     parser = parser_of(description)
     commands = parser.add_subparsers(required=True, metavar="run|table")
