@@ -71,10 +71,21 @@ def run_or_table(description: str | None, run: Callable[[Path], None], table: Ca
 def train(sweeps: Iterable[Sweep], runs: Path, cache: Path) -> None:
     """Train all jobs by the whole command on a CPU; the last weights are exported and evaluated."""
     for sweep in sweeps:
-        command = [sys.executable, "-m", "calm_ft.train", "-m", "logger=csv", "resume=true", "trainer.accelerator=cpu"]
-        command += [f"trainer.max_steps={NUM_STEPS}", "trainer.val_check_interval=50", "export.which=last"]
-        command += ["evaluation.every_n_steps=null", f"data.cache_dir={cache}", f"output_dir={runs / sweep.name}"]
-        subprocess.run([*command, *sweep.overrides], cwd=ROOT, check=True)
+        overrides = [*overrides_of_all(cache), f"output_dir={runs / sweep.name}", "resume=true", *sweep.overrides]
+        subprocess.run([sys.executable, "-m", "calm_ft.train", "-m", *overrides], cwd=ROOT, check=True)
+
+
+def overrides_of_all(cache: Path) -> list[str]:
+    """What all runs of all studies have in common."""
+    return [
+        "logger=csv",
+        "trainer.accelerator=cpu",
+        f"trainer.max_steps={NUM_STEPS}",
+        "trainer.val_check_interval=50",
+        "export.which=last",
+        "evaluation.every_n_steps=null",
+        f"data.cache_dir={cache}",
+    ]
 
 
 def judged_on(folder: Path, judged: Path, others: Mapping[str, Path]) -> list[str]:

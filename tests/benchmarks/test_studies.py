@@ -2,14 +2,18 @@
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import yaml
 
-from benchmarks import evaluation_study, lora_update_ratio, replay_diagnosis, strategies_study
-from benchmarks.studies import BASE_VOICE, Estimate, change_that_counts, figures_of, finished_runs
+from benchmarks import evaluation_study, lora_update_ratio, replay_diagnosis, strategies_study, studies
+from benchmarks.studies import BASE_VOICE, Estimate, Sweep, change_that_counts, figures_of, finished_runs
+from calm_ft.config import compose_config, experiment_from
+from calm_ft.config.overrides import tidy_arguments
 from calm_ft.report.result import read_result
 
 
@@ -116,6 +120,27 @@ def test_the_evaluation_study_compares_each_sentence_with_itself(tiny_study: Pat
     assert (same["mean"], same["counts"], same["num_sentences"]) == (0, False, 3)
     assert by_pair["full_replay", evaluation_study.ZERO_SHOT]["tuned voice: mcd_db"]["num_sentences"] == 3
     assert len([line for line in table.splitlines() if " against " in line]) == len(by_pair)
+
+
+@pytest.mark.parametrize("study", [strategies_study, replay_diagnosis, lora_update_ratio, evaluation_study])
+def test_every_setting_of_a_study_is_one_that_a_run_takes(
+    study: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Sweep] = []
+    monkeypatch.setattr(studies, "train", lambda sweeps, runs, cache: asked.extend(sweeps))
+    monkeypatch.setattr(strategies_study, "VOICES", ("annie",))  # the other voice is recorded first, for minutes
+    monkeypatch.setattr(replay_diagnosis, "SETTINGS", {"few voices": replay_diagnosis.Setting(["adam"], BASE_VOICE)})
+    monkeypatch.setattr(evaluation_study, "write_heldout", lambda folder: folder)
+    monkeypatch.setattr(evaluation_study.subprocess, "run", lambda *command, **settings: None)
+    study.run(tmp_path)
+    assert asked
+    for sweep in asked:
+        first_values = [re.sub(r",.*", "", override) for override in sweep.overrides]
+        overrides = [*studies.overrides_of_all(tmp_path), *first_values]
+        experiment = experiment_from(compose_config(tidy_arguments(overrides)))
+        if experiment.evaluation.num_sentences:
+            first = sorted(each.name for each in Path(experiment.evaluation.base_voices).iterdir())[0]
+            assert (first, experiment.evaluation.max_base_voices) == (f"0-{BASE_VOICE}", 1)
 
 
 def _copy_run(study: Path, folder: Path, seed: int = 0, status: str = "finished", sources: object = None) -> None:
