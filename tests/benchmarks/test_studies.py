@@ -20,7 +20,7 @@ def test_a_runs_figures_are_those_of_its_evaluation_and_its_residuals(tiny_study
     assert figures["MCD"].mean == result.systems["tuned"].mean("mcd_db")
     assert figures["base MCD"].mean == result.base_voices.systems["tuned"].mean("mcd_db")
     assert result.base_voices.names == [f"0-{BASE_VOICE}"]
-    assert figures["residual"].mean == run.record["residuals"]["validation"]["tuned"]["residual"]
+    assert figures["residual"].mean == run.record["residuals"]["tuned"]["residual"]
     assert figures["base voices"].mean == run.record["residuals"]["base_voices"]["tuned"]["residual"]
     assert figures["MCD"].error > 0
     assert [name for name, each in figures.items() if math.isnan(each.mean)] == ["base sentence"]
