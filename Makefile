@@ -17,27 +17,27 @@ $(READY): pyproject.toml setup.py constraints.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[chatterbox,evaluation,sweeps,dev]'
 	touch $(READY)
 
-demo: $(READY)  ## tune the embedded model to the demo voice, judge it, export it: runs/demo; and with replay: runs/demo_replay
+demo: $(READY)  ## tune the embedded model to the demo voice, evaluate and export it: runs/demo; with replay: runs/demo_replay
 	rm -rf runs/demo runs/demo_replay
 	$(BIN)/python scripts/train.py experiment=demo
 	$(BIN)/python scripts/train.py experiment=demo data=replay output_dir=runs/demo_replay
 
-test: $(READY)  ## the tests for every change, in two processes
+test: $(READY)  ## the tests that every change must pass, in two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-slow: $(READY)  ## the long ones
+test-slow: $(READY)  ## the long tests
 	$(BIN)/python -m pytest -q -m 'slow and not gpu'
 
-test-gpu: $(READY)  ## the ones that need a CUDA device
+test-gpu: $(READY)  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu
 
-lint: $(READY)  ## formatting, lint, types, walls between rooms: what CI runs
+lint: $(READY)  ## check formatting, lint, types and import rules, as CI does
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy calm_ft scripts tools tests benchmarks
 	$(BIN)/lint-imports --no-cache
 
-format: $(READY)  ## mend what can be mended by a machine
+format: $(READY)  ## fix formatting and what lint can fix by itself
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
