@@ -5,13 +5,11 @@ wall times, since other programs can only slow a run down; beside it stand that 
 processor times, which other programs hardly touch. `codec` is the part that is decoded row by row in both ways. A model
 of the released size has random weights and never ends by itself: its cost is measured.
 
-    python -m benchmarks.batched_synthesis --output benchmarks/results/batched_synthesis.json
+    python -m benchmarks.batched_synthesis --output batched_synthesis.json
     python -m benchmarks.batched_synthesis --real-size 6 --rows 8 --threads 2 --repeats 2 --output real_size.json
 """
 
-import argparse
 import json
-import os
 import statistics
 import tempfile
 import time
@@ -22,11 +20,13 @@ from typing import Any
 import torch
 from pocket_tts.modules.stateful_module import ModelState
 
+from benchmarks.measuring import machine, parser_of, positive
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, decode_audio
 from calm_ft.atomic_file import write_text
-from calm_ft.config import ASSETS, build, compose_config, plain
-from calm_ft.errors import UserError, run_script
+from calm_ft.config import ASSETS, compose_config, experiment_from
+from calm_ft.config.overrides import tidy_arguments
+from calm_ft.errors import run_script
 from tools.nano.released_shape import RELEASED, write_released_shape
 
 DEMO = ASSETS / "demo_voice" / "train"
@@ -35,47 +35,44 @@ STREAMED_TEXT = "The river rose slowly over its banks, and in the morning the br
 
 
 def main() -> None:
-    arguments = _parse()
-    with tempfile.TemporaryDirectory() as folder:
-        model = ASSETS / "nano"
-        if arguments.real_size:
-            model = write_released_shape(Path(folder), arguments.real_size)
-        settings = plain(compose_config(["adapter=pocket_tts"]))["adapter"]
-        adapter: PocketTTSAdapter = build({**settings, "model": str(model)}).eval()
-    if arguments.real_size:
-        adapter.tts.eos_threshold = NEVER_ENDS
+    parser = parser_of(__doc__)
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
+    parser.add_argument("--real-size", type=int, choices=sorted(RELEASED), help="layers (default: the embedded model)")
+    parser.add_argument("--rows", type=positive, nargs="+", default=[1, 4, 16, 32])
+    parser.add_argument("--threads", type=positive, nargs="+", default=[1, 2])
+    parser.add_argument("--repeats", type=positive, default=5)
+    given = parser.parse_args()
+    adapter = load(given.real_size)
     voice = adapter.load_voice(sorted(DEMO.glob("*.ogg"))[0])
     results: dict[str, Any] = {
-        "model": f"random weights, {arguments.real_size} layers" if arguments.real_size else "nano",
-        "machine": {"torch": torch.__version__, "cores": os.cpu_count(), "load_before": round(os.getloadavg()[0], 1)},
+        "model": f"random weights, {given.real_size} layers" if given.real_size else "nano",
+        "machine": machine(),
         "most_rows": MAX_ROWS,
-        "repeats": arguments.repeats,
+        "repeats": given.repeats,
         "together": [],
         "in_pieces": [],
     }
-    for num_threads in arguments.threads:
+    for num_threads in given.threads:
         torch.set_num_threads(num_threads)
-        for num_rows in arguments.rows:
-            figures = {"threads": num_threads, **measure_rows(adapter, voice, num_rows, arguments.repeats)}
+        for num_rows in given.rows:
+            figures = {"threads": num_threads, **measure_rows(adapter, voice, num_rows, given.repeats)}
             print(json.dumps(figures), flush=True)
             results["together"].append(figures)
-        figures = {"threads": num_threads, **measure_pieces(adapter, voice, arguments.repeats)}
+        figures = {"threads": num_threads, **measure_pieces(adapter, voice, given.repeats)}
         print(json.dumps(figures), flush=True)
         results["in_pieces"].append(figures)
-    write_text(arguments.output, json.dumps(results, indent=2) + "\n")
+    write_text(given.output, json.dumps(results, indent=2) + "\n")
 
 
-def _parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
-    parser.add_argument("--real-size", type=int, choices=sorted(RELEASED), help="layers (default: the embedded model)")
-    parser.add_argument("--rows", type=int, nargs="+", default=[1, 4, 16, 32])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument("--repeats", type=int, default=5)
-    arguments = parser.parse_args()
-    if min(*arguments.rows, *arguments.threads, arguments.repeats) < 1:
-        raise UserError("--rows, --threads and --repeats must be at least 1.")
-    return arguments
+def load(num_layers: int | None) -> PocketTTSAdapter:
+    """The embedded model, or one of random weights that never ends by itself."""
+    with tempfile.TemporaryDirectory() as folder:
+        model = write_released_shape(Path(folder), num_layers) if num_layers else ASSETS / "nano"
+        config = compose_config(tidy_arguments(["adapter=pocket_tts", f"adapter.model={model}", "logger=csv"]))
+        adapter: PocketTTSAdapter = experiment_from(config).adapter_factory().eval()
+    if num_layers:
+        adapter.tts.eos_threshold = NEVER_ENDS
+    return adapter
 
 
 def measure_rows(adapter: PocketTTSAdapter, voice: ModelState, num_rows: int, repeats: int) -> dict[str, Any]:

@@ -6,57 +6,54 @@ the longest row. Both over the batches that training makes of the same recording
     python -m benchmarks.chatterbox_packing --output packing.json
 """
 
-import argparse
 import json
 from pathlib import Path
 
 import torch
 
+from benchmarks import measuring
 from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
 from calm_ft.adapters.chatterbox.objective import ChatterboxBatch
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS, compose_config, experiment_from
 from calm_ft.data.batch_plan import BatchPlan
 from calm_ft.data.dataset import TrainingBatches
-from calm_ft.data.prepare import encode_recordings
-from calm_ft.data.prompts import PromptPool
-from calm_ft.data.sources import read_recordings
+from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.errors import run_script
 
 NUM_CONDITION = 34  # of the released model: speaker, 32 perceiver tokens, emotion
 NUM_STARTS = 1
+UNLIMITED = 10**9
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = measuring.parser_of(__doc__)
     parser.add_argument("--data-path", type=Path, default=ASSETS / "demo_voice" / "train")
-    parser.add_argument("--batch-sizes", type=int, nargs="+", default=[4, 8, 16])
-    parser.add_argument("--output", type=Path, help="a JSON file for the figures")
-    arguments = parser.parse_args()
-    experiment = experiment_from(compose_config(["experiment=chatterbox_t3", "adapter=chatterbox_tiny"]))
+    parser.add_argument("--batch-sizes", type=measuring.positive, nargs="+", default=[4, 8, 16])
+    parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
+    given = parser.parse_args()
+    experiment = experiment_from(compose_config(["experiment=chatterbox_t3", "adapter=chatterbox_tiny", "logger=csv"]))
     adapter: ChatterboxAdapter = experiment.adapter_factory()
-    utterances = read_recordings(arguments.data_path).utterances
-    cache = Path(experiment.data.cache_dir).expanduser()
-    limits = (experiment.data.tail_sec, experiment.data.max_duration_sec)
-    clips = encode_recordings(utterances, adapter, cache, *limits).encoded
-    results = []
-    for size in arguments.batch_sizes:
-        plan = BatchPlan([clip.num_frames for clip in clips], 10**9, size, seed=0)
-        batches: TrainingBatches[ChatterboxBatch] = TrainingBatches(
-            clips, PromptPool(clips, own_beginnings=False), plan, adapter.collate, plan.num_batches_first_epoch, seed=0
-        )
-        totals = torch.stack([row_lengths(batches[index]) for index in range(len(batches))]).sum(dim=0).tolist()
-        valid, packed, upstream = (round(total) for total in totals)
-        figures = {
-            "batch_size": size,
-            "padding_upstream": round(1 - valid / upstream, 4),
-            "padding_packed": round(1 - valid / packed, 4),
-            "positions_saved": round(1 - packed / upstream, 4),
-        }
-        print(json.dumps(figures))
-        results.append(figures)
-    if arguments.output:
-        write_text(arguments.output, json.dumps({"clips": len(clips), "batches": results}, indent=2) + "\n")
+    clips = measuring.encode_folder(given.data_path, adapter, experiment.data)
+    results = [padding(clips, adapter, size) for size in given.batch_sizes]
+    print(json.dumps(results, indent=2))
+    write_text(given.output, json.dumps({"clips": len(clips), "batches": results}, indent=2) + "\n")
+
+
+def padding(clips: list[EncodedUtterance], adapter: ChatterboxAdapter, batch_size: int) -> dict[str, float]:
+    """Shares of padding over the batches of an epoch."""
+    plan = BatchPlan([clip.num_frames for clip in clips], UNLIMITED, batch_size, seed=0)
+    batches: TrainingBatches[ChatterboxBatch] = TrainingBatches(
+        clips, adapter.prompt_pool(clips), plan, adapter.collate, plan.num_batches_first_epoch, seed=0
+    )
+    totals = torch.stack([row_lengths(batches[index]) for index in range(len(batches))]).sum(dim=0).tolist()
+    valid, packed, upstream = (round(total) for total in totals)
+    return {
+        "batch_size": batch_size,
+        "padding_upstream": round(1 - valid / upstream, 4),
+        "padding_packed": round(1 - valid / packed, 4),
+        "positions_saved": round(1 - packed / upstream, 4),
+    }
 
 
 def row_lengths(batch: ChatterboxBatch) -> torch.Tensor:

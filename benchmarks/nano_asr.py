@@ -4,12 +4,11 @@ No sentence of any set is in the training. Half of the words of "everyday" are i
 those of "templates" in 11 or more, and 33 of the 78 words of "free" in none. Speech by the embedded model is zero-shot:
 its rates hold the model's own slips too, and say how the recogniser serves, not how well it hears.
 
-    python benchmarks/nano_asr.py --output benchmarks/results/nano_asr.json
+    python -m benchmarks.nano_asr --output nano_asr.json
 """
 
-import argparse
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import mean
 
@@ -19,6 +18,7 @@ import safetensors.torch
 import torch
 from rapidfuzz.distance import Levenshtein
 
+from benchmarks.measuring import parser_of
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS, compose_config, experiment_from
@@ -54,7 +54,7 @@ FREE_SENTENCES = (
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = parser_of(__doc__)
     parser.add_argument("--output", type=Path, required=True, help="JSON file to write")
     output = parser.parse_args().output
     torch.set_num_threads(1)
@@ -136,11 +136,10 @@ def _noisy(clips: Iterable[Clip]) -> list[Clip]:
     return noisy
 
 
-def _by_nano(adapter: PocketTTSAdapter, sentences: Sequence[str], prompt: Path) -> Iterator[Clip]:
-    voice = adapter.load_voice(prompt)
-    for index, text in enumerate(sentences):
-        spoken = adapter.synthesize([text], voice, derive_seed(SEED, "nano_asr", index))[0]
-        yield text, spoken.audio.numpy()
+def _by_nano(adapter: PocketTTSAdapter, sentences: Sequence[str], prompt: Path) -> list[Clip]:
+    seeds = [derive_seed(SEED, "nano_asr", index) for index in range(len(sentences))]
+    spoken = adapter.synthesize(sentences, adapter.load_voice(prompt), seeds)
+    return [(text, each.audio.numpy()) for text, each in zip(sentences, spoken, strict=True)]
 
 
 def _hear(recogniser: EmbeddedASR, clips: Iterable[Clip]) -> list[tuple[str, str]]:

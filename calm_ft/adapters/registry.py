@@ -1,7 +1,7 @@
-"""The TTS systems that there are, and what is known of each without loading a model.
+"""The TTS systems that there are, and what each can tell without loading a model.
 
 A system is built in, or found by a Python entry point of the group `calm_ft.systems`, or registers itself in the module
-that `adapter.package=NAME` names. Its folder holds a `System`; nothing else in the project knows systems by name.
+that `adapter.package=NAME` names. Its folder holds a `System`.
 """
 
 import importlib
@@ -19,7 +19,7 @@ from calm_ft.adapters.hub import check_repo_name, one_line, upload
 from calm_ft.errors import UserError
 
 ENTRY_POINTS = "calm_ft.systems"
-DEFAULT = "pocket_tts"  # its own sentence answers a name that no system knows
+DEFAULT = "pocket_tts"  # unknown model names go to this system, which raises the error
 BUILT_IN = ("calm_ft.adapters.chatterbox.system", "calm_ft.adapters.pocket_tts.system")
 
 
@@ -28,10 +28,10 @@ class Miniature:
     """A model for rehearsals, which does not speak as a released one does.
 
     Args:
-        warning: what it is and what not to expect of it, as a clause: "this is ...".
+        warning: a clause for the warning, such as "this is a toy model that speaks noise".
         released: overrides that choose a released model in its place.
-        dropped: keys of overrides that fit the miniature alone.
-        own_recordings: a folder of recordings that the miniature is made for; of these nothing has to be said.
+        dropped: overrides to drop when switching to a released model.
+        own_recordings: a folder of recordings that the miniature is made for; they give no warning.
     """
 
     warning: str
@@ -49,13 +49,13 @@ class System(ABC):
     name: str
     """As in `TTSAdapter.name`."""
     module: str
-    """The Python package of its adapters: a configuration whose `adapter._target_` lies in it is of this system."""
+    """The Python package of its adapters. A configuration belongs to the system if `adapter._target_` is in it."""
     packages: Sequence[str] = ()
     """Upstream distributions whose versions run.json records."""
 
     @abstractmethod
     def is_export(self, folder: Path) -> bool:
-        """Whether a folder holds an export, or a model in the same files. Called before anything is loaded of it."""
+        """Whether a folder holds an export, or a model with the same file layout. Must not load weights."""
 
     @abstractmethod
     def load(self, model: str) -> TTSAdapter:
@@ -118,7 +118,7 @@ def import_package(name: str) -> None:
 
 
 def systems() -> list[System]:
-    """All systems, those from outside first: they know their own files best."""
+    """All systems, those from outside first: so that they can override built-in ones."""
     known = {**_built_in(), **_installed(), **_registered}
     return list(reversed(known.values()))
 

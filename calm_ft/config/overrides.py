@@ -1,4 +1,4 @@
-"""The command line as people type it, turned into what Hydra's grammar takes, and back into what they typed."""
+"""The command line as people type it, turned into what Hydra's grammar takes, and the inverse."""
 
 import os
 import re
@@ -35,44 +35,45 @@ UNLISTED = (
     "optimizer.weight_decay",
 )
 """Settings that conf/ does not list: hardly anybody changes them, and their defaults stand in their classes."""
-_MOVED = {"interpolant": "objective/interpolant"}
-"""Groups of options by the names that they had before."""
-_FREE = re.compile(rf"^\+{{0,2}}((?:trainer\.[\w.]+|{'|'.join(map(re.escape, UNLISTED))})=.*)", re.DOTALL)
+_RENAMED_GROUPS = {"interpolant": "objective/interpolant"}
+"""Earlier name of a group of options -> its name now."""
+_NEEDS_PLUS_PLUS = re.compile(rf"^\+{{0,2}}((?:trainer\.[\w.]+|{'|'.join(map(re.escape, UNLISTED))})=.*)", re.DOTALL)
 _PATH_SETTING = re.compile(
     r"(?P<name>\+{0,2}(?:output_dir|adapter\.(?:model|local_dir)|data\.(?:path|cache_dir)|data\.sources\.[^.=]+\.path"
     r"|evaluation\.(?:heldout_path|base_voices)|strategy\.weights))=(?P<value>.+)",
     re.DOTALL,
 )
-"""Settings whose value is a path; their values are taken literally, whatever signs they hold."""
+"""Settings whose value is a path; their values are taken literally, whatever characters they contain."""
 
 
 def tidy_arguments(arguments: Sequence[str]) -> list[str]:
-    """The arguments in the form that Hydra reads; doing it twice changes nothing more.
+    """The arguments in the form that Hydra reads; idempotent.
 
-    - `trainer.x=y` becomes `++trainer.x=y`: conf/trainer lists only some of the arguments that Lightning takes. So do
-      the settings in `UNLISTED`.
+    - `trainer.x=y` becomes `++trainer.x=y`: conf/trainer lists only some of the arguments that Lightning takes. The
+      settings in `UNLISTED` get `++` too.
     - `interpolant=linear` becomes `objective/interpolant=linear`.
     - `adapter._target_=` without `adapter=` chooses `adapter=custom`.
     - Paths are quoted where Hydra's grammar would refuse them or read something else.
-    - -m moves to the front, for Hydra takes none between overrides.
+    - -m moves to the front, for Hydra does not accept it between overrides.
     """
     is_sweep = asks_for_sweep(arguments)
     given = [argument for argument in arguments if argument not in ("-m", "--multirun")]
-    overrides = [quote_path(_moved(_FREE.sub(r"++\1", argument)), is_sweep) for argument in given]
+    overrides = [quote_path(_renamed_group(_NEEDS_PLUS_PLUS.sub(r"++\1", argument)), is_sweep) for argument in given]
     if override_of(overrides, "adapter._target_") and not override_of(overrides, "adapter"):
-        overrides.append("adapter=custom")  # the settings of no other adapter fit a class from outside
+        overrides.append("adapter=custom")  # only adapter=custom accepts an external class
     return ["-m", *overrides] if is_sweep else overrides
 
 
 def asks_for_sweep(arguments: Sequence[str]) -> bool:
+    """Whether -m is among the arguments."""
     return "-m" in arguments or "--multirun" in arguments
 
 
 def quote_path(argument: str, is_sweep: bool = False) -> str:
     """`data.path=my voice` as `data.path='my voice'`, and `~` as the home folder; other settings stay as they are.
 
-    A value stays as it is where Hydra reads it literally, where it is null, quoted or escaped already, and in a sweep
-    where it is a list that Hydra can read; a list that it cannot read gets quotes around each of its values.
+    Unchanged are null, what is quoted or escaped already, and what Hydra reads literally. In a sweep a list that Hydra
+    can parse is unchanged too; of any other list, each value is quoted.
     """
     setting = _PATH_SETTING.fullmatch(argument)
     if setting is None or setting["value"] == "null" or _is_read_as_meant(argument, setting["value"], is_sweep):
@@ -84,7 +85,7 @@ def quote_path(argument: str, is_sweep: bool = False) -> str:
 
 
 def as_typed(argument: str) -> str:
-    """The opposite of `quote_path`: without quotes where `quote_path` would put them back."""
+    """The opposite of `quote_path`: removes the quotes that `quote_path` added."""
     setting = _PATH_SETTING.fullmatch(argument)
     if setting is None:
         return argument
@@ -95,12 +96,11 @@ def as_typed(argument: str) -> str:
 
 
 def sweep_arguments(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
-    """The tidy arguments with the one folder of their sweep, and that folder; None where they ask for no sweep.
+    """(arguments with the folder of their sweep set, that folder); the folder is None where they ask for no sweep.
 
-    Hydra composes a sweep's own settings without the overrides of its jobs, so that it would not find the folder in
-    output_dir.
+    Hydra does not see the jobs' output_dir when it composes the sweep itself, so the folder is passed twice.
 
-    Raises UserError where each job would have the folder of another sweep.
+    Raises UserError where output_dir does not name one folder: a list, nothing, or an interpolation.
     """
     if not asks_for_sweep(arguments):
         return list(arguments), None
@@ -130,10 +130,10 @@ def unlisted_settings(place: str) -> list[str]:
     return [key.rpartition(".")[2] for key in UNLISTED if key.rpartition(".")[0] == place]
 
 
-def _moved(argument: str) -> str:
+def _renamed_group(argument: str) -> str:
     plain = argument.lstrip("+")
     key, equals, value = plain.partition("=")
-    return f"{_MOVED[key]}={value}" if equals and key in _MOVED else argument
+    return f"{_RENAMED_GROUPS[key]}={value}" if equals and key in _RENAMED_GROUPS else argument
 
 
 def _is_read_as_meant(argument: str, value: str, is_sweep: bool) -> bool:
@@ -142,7 +142,9 @@ def _is_read_as_meant(argument: str, value: str, is_sweep: bool) -> bool:
         return False
     if override.is_sweep_override():
         return is_sweep
-    is_escaped = isinstance(override.value(), str) and "\\" in value and os.sep == "/"  # else it parts folders
+    is_escaped = (
+        isinstance(override.value(), str) and "\\" in value and os.sep == "/"
+    )  # on Windows a backslash separates folders
     return isinstance(override._value, QuotedString) or override.value() == value or is_escaped
 
 

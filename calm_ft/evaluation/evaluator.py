@@ -1,12 +1,12 @@
 """An evaluation: the same sentences, prompts and noise for every system, and every clip measured in the same way.
 
-    protocol (what is said, in which voices) -> `speak` (kept by content) -> `score` -> `result`
+    protocol (what is said, in which voices) -> `speak` (clips are cached) -> `result` (measures and sums up)
 
 A run makes one `Evaluator` and uses it before training, at steps, and at its end; `scripts/evaluate.py` makes one for a
-finished run in the same folder, and takes over all that was said and measured there.
+finished run in the same folder, and reuses the clips and scores stored there.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -60,12 +60,15 @@ class Protocol:
         texts, recordings: held-out sentences with their true recordings [T] at the model's rate.
         source: where these come from.
         voice: the recording or saved state that prompts all systems; prompt: its samples [T], None for a saved state.
-        voice_source: where the prompt was taken from, for people.
-        base_voices: voices that were not tuned to, for speech in them.
-        other_voices: voice -> recordings [T], for telling voices apart; the tuned voice among them, under its name.
+        voice_source: where the prompt was taken from, for display.
+        base_voices: voices that were not tuned to; sentences are spoken in them too.
+        other_voices: gives voice -> recordings [T], for telling voices apart; includes the tuned voice, under
+            `TUNED_VOICE`. Called once, where clips are measured: decoding these recordings takes seconds.
+        seed, num_seeds: of the noise; clips of each sentence, each with other noise.
         recogniser: as `metrics.base.Given` takes it.
         opinion_scores: whether UTMOS and DNSMOS are wanted.
-        step: optimizer steps behind the tuned weights, where known.
+        language: of the texts, an ISO 639-1 code.
+        excluded: recordings that cannot be used.
     """
 
     model: str
@@ -82,11 +85,11 @@ class Protocol:
     language: str
     opinion_scores: bool
     base_voices: BaseVoices = field(default_factory=lambda: BaseVoices([], "they were not asked for."))
-    other_voices: Mapping[str, Sequence[np.ndarray]] = field(default_factory=dict)
+    other_voices: Callable[[], Mapping[str, Sequence[np.ndarray]]] = dict
     excluded: Sequence[Exclusion] = ()
 
     def described(self) -> dict[str, Any]:
-        """What a result keeps of it."""
+        """The fields that are stored in a result."""
         return {
             "model": self.model,
             "sentences": self.source,
@@ -109,7 +112,7 @@ TUNED_VOICE = "tuned voice"
 
 @dataclass(frozen=True)
 class StepScores:
-    """What a model says after some steps: scored clips; means and counts by figure; what no clip has, and why."""
+    """Scored clips of a step; means and counts by figure; figures that no clip has, with the reason."""
 
     clips: list[Scored]
     means: dict[str, float]
@@ -124,7 +127,7 @@ class Evaluator:
         """Nothing is loaded or written yet.
 
         Args:
-            folder: where the evaluation lies, or will.
+            folder: of the evaluation; it need not exist yet.
             elsewhere: folders of other evaluations; what was said and measured there is not said and measured again.
         """
         self.protocol = protocol
@@ -143,7 +146,7 @@ class Evaluator:
             recordings=dict(zip(p.texts, map(np.asarray, p.recordings), strict=True)),
             prompt=None if p.prompt is None else np.asarray(p.prompt),
             voice=TUNED_VOICE,
-            other_voices=p.other_voices,
+            other_voices=p.other_voices(),
             recogniser=p.recogniser,
             language=p.language,
         )
@@ -161,8 +164,8 @@ class Evaluator:
 
         Args:
             is_timed: whether some sentences are said once more, alone, to be timed.
-            num_first: how many of the sentences are said before the others. A clip depends in its last bits on what is
-                said together with it; so the same weights say the same in `speak_step`.
+            num_first: how many of the sentences are spoken as a batch of their own, as `speak_step` does. The last
+                bits of a clip depend on its batch.
 
         Raises UserError where what is said cannot be kept.
         """
@@ -181,25 +184,25 @@ class Evaluator:
         return len(spoken)
 
     def hear_codec(self, adapter: TTSAdapter) -> None:
-        """Take the recordings' round trip through the codec, the ceiling of whatever speaks through it."""
+        """Encode and decode the recordings: the best that a model with this codec can reach."""
         p, clips = self.protocol, []
         for index, (text, audio) in enumerate(zip(p.texts, p.recordings, strict=True)):
             copy = adapter.reconstruct(audio)
             if copy is None:
-                self._missing[CODEC] = f"{adapter.name} has no codec that a recording could pass as its speech does."
+                self._missing[CODEC] = f"{adapter.name} has no codec that recordings could be reconstructed with."
                 return
             clips.append(recorded(CODEC, index, text, copy, p.sample_rate_hz))
         self._spoken = {CODEC: clips, **self._spoken}
 
     def own_clips(self, system: str, num_sentences: int | None = None) -> list[Spoken]:
-        """What a system said in the voice that was tuned to, the first noise alone."""
+        """A system's clips in the voice that was tuned to, those of the first noise only."""
         if system == REFERENCE:
             return list(self.references.values())[:num_sentences]
         clips = [each for each in self._spoken[system] if each.voice is None and each.seed == 0]
         return clips[:num_sentences]
 
     def score_step(self, clips: Sequence[Spoken]) -> StepScores:
-        """Measure a few clips in the tuned voice, as a step in training does; no bar, for there may be another."""
+        """Measure a few clips in the tuned voice, as a step in training does; without a progress bar."""
         metrics = self.available.metrics
         scored = score(clips, self.references, metrics, {}, self._cache, shows_progress=False)
         means, counts = means_of(scored)
@@ -208,7 +211,7 @@ class Evaluator:
         return StepScores(scored, {n: means[n] for n in names if n in means}, counts, missing)
 
     def speak_step(self, adapter: TTSAdapter, system: str, num_sentences: int) -> list[Spoken]:
-        """The first sentences once, by weights that will change: nothing of it is kept."""
+        """The first sentences once; not cached, because the weights will change."""
         p = self.protocol
         speaker = Speaker(adapter, system, p.seed, KeptAudio(None), shows_progress=False)
         return speaker.speak(Lines(list(enumerate(p.texts[:num_sentences])), p.voice), num_seeds=1)
@@ -218,7 +221,7 @@ class Evaluator:
         self._cache.save()
 
     def write(self, result: EvaluationResult, scored: Sequence[Scored]) -> None:
-        """Write the evaluation's files, and forget the clips that no system of it says any more.
+        """Write the evaluation's files, and delete cached clips that it no longer uses.
 
         Raises OSError where they cannot be written.
         """
@@ -268,8 +271,8 @@ class Evaluator:
             scored += score(own, voice.references, metrics, {}, self._cache)
         order = {REFERENCE: 0, BASE: 1}
         ordered = sorted(scored, key=lambda each: order.get(each.spoken.system, 2))
-        # Each voice may have figures that another lacks, such as identification. Doubts about the judge hold here too,
-        # and these clips may give others.
+        # Each voice may have figures that another lacks, such as identification. Doubts found on the tuned voice
+        # apply here too; these clips can add more.
         found = list(figures.values())
         return ordered, compare_in_base_voices(ordered, found, {**doubts_about(ordered, found), **doubts})
 

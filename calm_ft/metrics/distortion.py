@@ -1,27 +1,25 @@
-"""Mel-cepstral distortion (MCD) between a recording and a synthesis of the same sentence, in dB.
+"""Against the true recording of the same text: distortion, pitch, voicing and pace, all along one alignment.
 
-Definition, step by step:
+`mcd_db`, mel-cepstral distortion, step by step:
 1. the silence at both ends is cut off (`audio_io.trim_silence`), the same way for both clips;
-2. power spectra of 25 ms Hann windows every 12.5 ms, in 40 mel bands up to 8 kHz (or half the sampling rate,
-   if lower), with a floor 60 dB below the clip's loudest band;
-3. cepstra `c_m = 1/N sum_n ln(P_n) cos(pi m (n + 1/2) / N)`, m = 1..13, where P_n is the power in band n of N
-   = 40. These are the coefficients of the minimum-phase filter whose log amplitude is `sum_m c_m cos(m w)`,
-   on the mel scale; c_0, the level, is left out, so a gain changes nothing;
+2. power spectra of 25 ms Hann windows every 12.5 ms, in 40 mel bands up to 8 kHz (or half the sampling rate, if
+   lower), with a floor 60 dB below the clip's loudest band;
+3. cepstra `c_m = 1/N sum_n ln(P_n) cos(pi m (n + 1/2) / N)`, m = 1..13, where P_n is the power in band n of N = 40.
+   These are the coefficients of the minimum-phase filter whose log amplitude is `sum_m c_m cos(m w)`, on the mel
+   scale. c_0, the level, is left out, so a gain changes nothing;
 4. frames are aligned by dynamic time warping (steps of one frame in either or both, equal weights);
 5. `MCD = (10 / ln 10) sqrt(2) * mean over the path of ||c - c'||`.
 
-With the scaling of 3 a frame's distance is the RMS difference, in dB, of the two cepstrally smoothed log
-spectra. Source: Kubichek, "Mel-cepstral distance measure for objective speech quality assessment" (1993),
-whose constant this is. Figures of different definitions (bands, cepstra from a vocoder, alignment) must not
-be compared.
+With the scaling of step 3 a frame's distance is the RMS difference, in dB, of the two cepstrally smoothed log
+spectra.
+Source of the constant: Kubichek, "Mel-cepstral distance measure for objective speech quality assessment" (1993).
+Figures of other definitions (bands, cepstra from a vocoder, alignment) must not be compared with these.
 
-Against the true recording of the same text: distortion, pitch, voicing and pace, all along one alignment.
-
-- `mcd_db`: as defined above.
-- `log_f0_rmse`: over the pairs of frames on the alignment path where both are voiced, the root of the mean of
-  `(1200 log2(f / f'))^2`, in cents: 100 cents are a semitone, whatever the voice's pitch.
+- `log_f0_rmse`: over the pairs of frames on the alignment path where both are voiced, the root of the mean of `(1200
+  log2(f / f'))^2`, in cents: 100 cents are a semitone, whatever the voice's pitch.
 - `voicing_error`: the share of pairs on the path where one is voiced and the other is not.
 - `duration_ratio`: clip / recording, silence at the ends cut off.
+
 F0: WORLD's DIO refined by StoneMask (Morise et al., "Fast and reliable F0 estimation method based on the period
 extraction of vocal fold vibration", 2009), through pyworld.
 """

@@ -1,17 +1,10 @@
-"""Word error rates without a download: a recogniser for the embedded model's synthetic speech, and for nothing else.
+"""A recogniser that needs no download, for the embedded model's synthetic speech and for nothing else.
 
-It was trained on espeak-ng's voices alone (`python -m tools.nano --stage asr`), so what it makes of real speech means
-nothing.
-
-A small recogniser: log-mel frames, convolutions, a bidirectional LSTM, scores for CTC over characters.
-
-Training criterion and decoding: Graves et al. 2006, "Connectionist Temporal Classification". The network hears a whole
-utterance at once (it is not causal). Levels are relative to the utterance's loudest value, so neither gain nor
-silence around the speech changes what the frames of the speech look like.
-
-Characters as a recogniser's units: text to numbers, and frames of log-probabilities to text.
-
-Number 0 is CTC's blank (Graves et al. 2006, "Connectionist Temporal Classification", section 3.1).
+It was trained on espeak-ng's voices alone (`python -m tools.nano --stage asr`), so its transcripts of real speech
+mean nothing. Log-mel frames pass convolutions and a bidirectional LSTM, which scores characters for CTC (Graves et
+al. 2006, "Connectionist Temporal Classification"). The network hears a whole utterance at once. Levels are relative
+to the utterance's loudest value, so gain and silence around the speech do not change what the frames of the speech
+look like. Unit 0 is CTC's blank (section 3.1 of the paper).
 """
 
 import json

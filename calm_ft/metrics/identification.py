@@ -1,26 +1,22 @@
-"""Which sentence and whose voice: the nearest of those on a list.
+"""Which sentence, and whose voice: the nearest recording or voice on a list.
 
-Does the synthesis say its sentence? The true sentence's recording should be the nearest among all
-candidates.
+Sentences. The recording of the true sentence should be the nearest of all. The distance is the MCD along the best
+alignment (`distortion.dtw_distortion`), a mean over the path and so independent of length. Each clip's own mean
+cepstrum is subtracted first: that removes most of the voice and leaves what changes over time, the words. Chance is
+one in the number of candidates.
 
-Distance: the MCD along the best alignment (`distortion.dtw_distortion`), a mean over the path and so independent of
-length, between cepstra from which each clip's own mean is taken: that removes most of the voice (the
-long-term spectrum) and leaves what changes over time, the words. Chance is one in the number of candidates.
+Voices. A clip is described by 19 statistics: the mean of each mel cepstrum c_1..c_13 over its loud frames, the
+standard deviation of c_1..c_4, median F0 and its spread, in semitones. A voice is the mean over its clips. The
+distance is Euclidean after each statistic is divided by `sqrt(w^2 + b^2 / 4)`: w is its standard deviation among
+clips of one voice, pooled over the voices, b its deviation among the voices. Three choices matter:
 
-Whose voice is it? The nearest of several voices, each known by a few recordings.
+- Deviations of higher cepstra are left out, because a codec smooths the fine spectrum over time; with them even a
+  good copy is taken for another voice.
+- The term in b keeps a statistic that hardly varies within one synthetic voice from deciding alone.
+- The spread of F0 is a median absolute deviation, because YIN's octave errors ruin a standard deviation.
 
-A clip is described by 19 statistics: the mean of each mel cepstrum c_1..c_13 (`distortion.mel_cepstra`) over its
-loud frames, the standard deviation of c_1..c_4, median F0 and its spread, in semitones. A voice is the mean
-over its clips, and the distance is Euclidean after dividing each statistic by `sqrt(w^2 + b^2 / 4)`, with w
-its standard deviation among clips of one voice, pooled over the voices, and b its deviation among the voices.
-
-What is left out matters: a codec smooths the fine spectrum over time, so higher cepstra vary less in its
-copies; with their deviations in, even a good copy is taken for another voice. The term in b keeps a statistic
-that hardly varies within one (synthetic) voice from deciding alone. The spread of F0 is a median absolute
-deviation, as YIN's octave errors ruin a standard deviation.
-
-It tells apart the voices on the list and measures no likeness; near copies among them are confused. What it
-makes of recordings, and of a codec's copies of them, is the ceiling for a synthesis.
+Identification tells the voices on the list apart. It measures no likeness, and near copies on the list are confused.
+The rates of recordings, and of a codec's copies of them, are the ceiling for a synthesis.
 F0: de Cheveigné and Kawahara, "YIN" (2002).
 """
 

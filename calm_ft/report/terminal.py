@@ -1,7 +1,8 @@
 """The result of an evaluation on the terminal: one table, then what could not be measured, and the warnings last.
 
 A row is a figure, a column a system. Main figures come first, then all others, clips that went wrong, the voices that
-were not tuned to, and what the model itself computes. The table fits 80 columns; wider terminals show intervals too.
+were not tuned to, and what the model itself computes. The table fits 80 columns; where there is room, figures have
+their intervals and medians too.
 """
 
 from collections.abc import Iterable, Mapping
@@ -46,8 +47,6 @@ EXPLANATION = (
     "chance. Intervals cover the choice of sentences, not another training seed."
 )
 MAX_EXCLUDED_SHOWN = 10
-WIDE = 116
-"""Columns from which on each figure has its interval and median."""
 _STYLES = {"better": "green", "worse": "red"}
 
 Residuals = Mapping[str, Mapping[str, float]]
@@ -60,7 +59,11 @@ def print_result(console: Console, result: EvaluationResult, residuals: Residual
     Args:
         residuals: row title -> system -> value of what the model itself computes, such as the validation residual.
     """
-    console.print(result_table(result, residuals or {}, is_wide=console.width >= WIDE))
+    table = result_table(result, residuals or {}, is_wide=True)
+    unlimited = console.options.update(width=10_000)  # a measure is never above the width that it is taken for
+    if console.measure(table, options=unlimited).maximum > console.width:
+        table = result_table(result, residuals or {}, is_wide=False)
+    console.print(table)
     for line in reason_lines(result.missing):
         console.print(line, style="dim", markup=False, highlight=False)
     for line in _excluded_lines(result):
@@ -75,17 +78,18 @@ def print_result(console: Console, result: EvaluationResult, residuals: Residual
         console.print(Padding(f"[bold red]WARNING: {escape(warning)}[/]", (1, 0, 0, 0)), highlight=False)
 
 
-def result_table(result: EvaluationResult, residuals: Residuals, is_wide: bool = False) -> Table:
+def result_table(result: EvaluationResult, residuals: Residuals, is_wide: bool) -> Table:
     """The table of `print_result`; `is_wide` adds intervals, medians and the spread over seeds to each figure."""
     columns = ordered_systems({*result.systems, *(name for row in residuals.values() for name in row)})
     compared = list(result.against_base)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.title, table.title_justify, table.title_style = _title(result), "left", "bold"
-    table.add_column("figure", min_width=22, overflow="fold")
+    table.add_column("figure", width=30 if is_wide else None, min_width=22, overflow="fold")
     for name in columns:
         table.add_column(system_name(name), justify="right", no_wrap=True)
     for name in compared:
-        table.add_column("from base" if len(compared) == 1 else f"{name} from base", justify="right")
+        title = "from base" if len(compared) == 1 else f"{name} from base"
+        table.add_column(title, justify="right", no_wrap=is_wide)
     rows = _Rows(table, columns, compared, is_wide)
     rows.add_figures(result, result.doubts)
     rows.add_flags(result)
@@ -154,8 +158,9 @@ class _Rows:
         text = value_text(figure.mean, figure.unit)
         if not self.is_wide:
             return text
-        lines = [f"{text} [dim](median {value_text(figure.median, figure.unit)})[/]"]
-        lines += filter(None, [interval_text(figure.low, figure.high, figure.unit), _seeds(figure)])
+        median = f"median {value_text(figure.median, figure.unit)}" if figure.median is not None else ""
+        more = (interval_text(figure.low, figure.high, figure.unit), median, _seeds(figure))
+        lines = [text, *filter(None, more)]
         return "\n[dim]".join(lines) + "[/]" * (len(lines) - 1)
 
     def _difference(self, difference: Difference | None, figure: MetricSummary, is_doubted: bool) -> str:
@@ -175,7 +180,7 @@ class _Rows:
 def _doubts(result: EvaluationResult) -> dict[str, str]:
     """Figure -> why it may not judge, for those that may not in other voices alone too."""
     rows = [*result.base_voices.against_base.values(), *result.against_base.values()]
-    found = {name: each.doubt for row in rows for name, each in row.items() if each.doubt}
+    found = {name: each.doubt for row in rows for name, each in row.items() if each.doubt and each.mean is not None}
     return {**found, **result.doubts}
 
 
@@ -197,7 +202,7 @@ def _seeds(figure: MetricSummary) -> str:
     spread = figure.seeds
     if spread is None:
         return ""
-    return f"seeds: sd {value_text(spread.std, figure.unit)}, {interval_text(spread.low, spread.high, figure.unit)}"
+    return f"seeds: sd {value_text(spread.std, figure.unit)}\n{interval_text(spread.low, spread.high, figure.unit)}"
 
 
 def _excluded_lines(result: EvaluationResult) -> list[str]:

@@ -171,7 +171,7 @@ def _protocol(
         language=language,
         opinion_scores=True,
         base_voices=_base_voices(subject, request, voices, adapter, seed),
-        other_voices=_other_voices(subject, voices, adapter, seed),
+        other_voices=lambda: _other_voices(subject, voices, adapter, seed),
         excluded=excluded,
     )
 

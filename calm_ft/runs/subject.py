@@ -19,8 +19,9 @@ from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.report.result import BASE, TUNED
+from calm_ft.report.runs import EVALUATION
 from calm_ft.runs.exports import adapter_for, export_dir, own_voice, run_config
-from calm_ft.training.evaluation import EVALUATION, VOICE_PROMPT
+from calm_ft.training.evaluation import VOICE_PROMPT
 from calm_ft.training.resume import checkpoint_path, read_checkpoint, trained_weights
 
 EVALUATION_OF_BASE = "evaluation_base"

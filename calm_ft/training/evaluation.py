@@ -1,6 +1,6 @@
-"""A run's own evaluation: what it is judged by, and how base, steps and export are spoken, measured, kept and shown.
+"""A run's own evaluation: how speech of the base, of the model at a step and of the export is made, measured and saved.
 
-All of it is one `evaluation.Evaluator` in RUN/evaluation, the folder that `scripts/evaluate.py` goes on with. In
+All of it is one `evaluation.Evaluator` in RUN/evaluation; `scripts/evaluate.py` reuses that folder. In
 `samples/` lie the clips that people hear first (`reference_00.wav`, `base_00.wav`, `tuned_00.wav`,
 `step-000200_00.wav`) and one picture of spectrograms for each step.
 """
@@ -40,6 +40,7 @@ from calm_ft.metrics.audio_io import read_wav_bytes, write_wav
 from calm_ft.metrics.recognisers import choose_recogniser
 from calm_ft.report.picture import spectrogram_figure
 from calm_ft.report.result import BASE, REFERENCE, TUNED, EvaluationResult
+from calm_ft.report.runs import EVALUATION
 from calm_ft.training.callbacks.metric_monitor import PREFIX
 from calm_ft.training.datamodule import RecordingsDataModule, validation_loader
 from calm_ft.training.loggers import log_media, log_sentences, restore_sentences
@@ -47,7 +48,6 @@ from calm_ft.training.loggers.sentences import FILE_NAME, SentenceFile, Sentence
 from calm_ft.training.residuals import BaseVoicesResidual
 from calm_ft.training.settings import DataSettings
 
-EVALUATION = "evaluation"
 VOICE_PROMPT = Path("samples") / "voice_prompt.wav"
 TRAINING = "training"
 NUM_KEPT = 4
@@ -56,7 +56,7 @@ NUM_PICTURED = 2
 
 @dataclass(frozen=True)
 class EvaluationSources:
-    """The recordings that the settings name: held-out ones (None: the validation clips), and base voices'."""
+    """The recordings that the settings name: held-out ones (None: the validation clips), and those of base voices."""
 
     heldout: list[Utterance] | None
     excluded: list[Exclusion]
@@ -67,7 +67,7 @@ class EvaluationSources:
 class EvaluationPlan:
     """All that a run is judged by, read and checked before its folder is made.
 
-    `protocol` is None where nothing is to be said, `base_voices` where no other voice is known.
+    `protocol` is None if no sentence is synthesised, `base_voices` if there are no clips of base voices.
     """
 
     prompt: VoicePrompt
@@ -93,7 +93,7 @@ def plan_evaluation(
 ) -> EvaluationPlan:
     """Choose sentences, prompt and base voices, and decode what is used of them.
 
-    Raises UserError for a recording that cannot be judged by, and a recogniser that does not fit the model.
+    Raises UserError for a recording that cannot be used, and a recogniser that does not fit the model.
     """
     prompt = choose_prompt(recordings.train_clips, adapter.sample_rate_hz)
     base_voices = _base_voices_residual(sources, recordings, adapter, data, seed)
@@ -125,10 +125,13 @@ def _protocol(
         base_voices = choose_base_voices(
             sources.base_voices, adapter, settings.base_sentences, settings.max_base_voices, seed
         )
-    other_voices: dict[str, list[np.ndarray]] = {}
-    if sources.base_voices:
+
+    def other_voices() -> dict[str, list[np.ndarray]]:
+        if not sources.base_voices:
+            return {}
         own = {TUNED_VOICE: [clip.utterance for clip in recordings.train_clips]}
-        other_voices = recordings_to_identify_by({**own, **sources.base_voices}, adapter, seed)
+        return recordings_to_identify_by({**own, **sources.base_voices}, adapter, seed)
+
     return Protocol(
         model=adapter.describe(),
         texts=chosen.texts,
@@ -152,7 +155,9 @@ def _protocol(
 def _base_voices_residual(
     sources: EvaluationSources, recordings: RecordingsDataModule, adapter: TTSAdapter, data: DataSettings, seed: int
 ) -> BaseVoicesResidual | None:
-    """The first clips of each base voice, or else the validation clips of replayed sources, prompted by their own kind.
+    """The first clips of each base voice, or else the validation clips of replayed sources.
+
+    Each is prompted by another clip of its speaker.
 
     Raises UserError where no clip can be encoded.
     """
@@ -183,7 +188,7 @@ class RunEvaluation:
         self.settings = settings
         self.base_counts: dict[str, int] = {}
         self.expected_sec = 0.0
-        """What the evaluation of a step will probably take, once the base was heard."""
+        """What the evaluation of a step will probably take; known after `begin`."""
         self._said_missing: set[str] = set()
         self._file = SentenceFile(self.samples / FILE_NAME)
 
@@ -194,12 +199,12 @@ class RunEvaluation:
 
     @property
     def num_samples(self) -> int:
-        """How many of these have players."""
+        """How many of the scored sentences are logged with audio and a spectrogram."""
         return min(self.settings.num_samples, self.num_scored)
 
     def begin(self, module: Any, trackers: Sequence[Logger], resumed_step: int | None) -> StepScores:
-        """Let the base be heard before training; of a resumed run it was kept, and is not shown again."""
-        missing = self.evaluator.available.missing  # loads all metrics, which no step will do again
+        """Synthesise with the base before training; a resumed run reuses saved clips and does not log them again."""
+        missing = self.evaluator.available.missing  # loads all metrics now, so that steps do not
         started_sec = time.perf_counter()
         with training_untouched(module):
             num_said = self.evaluator.speak(module.adapter, BASE, num_first=self.num_scored)
@@ -225,7 +230,7 @@ class RunEvaluation:
         return scores
 
     def at_step(self, module: Any, step: int, trackers: Sequence[Logger]) -> StepScores:
-        """Let the averaged weights be heard after `step` steps; returns their scores."""
+        """Synthesise with the averaged weights after `step` optimizer steps; returns the scores."""
         with training_untouched(module):
             spoken = self.evaluator.speak_step(module.adapter, TRAINING, self.num_scored)
             scores = self.evaluator.score_step(spoken)
@@ -240,7 +245,7 @@ class RunEvaluation:
     def finish(
         self, adapter: TTSAdapter, run: str, last_step: int, checkpoint_step: int, trackers: Sequence[Logger]
     ) -> EvaluationResult:
-        """Let what was exported be heard and measured in full beside base, recordings and codec; write the evaluation.
+        """Synthesise with the exported weights, compare with base, recordings and codec, and write the evaluation.
 
         Raises OSError where it cannot be written.
         """
@@ -335,7 +340,7 @@ def write_voice_prompt(prompt: VoicePrompt, output_dir: Path, sample_rate_hz: in
 
 @contextmanager
 def training_untouched(module: Any) -> Iterator[None]:
-    """Averaged weights in eval mode without gradients; afterwards weights, modes and random states as before."""
+    """Inside, averaged weights, eval mode and no gradients; on exit, weights, modes and random states are restored."""
     devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
     numpy_state, python_state = np.random.get_state(), random.getstate()
     try:
@@ -349,11 +354,11 @@ def training_untouched(module: Any) -> Iterator[None]:
 
 
 def say(line: str) -> None:
-    """A whole line, also above a progress bar."""
+    """Print a line without breaking a progress bar."""
     tqdm.write(line, file=sys.stderr)
 
 
 def require_sentences(plan: EvaluationPlan, monitor: str) -> None:
-    """Raises UserError where a monitored figure needs sentences and no recording can be judged by."""
+    """Raises UserError where a monitored figure needs sentences and none of the recordings is usable."""
     if plan.protocol is None:
-        raise UserError(f"checkpoint.monitor={monitor} needs held-out sentences, and no recording can be judged by.")
+        raise UserError(f"checkpoint.monitor={monitor} needs held-out sentences, and none of the recordings is usable.")

@@ -1,8 +1,8 @@
-"""One run from recordings to an export, in the order in which a mistake costs least.
+"""One run from recordings to an export, ordered so that a mistake is found before expensive work starts.
 
 Settings and input are read and checked first, then the model is loaded and the clips are encoded (cached), and only
 then is the run's folder made. The base is judged before the first step and the tuned model after the last, with the
-same sentences, voice prompt, noise and times. Of several processes the first does everything but the training steps.
+same sentences, voice prompt, noise and flow times. All processes train; the first alone does the rest.
 """
 
 import logging
@@ -67,7 +67,7 @@ def run_training(experiment: Experiment, program: list[str], overrides: list[str
         program: the words that start this program, for the line that continues the run.
         overrides: what the user set, by which runs are told apart when they are compared.
 
-    Raises UserError for every input that is the user's to mend, and RunInterrupted. Returns None in other processes
+    Raises UserError for invalid user input, and RunInterrupted. Returns None in other processes
     than the first.
     """
     _quiet_libraries()
@@ -76,7 +76,7 @@ def run_training(experiment: Experiment, program: list[str], overrides: list[str
             run = _Run(experiment, program, overrides)
             with run.record:
                 return run.run()
-        _help(experiment)
+        _run_other_process(experiment)
     return None
 
 
@@ -90,7 +90,7 @@ class _Callbacks:
 
     @property
     def metric_monitor(self) -> MetricMonitor | None:
-        """What hangs on the monitored figure of the evaluation; None where that is no figure of it."""
+        """Passes the monitored figure to checkpointing and early stopping; None if no evaluation has it."""
         judges = [each for each in self.all if isinstance(each, BestByEvaluation | StopByEvaluation)]
         return None if self.monitor.figure is None else MetricMonitor(self.monitor.figure, judges)
 
@@ -98,7 +98,7 @@ class _Callbacks:
 def _callbacks(experiment: Experiment) -> _Callbacks:
     """All but the periodic evaluation, which needs a voice prompt in the run's folder.
 
-    Raises UserError where the monitored value is none that this run could have.
+    Raises UserError where this run never produces the monitored value.
     """
     output_dir, settings = experiment.run.output_dir.absolute(), experiment.early_stopping
     stop, monitor = StopAtSignal(), monitor_of(experiment.checkpoint, experiment.evaluation)
@@ -121,7 +121,7 @@ def _callbacks(experiment: Experiment) -> _Callbacks:
     return _Callbacks(callbacks, stop, monitor)
 
 
-def _help(experiment: Experiment) -> None:
+def _run_other_process(experiment: Experiment) -> None:
     """What the other processes of a data-parallel run do: their share of each step."""
     output_dir = experiment.run.output_dir.absolute()
     point = find_resume_point(output_dir, lambda line: None) if experiment.run.resume else None
@@ -194,7 +194,7 @@ class _Run:
         return point
 
     def _evaluation(self, prepared: Prepared, monitor: Monitor) -> RunEvaluation | None:
-        """None where nothing is to be said. Raises UserError where the monitored figure cannot be measured here."""
+        """None if no sentence is synthesised. Raises UserError where the monitored figure cannot be measured here."""
         if prepared.evaluation.protocol is None:
             if monitor.figure is not None:
                 require_sentences(prepared.evaluation, monitor.name)
@@ -320,7 +320,7 @@ def _evaluate_periodically(
     callbacks: _Callbacks,
     evaluation: RunEvaluation | None,
 ) -> None:
-    """Add the callback that evaluates; other processes than the first have no evaluation and learn its figures."""
+    """Add the callback that evaluates; other processes than the first receive the monitored value from it."""
     settings = experiment.evaluation
     every_n_steps = None if prepared.evaluation.protocol is None else settings.every_n_steps
     expected_sec = 0.0 if evaluation is None else evaluation.expected_sec

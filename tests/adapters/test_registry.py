@@ -105,12 +105,27 @@ def test_the_embedded_model_is_a_miniature_wherever_it_lies_and_however_it_was_t
         assert not registry.is_miniature({**POCKET_TTS, "model": name})
 
 
-def test_the_tiny_chatterbox_is_a_miniature_by_its_name_and_by_its_files(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def chatterbox_export(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("chatterbox")
+    make_adapter().export(folder / "export", write_speechlike(folder / "voice.wav", 2.0, 24_000))
+    return folder / "export"
+
+
+def test_an_export_is_known_by_its_own_system_and_by_no_other(
+    tuned_export: Path, chatterbox_export: Path, tmp_path: Path
+) -> None:
+    for folder, names in ((tuned_export, ["pocket_tts"]), (chatterbox_export, ["chatterbox"]), (tmp_path, [])):
+        assert [each.name for each in registry.systems() if each.is_export(folder)] == names
+
+
+def test_the_tiny_chatterbox_is_a_miniature_by_its_name_and_by_its_files(
+    chatterbox_export: Path, tmp_path: Path
+) -> None:
     adapter = make_adapter()
-    adapter.export(tmp_path / "export", write_speechlike(tmp_path / "voice.wav", 2.0, 24_000))
     assert adapter.is_miniature
     assert registry.is_miniature({**CHATTERBOX, "model": "tiny"})
-    assert registry.is_miniature({**CHATTERBOX, "model": "any", "local_dir": str(tmp_path / "export")})
+    assert registry.is_miniature({**CHATTERBOX, "model": "any", "local_dir": str(chatterbox_export)})
     for local_dir in (None, str(tmp_path)):
         assert not registry.is_miniature({**CHATTERBOX, "model": "ResembleAI/chatterbox", "local_dir": local_dir})
 

@@ -1,6 +1,7 @@
 """Every shipped configuration composes, every object of it builds, and factories give what they promise."""
 
 import re
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from calm_ft.training.trainer import build_trainer
 from tests.conf.covering import rows_that_cover_all_pairs
 from tests.training.tiny_run import run_train
 
+OBJECTIVES = sorted(path.stem for path in (CONF / "objective").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
@@ -26,8 +28,9 @@ def test_options_compose_and_build_in_every_pair(chosen: list[str], tmp_path: Pa
     parts = experiment_from(compose_config(overrides))
     assert build(parts.config["objective"])
     assert build_trainer(parts.trainer_settings, parts.run.output_dir, []).max_steps >= 1
-    module = torch.nn.ModuleDict({"layers": torch.nn.ModuleList([torch.nn.Linear(2, 2)])})
-    optimizer, schedule = parts.optimizer.build([TrainedComponent("backbone", module, 1.0)], 10)
+    block = torch.nn.Linear(2, 2)
+    component = TrainedComponent("backbone", torch.nn.ModuleList([block]), 1.0, blocks=(block,))
+    optimizer, schedule = parts.optimizer.build([component], 10)
     assert optimizer.param_groups[0]["lr"] == schedule.get_last_lr()[0] > 0
     assert not list(tmp_path.iterdir())
 
@@ -66,7 +69,7 @@ def test_base_and_replay_voices_are_the_embedded_models_own_and_nobodys_else() -
     assert Path(own["evaluation"]["base_voices"]).is_dir()
     assert Path(own["data"]["sources"]["base_voices"]["path"]).is_dir()
     assert other["evaluation"]["base_voices"] is None
-    with pytest.raises(UserError, match=r"data.sources.base_voices.path is not set"):
+    with pytest.raises(UserError, match=r"data.sources.base_voices.path=null must be the path of a folder"):
         experiment_from(compose_config(["data=replay", "adapter=pocket_tts"]))
 
 
@@ -104,6 +107,19 @@ def test_the_schedule_is_chosen_by_a_short_name_and_refused_where_the_objective_
     else:
         assert run_train(monkeypatch, *arguments) == 2
         assert "objective=chatterbox_t3 has no interpolant" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_an_unknown_setting_of_an_objective_or_of_a_part_of_it_is_refused(objective: str) -> None:
+    section = plain(compose_config([f"objective={objective}"]))["objective"]
+    assert build(section)
+    places = [[], *([name] for name, part in section.items() if isinstance(part, dict))]
+    for place in places:
+        wrong = deepcopy(section)
+        part = wrong[place[0]] if place else wrong
+        part["no_such_setting"] = 1
+        with pytest.raises(UserError, match=r"no_such_setting|takes no arguments"):
+            build(wrong)
 
 
 def test_settings_that_are_not_listed_are_set_without_a_sign_and_reach_their_class() -> None:

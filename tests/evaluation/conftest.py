@@ -101,7 +101,7 @@ def protocol(adapter: TTSAdapter, num_sentences: int = NUM_SENTENCES) -> Protoco
         language="en",
         opinion_scores=False,
         base_voices=choose_base_voices(other, adapter, num_sentences=1, max_voices=1, seed=0),
-        other_voices=recordings_to_identify_by({TUNED_VOICE: held_out[-4:], **other}, adapter, seed=0),
+        other_voices=lambda: recordings_to_identify_by({TUNED_VOICE: held_out[-4:], **other}, adapter, seed=0),
     )
 
 

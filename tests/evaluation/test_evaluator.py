@@ -166,7 +166,7 @@ def test_the_voice_is_identified_for_the_tuned_and_for_base_voices(evaluated: Ev
 def test_without_other_voices_voice_identification_is_missing_with_the_reason(
     evaluated: Evaluated, tmp_path: Path
 ) -> None:
-    p = replace(evaluated.evaluator.protocol, other_voices={}, recogniser="none", prompt=None)
+    p = replace(evaluated.evaluator.protocol, other_voices=dict, recogniser="none", prompt=None)
     missing = Evaluator(p, tmp_path).available.missing
     assert "set evaluation.base_voices" in missing["voice_identified"]
     assert "no speech recogniser was asked for" in missing["wer"]
@@ -224,14 +224,28 @@ def test_without_a_base_or_a_codec_the_rest_is_said_with_the_reasons(
 def test_runaway_speech_of_the_tuned_model_is_warned_of_and_casts_doubt_on_the_distance(
     evaluated: Evaluated, tmp_path: Path
 ) -> None:
-    evaluator = another(evaluated, smaller(evaluated.evaluator.protocol, NUM_SENTENCES), tmp_path)
+    evaluator = another(evaluated, replace(evaluated.evaluator.protocol, num_seeds=1), tmp_path)
     evaluator.speak(evaluated.base, BASE)
     evaluator.speak(evaluated.tuned, TUNED)
-    evaluator._spoken[TUNED] = [replace(each, ended=False) for each in evaluator._spoken[TUNED]]
+    evaluator._spoken[TUNED] = [replace(each, ended=each.voice is not None) for each in evaluator._spoken[TUNED]]
     result, _ = evaluator.result("a run")
     assert any("3 of 3 clips of the tuned model: speech did not end" in line for line in result.warnings)
     assert "did not end" in result.doubts["mcd_db"]
     assert result.against_base[TUNED]["mcd_db"].better is None
+    # What cannot be judged by in the tuned voice judges in no other.
+    assert result.base_voices.against_base[TUNED]["mcd_db"].doubt == result.doubts["mcd_db"]
+
+
+def test_runaway_speech_in_base_voices_casts_doubt_on_their_distance_alone(
+    evaluated: Evaluated, tmp_path: Path
+) -> None:
+    evaluator = another(evaluated, evaluated.evaluator.protocol, tmp_path)
+    evaluator.speak(evaluated.base, BASE)
+    evaluator.speak(evaluated.tuned, TUNED)
+    evaluator._spoken[TUNED] = [replace(each, ended=each.voice is None) for each in evaluator._spoken[TUNED]]
+    result, _ = evaluator.result("a run")
+    assert "did not end" not in str(result.against_base[TUNED]["mcd_db"].doubt)
+    assert "did not end" in str(result.base_voices.against_base[TUNED]["mcd_db"].doubt)
 
 
 def test_clips_that_no_system_says_any_more_are_forgotten(evaluated: Evaluated, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from calm_ft.adapters.base import Component, Role
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import Full, HeadOnly, LastNLayers, Strategy
+from tests.adapters.chatterbox.conftest import make_adapter
 
 HEADS = ("flow_lm.flow_net.", "flow_lm.out_eos.")
 
@@ -56,6 +57,13 @@ def test_of_two_stacks_each_trains_its_last_layers() -> None:
     assert LastNLayers(2).select(both) == {"a/10", "a/11", "a/z", "a/y", "b/2", "b/3", "b/z", "b/y"}
     with pytest.raises(UserError, match="num_layers=5, but the b of this model has 4 layers"):
         LastNLayers(5).select(both)
+
+
+def test_of_chatterbox_the_heads_and_the_last_layers_of_t3_are_found() -> None:
+    heads, last = {"t3.text_head", "t3.speech_head"}, {"t3.backbone.layers.2", "t3.backbone.output"}
+    adapter = make_adapter()
+    assert HeadOnly().selected(adapter) == heads
+    assert LastNLayers(1).selected(adapter) == heads | last
 
 
 def test_a_model_without_layers_that_the_loss_reaches_is_refused() -> None:

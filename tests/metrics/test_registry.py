@@ -19,8 +19,6 @@ from tests.metrics.conftest import given, recording, speak
 DIRECTIONS = {"lower", "higher", "none"}
 STATED = {"lower", "higher", "min", "max", "minimize", "maximize"}
 PACKAGE = Path(calm_ft.__file__).parent
-# They state the old judgement's figures, which are to be read from the registry.
-OLD_JUDGEMENT = {"report/page/unevaluated.py", "sweeps/value.py"}
 
 
 def test_every_figure_of_every_metric_is_listed_once_with_label_unit_and_direction() -> None:
@@ -35,6 +33,13 @@ def test_every_figure_of_every_metric_is_listed_once_with_label_unit_and_directi
         assert figure.unit or figure.needs_model  # the residual alone has no unit
     assert max(Counter(figure.label for figure in FIGURES.values()).values()) == 1
     assert {name for names in HEADLINES for name in names} < FIGURES.keys()
+
+
+def test_likeness_and_opinions_are_better_when_higher_and_errors_faults_and_times_when_lower() -> None:
+    higher = {name for name, each in FIGURES.items() if each.unit in ("cosine", "MOS") or name.endswith("_identified")}
+    none = {"duration_ratio", "silence_share", "trailing_silence_sec", "end_level_db"}
+    expected = {name: "higher" if name in higher else "none" if name in none else "lower" for name in FIGURES}
+    assert {name: each.direction for name, each in FIGURES.items()} == expected
 
 
 def test_a_figure_that_may_fail_on_the_recordings_states_a_limit_that_they_can_reach() -> None:
@@ -55,7 +60,7 @@ def test_no_other_place_in_the_package_states_a_direction() -> None:
                 literals = {each.value for each in ast.walk(node) if isinstance(each, ast.Constant)}
                 if literals & FIGURES.keys() and literals & STATED:
                     stated.add(path.relative_to(PACKAGE).as_posix())
-    assert stated - OLD_JUDGEMENT == set()
+    assert stated == set()
 
 
 class Loudness(Metric):

@@ -107,7 +107,9 @@ def test_the_same_export_can_be_written_again_and_speaks(finished: Path, tmp_pat
     assert adapter.describe().startswith("Chatterbox")
     out = tmp_path / "hello.wav"
     with monkeypatch.context() as shorter:
-        shorter.setattr("calm_ft.runs.adapter_for", lambda _: make_adapter(local_dir=str(again), max_speech_tokens=20))
+        shorter.setattr(
+            "calm_ft.runs.exports.adapter_for", lambda _: make_adapter(local_dir=str(again), max_speech_tokens=20)
+        )
         assert run(shorter, synthesize, again, "--text", 'Well, "hello"!', "--output", out) == 0
     samples, rate = soundfile.read(out)
     assert (len(samples), rate) == (20 * 960, 24_000)

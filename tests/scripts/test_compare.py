@@ -30,10 +30,8 @@ def test_a_run_as_training_leaves_it_can_be_shown(
     finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, compare, finished_run, "--output", tmp_path / "page.html") == 0
-    printed = capsys.readouterr().out
-    assert "(run) was not evaluated" in printed
-    assert f"evaluate it: python -m calm_ft.evaluate {finished_run}\n" in printed
-    assert (tmp_path / "page.html").read_text().count("<audio") == 3
+    assert "not evaluated" not in capsys.readouterr().out
+    assert (tmp_path / "page.html").read_text().count("<audio") >= 4  # recording, codec, base and tuned
 
 
 def test_a_run_is_compared_with_another_that_need_not_be_named_twice(

@@ -1,8 +1,10 @@
 """Which recogniser judges: the embedded one for the embedded model, and for no other unless it is forced."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.scripts.evaluation_run import NO_BASE_VOICES, evaluate_run, summary_of
 from tests.training.tiny_run import run_train
@@ -27,6 +29,17 @@ def test_true_recordings_of_the_demo_voice_are_understood_and_the_models_speech_
     assert cer["reference"] < 0.1
     assert cer["reference"] <= cer["codec"] < cer["base"]
     assert summary["protocol"]["asr"] == "nano_asr"
+
+
+def test_an_english_recogniser_is_refused_for_a_run_whose_model_speaks_another_language(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    german = shutil.copytree(finished_run, tmp_path / "run")
+    config = yaml.safe_load((german / "config.yaml").read_text())
+    config["adapter"]["language"] = "de"
+    (german / "config.yaml").write_text(yaml.safe_dump(config))
+    assert evaluate_run(monkeypatch, german, "--asr", "openai/whisper-base.en") == 2
+    assert "knows English alone, and the model speaks 'de'" in capsys.readouterr().err
 
 
 def test_another_model_is_refused_by_name_and_judged_when_it_is_forced(

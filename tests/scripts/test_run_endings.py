@@ -6,9 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from lightning.pytorch import Callback
+from lightning.pytorch import Callback, LightningModule, Trainer
 
+from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.commands import words_of
+from calm_ft.training.module import FineTuning
 from scripts import export
 from tests.conftest import DEMO_TRAIN
 from tests.scripts.run_script import run
@@ -20,6 +22,16 @@ class Fails(Callback):
 
     def on_train_batch_end(self, *_: object) -> None:
         raise RuntimeError("a bug")
+
+
+class NeverEnds(Callback):
+    """Takes from the model what ends its sentences."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
+        assert isinstance(pl_module, FineTuning)
+        adapter = pl_module.adapter
+        assert isinstance(adapter, PocketTTSAdapter)
+        adapter.flow_lm.out_eos.bias.data.fill_(-100.0)
 
 
 def with_callback(target: str, **settings: object) -> str:
@@ -116,16 +128,18 @@ def test_a_job_with_a_bug_does_not_end_the_sweep_and_the_exit_code_is_1(
     assert last.endswith("RuntimeError: a bug")
 
 
-def test_the_users_recordings_on_the_miniature_warn_first_and_last(
+def test_the_users_recordings_on_the_miniature_warn_first_and_last_and_speech_that_does_not_end_before(
     recordings_dir: Path,
     tiny: list[str],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run_train(monkeypatch, *tiny, f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}")
+    endless = [with_callback("tests.scripts.test_run_endings.NeverEnds"), "ema_decay=0"]
+    run_train(monkeypatch, *tiny, *endless, f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == lines[-1]
+    assert lines[-2].startswith("WARNING: 1 of 1 clips of the tuned model: speech did not end where the sentence ends")
     assert lines[0].startswith("WARNING: this is the embedded miniature")
     assert (
         shlex.join([f"data.path={recordings_dir}", "adapter=pocket_tts", "adapter.model=english_2026-10"]) in lines[0]

@@ -14,6 +14,7 @@ from calm_ft.errors import UserError
 from calm_ft.evaluation.evaluator import TUNED_VOICE
 from calm_ft.evaluation.settings import EvaluationSettings
 from calm_ft.finetuning.strategy import HeadOnly
+from calm_ft.metrics.recognisers import ENGLISH_ASR, MULTILINGUAL_ASR
 from calm_ft.report.result import read_result
 from calm_ft.training.datamodule import BatchLimits, EncodedSource, RecordingsDataModule
 from calm_ft.training.evaluation import EvaluationPlan, plan_evaluation, read_evaluation_sources
@@ -69,8 +70,20 @@ def test_by_default_the_validation_clips_judge_and_no_voice_is_identified(
     found = plan(EvaluationSettings(), nano_adapter, clips, tmp_path)
     assert found.protocol is not None
     assert sorted(found.protocol.texts) == sorted(clip.utterance.text for clip in clips[:2])
-    assert found.protocol.other_voices == {}
+    assert found.protocol.other_voices() == {}
     assert found.protocol.voice_source == str(found.prompt.utterance.audio_path)
+
+
+@pytest.mark.parametrize(
+    ("given", "language", "recogniser"), [(None, "de", MULTILINGUAL_ASR), ("en", "en", ENGLISH_ASR)]
+)
+def test_the_judge_hears_the_models_language_unless_another_is_set(
+    given: str | None, language: str, recogniser: str, nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
+) -> None:
+    nano_adapter.language, nano_adapter.embedded_recogniser_fits = "de", False
+    protocol = plan(EvaluationSettings(language=given), nano_adapter, clips, tmp_path).protocol
+    assert protocol is not None
+    assert (protocol.language, protocol.recogniser) == (language, recogniser)
 
 
 def test_base_voices_are_told_from_the_tuned_one_spoken_in_and_measured(
@@ -80,7 +93,7 @@ def test_base_voices_are_told_from_the_tuned_one_spoken_in_and_measured(
     found = plan(settings, nano_adapter, clips, tmp_path)
     assert found.protocol is not None
     assert found.base_voices is not None
-    assert list(found.protocol.other_voices) == [TUNED_VOICE, "anna", "ben"]
+    assert list(found.protocol.other_voices()) == [TUNED_VOICE, "anna", "ben"]
     assert [(voice.name, len(voice.references)) for voice in found.protocol.base_voices.voices] == [("anna", 1)]
     assert (found.base_voices.names, found.base_voices.num_clips) == (("anna", "ben"), 6)
 
@@ -116,9 +129,10 @@ def test_each_base_clip_is_prompted_by_another_clip_of_its_own_voice(
 def test_replayed_validation_clips_stand_in_where_no_voices_are_given(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:
-    found = plan(EvaluationSettings(), nano_adapter, clips, tmp_path, replayed=clips[:3])
+    found = plan(EvaluationSettings(), nano_adapter, clips, tmp_path, replayed=clips[:2])
     assert found.base_voices is not None
-    assert found.base_voices.num_clips == 3
+    assert found.base_voices.num_clips == 2
+    assert found.prompt.utterance in [clip.utterance for clip in clips[2:]]  # of the voice that is tuned
     assert mean_residuals(nano_adapter, found.base_voices.batches, 0)["residual"] > 0
 
 

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from calm_ft.errors import UserError
 from calm_ft.settings import PositiveInteger, Settings, checked
 from calm_ft.training.optimizers import AdamWFactory, ConstantSchedule, CosineSchedule, MuonFactory
+from calm_ft.training.prepare import read_sources
 from calm_ft.training.settings import (
     CheckpointSettings,
     DataSettings,
@@ -107,6 +108,14 @@ def test_the_tuned_voice_is_the_first_source_at_weight_one() -> None:
     named = {name: (each.path, each.weight, each.speakers) for name, each in data.named_sources().items()}
     assert named == {"voice": ("voice", 1.0, "auto"), "old": ("others", 0.5, "folder")}
     assert next(iter(data.named_sources())) == "voice"
+
+
+def test_clips_and_speakers_of_further_sources_have_names_of_their_own(recordings_dir: Path) -> None:
+    settings = {**VALID[DataSettings], **replay(path=str(recordings_dir), weight=1.0), "path": str(recordings_dir)}
+    voice, old = (source.recordings.utterances for source in read_sources(DataSettings(**settings)))
+    assert [each.id for each in old] == [f"old:{each.id}" for each in voice]
+    assert [each.speaker for each in old] == [f"old:{each.speaker}" for each in voice]
+    assert [each.audio_path for each in old] == [each.audio_path for each in voice]
 
 
 def test_a_single_value_is_checked_under_its_key() -> None:

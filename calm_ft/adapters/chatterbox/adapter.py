@@ -21,11 +21,11 @@ from calm_ft.adapters.base import (
 )
 from calm_ft.adapters.chatterbox import features as chatterbox_features
 from calm_ft.adapters.chatterbox.export import how_to_play, write_export
+from calm_ft.adapters.chatterbox.files import NAME, S3GEN_WEIGHTS, T3_WEIGHTS
 from calm_ft.adapters.chatterbox.loading import load_models
 from calm_ft.adapters.chatterbox.models import named_parts
 from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, collate
 from calm_ft.adapters.chatterbox.synthesis import MIN_PROMPT_TOKENS, SamplingSettings, load_voice, speak
-from calm_ft.adapters.chatterbox.system import S3GEN_WEIGHTS, SYSTEM, T3_WEIGHTS
 from calm_ft.adapters.chatterbox.text import ChatterboxText
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.adapters.text_coverage import TextCoverage
@@ -90,7 +90,7 @@ class ChatterboxAdapter(TTSAdapter):
         self.prompt_sec = prompt_sec
         self.exaggeration = exaggeration
         self.cfg_weight = cfg_weight
-        self.name = SYSTEM.name
+        self.name = NAME
         self.language = checked_language(language)
         self.is_miniature = self.models.is_tiny
         self.sample_rate_hz = chatterbox_features.SAMPLE_RATE_HZ

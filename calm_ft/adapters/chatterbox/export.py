@@ -14,9 +14,7 @@ from chatterbox.tts import Conditionals
 from safetensors.torch import save_file
 from torch import nn
 
-from calm_ft.adapters.chatterbox.models import ChatterboxModels
-from calm_ft.adapters.chatterbox.synthesis import save_voice
-from calm_ft.adapters.chatterbox.system import (
+from calm_ft.adapters.chatterbox.files import (
     CONDITIONALS,
     REQUIRED_FILES,
     S3GEN_WEIGHTS,
@@ -24,6 +22,8 @@ from calm_ft.adapters.chatterbox.system import (
     TOKENIZER,
     VOICE_ENCODER,
 )
+from calm_ft.adapters.chatterbox.models import ChatterboxModels
+from calm_ft.adapters.chatterbox.synthesis import save_voice
 from calm_ft.adapters.export_folder import check_target, write_folder
 from calm_ft.commands import command_line
 

@@ -13,8 +13,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
-from calm_ft.adapters.chatterbox.models import ChatterboxModels, full_size
-from calm_ft.adapters.chatterbox.system import (
+from calm_ft.adapters.chatterbox.files import (
     CONDITIONALS,
     FULL_WIDTH,
     REQUIRED_FILES,
@@ -26,6 +25,7 @@ from calm_ft.adapters.chatterbox.system import (
     VOICE_ENCODER,
     t3_width,
 )
+from calm_ft.adapters.chatterbox.models import ChatterboxModels, full_size
 from calm_ft.adapters.chatterbox.tiny import TOKENIZER_FILE as TINY_TOKENIZER
 from calm_ft.adapters.chatterbox.tiny import tiny_models
 from calm_ft.adapters.hub import hub_faults, one_line

@@ -36,8 +36,8 @@ from calm_ft.adapters.chatterbox.features import (
     resampled,
     speaker_embedding,
 )
+from calm_ft.adapters.chatterbox.files import CONDITIONALS
 from calm_ft.adapters.chatterbox.models import ChatterboxModels
-from calm_ft.adapters.chatterbox.system import CONDITIONALS
 from calm_ft.adapters.hub import one_line
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.atomic_file import atomic_path

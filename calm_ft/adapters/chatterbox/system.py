@@ -4,16 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.chatterbox.files import CONDITIONALS, NAME, REPOSITORY, T3_WEIGHTS, TINY, TINY_WIDTH, t3_width
 from calm_ft.adapters.registry import Miniature, System
-
-VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS = "ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors"
-TOKENIZER, CONDITIONALS = "tokenizer.json", "conds.pt"
-REQUIRED_FILES = (VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS, TOKENIZER)
-REPOSITORY, TINY = "ResembleAI/chatterbox", "tiny"
-FULL_WIDTH, TINY_WIDTH = 1024, 64  # channels of T3's embeddings
 
 REHEARSAL = Miniature(
     warning="this is chatterbox_tiny, a rehearsal with random weights that speaks noise",
@@ -22,19 +17,10 @@ REHEARSAL = Miniature(
 )
 
 
-def t3_width(t3_file: Path) -> int:
-    """The channels of T3's embeddings, read from the header of its weights.
-
-    Raises SafetensorError or OSError for a damaged file.
-    """
-    with safe_open(t3_file, framework="pt") as weights:
-        return int(weights.get_slice("speech_emb.weight").get_shape()[1])
-
-
 class ChatterboxSystem(System):
     """The English Chatterbox: its repository on the hub, and folders with its files."""
 
-    name = "chatterbox"
+    name = NAME
     module = "calm_ft.adapters.chatterbox"
     packages = ("chatterbox-tts",)
 

@@ -34,8 +34,8 @@ from s3tokenizer.model_v2 import ModelConfig, S3TokenizerV2
 from safetensors.torch import save_file
 from torch import nn
 
+from calm_ft.adapters.chatterbox.files import S3GEN_WEIGHTS, T3_WEIGHTS, TINY_WIDTH, TOKENIZER, VOICE_ENCODER
 from calm_ft.adapters.chatterbox.models import ChatterboxModels, full_size
-from calm_ft.adapters.chatterbox.system import S3GEN_WEIGHTS, T3_WEIGHTS, TINY_WIDTH, TOKENIZER, VOICE_ENCODER
 from calm_ft.adapters.quiet import quiet_and_unchanged
 
 T3_LAYERS = 3

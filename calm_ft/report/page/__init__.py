@@ -1,5 +1,5 @@
-"""Runs side by side in one HTML file: tables, curves, players and pictures.
+"""Runs side by side in one HTML file: a sentence a run, drawings, tables, players and pictures.
 
-The folders of runs are read into plain data classes (`figures`, `read_*`, `unevaluated`), these become what a page
-shows (`metric_table`, `charts`, `sentences`, `facts`), and `compare` renders that. Nothing here knows a model.
+`runs.read_runs` reads the folders; `verdict`, `tables`, `across_runs`, `settings`, `charts` and `sentences` make of
+them what a page shows, and `compare` renders it. Nothing here knows a model.
 """

@@ -56,7 +56,7 @@ _ID = re.compile(r"(id=\"|#)([mp][0-9a-f]{10})\b")
 
 
 @dataclass(frozen=True)
-class Interval:
+class DrawnInterval:
     """A mean in the colour `style`, with the ends of its interval where it has one."""
 
     style: str
@@ -89,7 +89,7 @@ class Chart:
     name: str = ""
 
 
-def dots(rows: Sequence[Interval], base: float | None, is_percent: bool = False) -> str:
+def dots(rows: Sequence[DrawnInterval], base: float | None, is_percent: bool = False) -> str:
     """A line a row, its mean as a dot on its interval, all on one axis; a dashed line stands at `base`."""
     size = (DOTS_WIDTH, ROW_HEIGHT * len(rows) + AXIS_HEIGHT)
     scale = 100 if is_percent else 1

@@ -17,7 +17,7 @@ from calm_ft.report.page.charts import Chart, Series, costs, curves
 from calm_ft.report.page.scrub import Scrubber
 from calm_ft.report.page.sentences import Sentences, sentences
 from calm_ft.report.page.sweep_runs import LeftOut
-from calm_ft.report.page.verdict import verdict, warnings_of
+from calm_ft.report.page.verdict import together, verdict, warnings_of
 from calm_ft.report.result import BASE, TUNED
 from calm_ft.report.runs import Run, read_runs
 
@@ -154,7 +154,7 @@ def render(page: Page, num_sentences: int) -> str:
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         page_id=_identity(clips),
-        verdicts=[verdict(run, _other_name(page), may_judge) for run in paired],
+        verdicts=together(verdict(run, _other_name(page), may_judge) for run in paired),
         warnings=[(run, said) for run in runs for said in warnings_of(run)],
         notices=notices(page),
         notes=_by_text((note, run) for run in runs for note in run.result.notes),

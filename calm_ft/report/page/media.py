@@ -30,7 +30,7 @@ _PICTURE_QUALITY = 60
 
 
 @dataclass(frozen=True)
-class Clip:
+class PlayedClip:
     """Decoded audio [T], and a digest by which equal clips of several runs are known."""
 
     audio: np.ndarray
@@ -69,7 +69,7 @@ class Clip:
         return _data_uri("image/webp", content.getvalue())
 
 
-def read_clip(path: Path) -> Clip | None:
+def read_clip(path: Path) -> PlayedClip | None:
     """The clip, its channels mixed; None where it is missing, unreadable, or empty."""
     try:
         content = path.read_bytes()
@@ -77,7 +77,7 @@ def read_clip(path: Path) -> Clip | None:
     except (OSError, soundfile.LibsndfileError):
         return None
     mono = np.nan_to_num(audio.mean(axis=1), nan=0.0, posinf=0.0, neginf=0.0)
-    return Clip(mono, sample_rate_hz, _digest(content)) if mono.size else None
+    return PlayedClip(mono, sample_rate_hz, _digest(content)) if mono.size else None
 
 
 def digest_of(path: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from calm_ft.metrics.registry import FIGURES
 from calm_ft.report.figures import headlines, label, number, ordered_systems, system_name, value_text
-from calm_ft.report.page.media import Clip, digest_of, read_clip
+from calm_ft.report.page.media import PlayedClip, digest_of, read_clip
 from calm_ft.report.page.scrub import Scrubber
 from calm_ft.report.page.tables import style
 from calm_ft.report.picture import axis_of_clip, shared_axis_sec
@@ -21,7 +21,7 @@ _UNITS_SHOWN = ("dB", "s", "cents")
 
 
 @dataclass(frozen=True)
-class Card:
+class SentenceCard:
     """A player and its picture; `problem` says why there are none, `remark` how its time axis differs.
 
     `figures` are (label, value, reason if missing).
@@ -58,7 +58,7 @@ class Sentence:
 
     text: str
     shown_sec: float
-    cards: tuple[Card | None, ...]
+    cards: tuple[SentenceCard | None, ...]
 
 
 @dataclass(frozen=True)
@@ -169,12 +169,12 @@ def _sentence(
     return Sentence(next((row.text for _, row in rows if row.text), ""), shared_sec, cards)
 
 
-def _card(row: UtteranceRow, clip: Clip | None, shared_sec: float, scrub: Scrubber) -> Card:
+def _card(row: UtteranceRow, clip: PlayedClip | None, shared_sec: float, scrub: Scrubber) -> SentenceCard:
     flags = tuple(label(name) for name, is_set in row.flags.items() if is_set)
     if clip is None:
-        return Card(flags=flags, problem=f"{Path(row.audio).name} is missing, empty or unreadable")
+        return SentenceCard(flags=flags, problem=f"{Path(row.audio).name} is missing, empty or unreadable")
     shown_sec, remark = axis_of_clip(clip.duration_sec, shared_sec)
-    return Card(
+    return SentenceCard(
         audio_uri=clip.audio_uri,
         picture_uri=clip.picture_uri(shown_sec),
         shown_sec=shown_sec,

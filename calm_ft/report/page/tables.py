@@ -20,7 +20,7 @@ from calm_ft.report.figures import (
     system_name,
     value_text,
 )
-from calm_ft.report.page.charts import NUM_STYLES, Interval, dots
+from calm_ft.report.page.charts import NUM_STYLES, DrawnInterval, dots
 from calm_ft.report.result import (
     BASE,
     CODEC,
@@ -68,7 +68,7 @@ class Cell:
 
 
 @dataclass(frozen=True)
-class Row:
+class FigureRow:
     """One figure of all systems. `name` is what settings call it."""
 
     name: str
@@ -78,10 +78,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Card:
+class FigureCard:
     """A main figure: its row, and the means with their intervals as a drawing (SVG) with a line a system."""
 
-    row: Row
+    row: FigureRow
     drawing: str
     doubt: str
     lines: tuple[tuple[Column, Cell], ...]
@@ -92,8 +92,8 @@ class Figures:
     """What the page shows of figures; `flags` are rows of counts."""
 
     columns: tuple[Column, ...]
-    cards: tuple[Card, ...]
-    rows: tuple[Row, ...]
+    cards: tuple[FigureCard, ...]
+    rows: tuple[FigureRow, ...]
     flags: tuple[tuple[str, tuple[str, ...]], ...]
 
 
@@ -176,7 +176,7 @@ def _figures(
     missing = {name for run in runs for name in run.result.missing if name in FIGURES} - found.keys()
     main = headlines(found, {name for run in runs for name in run.result.doubts})
     rows = {
-        name: Row(
+        name: FigureRow(
             name,
             label(name),
             explained(name, figure),
@@ -186,7 +186,7 @@ def _figures(
     }
     cards = tuple(_card(rows[name], found[name].unit, columns) for name in main)
     more = tuple(
-        Row(name, label(name), name, tuple(Cell(missing=_why_missing(column, name)) for column in columns))
+        FigureRow(name, label(name), name, tuple(Cell(missing=_why_missing(column, name)) for column in columns))
         for name in FIGURES
         if name in missing
     )
@@ -194,7 +194,7 @@ def _figures(
     return Figures(tuple(columns), cards, (*rows.values(), *more), flags)
 
 
-def _card(row: Row, unit: str, columns: Sequence[Column]) -> Card:
+def _card(row: FigureRow, unit: str, columns: Sequence[Column]) -> FigureCard:
     lines = [
         (column, cell)
         for column, cell in zip(columns, row.cells, strict=True)
@@ -204,7 +204,7 @@ def _card(row: Row, unit: str, columns: Sequence[Column]) -> Card:
     base = next((column.summary.mean(row.name) for column, _ in lines if column.system == BASE), None)
     doubts = dict.fromkeys(cell.doubt for _, cell in lines if cell.doubt)
     drawing = dots(intervals, base, is_percent=unit in ("rate", "share"))
-    return Card(row, drawing, " ".join(doubts), tuple(lines))
+    return FigureCard(row, drawing, " ".join(doubts), tuple(lines))
 
 
 def _is_perfect(column: Column, name: str) -> bool:
@@ -213,9 +213,9 @@ def _is_perfect(column: Column, name: str) -> bool:
     return column.system == REFERENCE and figure.mean == figure.low == figure.high and figure.direction == "lower"
 
 
-def _interval(figure: MetricSummary, colour: str) -> Interval:
+def _interval(figure: MetricSummary, colour: str) -> DrawnInterval:
     assert figure.mean is not None
-    return Interval(colour, figure.mean, figure.low, figure.high)
+    return DrawnInterval(colour, figure.mean, figure.low, figure.high)
 
 
 def _cell(column: Column, name: str, results: Mapping[str, Comparison], may_judge: bool) -> Cell:

@@ -3,8 +3,8 @@
 Words come from `Difference.verdict` and the reasons why a figure may not judge, and from nothing else.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from calm_ft.metrics.bootstrap import MIN_PAIRS_FOR_A_VERDICT
 from calm_ft.metrics.registry import HEADLINES
@@ -28,9 +28,9 @@ _FAULTS = {"runaway": "did not end", "silent": "were silent"}
 
 @dataclass(frozen=True)
 class Verdict:
-    """`text` is a sentence of the run called `letter`; `tone` is better, worse, mixed or open."""
+    """`text` is a sentence of the runs called `letters`; `tone` is better, worse, mixed or open."""
 
-    letter: str
+    letters: tuple[str, ...]
     text: str
     tone: str
 
@@ -44,7 +44,7 @@ def verdict(run: Run, other: str, may_judge: bool) -> Verdict:
     """
     reason = _why_open(run, other, may_judge)
     if reason:
-        return Verdict(run.letter, reason, "open")
+        return Verdict((run.letter,), reason, "open")
     good, bad = _clauses(run.result, run.result.doubts)
     keeps, forgets = _clauses(run.result.base_voices, run.result.doubts)
     text = _sentence(good, bad, other)
@@ -58,7 +58,16 @@ def verdict(run: Run, other: str, may_judge: bool) -> Verdict:
     tone = "worse" if bad or forgets else "better"
     tone = "mixed" if good and (bad or forgets) else tone
     tone = tone if good or bad or forgets else "open"
-    return Verdict(run.letter, f"{text}.{_doubts(run)}", tone)
+    return Verdict((run.letter,), f"{text}.{_doubts(run)}", tone)
+
+
+def together(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    """The same sentence once, with all the runs that it is said of."""
+    found: dict[tuple[str, str], Verdict] = {}
+    for each in verdicts:
+        key = each.text, each.tone
+        found[key] = replace(each, letters=(*found[key].letters, *each.letters)) if key in found else each
+    return list(found.values())
 
 
 def warnings_of(run: Run) -> list[str]:

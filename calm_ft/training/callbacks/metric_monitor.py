@@ -22,6 +22,7 @@ from calm_ft.metrics.registry import FIGURES, OPINIONS, TIMINGS
 from calm_ft.training.settings import CheckpointSettings
 
 PREFIX = "eval/"
+_LOGGED = ("val/", "val_base/", "train/")
 _MODES = {"lower": "min", "higher": "max"}
 _NOT_WHILE_TRAINING = {figure.name for figure in TIMINGS}
 
@@ -69,6 +70,9 @@ def monitor_of(checkpoint: CheckpointSettings, evaluation: EvaluationSettings) -
     Raises UserError for a figure that no evaluation of this run will give, and for a mode that keeps the worst.
     """
     name, figure = checkpoint.monitor, figure_of(checkpoint.monitor)
+    if figure is None and not name.startswith(_LOGGED):
+        hint = f"{PREFIX}{name}" if name in FIGURES else "val/residual or eval/cer"
+        raise UserError(f"checkpoint.monitor={name} is not the name of a logged value: write it as {hint}.")
     if figure is None:
         return Monitor(name, checkpoint.mode or "min")
     known = [each.name for each in FIGURES.values() if not each.needs_model and each.name not in _NOT_WHILE_TRAINING]

@@ -12,7 +12,7 @@ import soundfile
 from PIL import Image
 
 from calm_ft.report.figures import difference_text, number, quantity, value_text
-from calm_ft.report.page.charts import AXIS_HEIGHT, MAX_POINTS, ROW_HEIGHT, Interval, Series, costs, curves, dots
+from calm_ft.report.page.charts import AXIS_HEIGHT, MAX_POINTS, ROW_HEIGHT, DrawnInterval, Series, costs, curves, dots
 from calm_ft.report.page.media import PICTURE_HEIGHT, PICTURE_WIDTH, read_clip
 from calm_ft.report.page.scrub import Scrubber, without_paths
 from calm_ft.report.page.sentences import Sentences, sentences
@@ -55,7 +55,11 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends() -> None:
 
 
 def test_dots_stand_beside_their_rows_on_their_intervals() -> None:
-    rows = [Interval("reference", 0.1, None, None), Interval("s0", 0.5, 0.4, 0.7), Interval("s1", 0.3, 0.2, 0.35)]
+    rows = [
+        DrawnInterval("reference", 0.1, None, None),
+        DrawnInterval("s0", 0.5, 0.4, 0.7),
+        DrawnInterval("s1", 0.3, 0.2, 0.35),
+    ]
     drawing = dots(rows, base=0.5, is_percent=True)
     assert f'height="{3 * ROW_HEIGHT + AXIS_HEIGHT}"' in drawing
     assert [y for _, y in _dots(drawing)] == [ROW_HEIGHT * (place + 0.5) for place in range(3)]
@@ -77,12 +81,12 @@ def test_costs_are_logarithmic_where_they_differ_much() -> None:
 
 
 def test_drawings_take_their_colours_from_the_page_and_nothing_from_the_network() -> None:
-    drawing = dots([Interval("s0", 1.0, 0.5, 2.0)], base=1.0)
+    drawing = dots([DrawnInterval("s0", 1.0, 0.5, 2.0)], base=1.0)
     assert "#fa00" not in drawing
     assert "http" not in drawing
     assert "font-family" not in drawing
     assert "var(--s0)" in drawing
-    assert drawing == dots([Interval("s0", 1.0, 0.5, 2.0)], base=1.0)
+    assert drawing == dots([DrawnInterval("s0", 1.0, 0.5, 2.0)], base=1.0)
 
 
 @pytest.mark.parametrize("rate_hz", [8_000, 11_025, 22_050, 24_000, 44_100, 96_000])

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from calm_ft.report.page.verdict import verdict, warnings_of
+from calm_ft.report.page.verdict import together, verdict, warnings_of
 from calm_ft.report.result import BaseVoicesResult, Difference
 from calm_ft.report.runs import Run
 from tests.report.made_result import change, result, system
@@ -70,7 +70,13 @@ def _run(differences: dict[str, Difference], voices: dict[str, Difference] | Non
 )
 def test_a_run_is_told_in_one_sentence(run: Run, said: str, tone: str) -> None:
     found = verdict(run, "the base", may_judge=True)
-    assert (found.letter, found.text, found.tone) == ("C", said, tone)
+    assert (found.letters, found.text, found.tone) == (("C",), said, tone)
+
+
+def test_what_is_said_of_several_runs_stands_once() -> None:
+    runs = [_run({"wer": GAIN}), replace(_run({"wer": LOSS}), letter="D"), replace(_run({"wer": GAIN}), letter="E")]
+    found = together(verdict(run, "the base", may_judge=True) for run in runs)
+    assert [each.letters for each in found] == [("C", "E"), ("D",)]
 
 
 def test_nothing_is_said_of_a_run_that_cannot_be_judged() -> None:

@@ -69,7 +69,7 @@ CONFIG = {
     "checkpoints not kept": Fault(["checkpoint.keep=0"], "checkpoint.keep=0"),
     "best in no direction": Fault(["checkpoint.mode=better"], "min, max"),
     "best by what the model has not": Fault(["checkpoint.monitor=val/nope"], "val/residual", leaves=left.failed_at()),
-    "best by what is not logged": Fault(["checkpoint.monitor=nope"], "nope", leaves=left.failed_at(1)),
+    "best by what is not logged": Fault(["checkpoint.monitor=cer"], "write it as eval/cer"),
     "no patience": Fault(["early_stopping.patience=0"], "early_stopping.patience=0"),
     "fewer samples than none": Fault(["evaluation.num_samples=-1"], "evaluation.num_samples=-1"),
     "schedule of an objective without one": Fault(

@@ -2,6 +2,7 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,14 @@ from tests.training.tiny_run import SAVING, assert_same, fit, trained_state
 
 Clips = list[EncodedUtterance]
 HANDLED = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGHUP)
+
+
+@pytest.fixture(autouse=True)
+def a_terminal_that_can_close() -> Iterator[None]:
+    """SIGHUP as a terminal's programs have it, also where the tests were started by nohup."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, previous)
 
 
 class SendSignal(Callback):

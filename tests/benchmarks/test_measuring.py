@@ -1,4 +1,4 @@
-"""The rehearsal at the released size measures what it says, on a model of the released shape."""
+"""Commands are measured alone, and the bundle of the released size has the released shape."""
 
 import shutil
 import sys
@@ -10,7 +10,7 @@ import tokenizers
 import yaml
 from pocket_tts.utils.config import CONFIGS_DIR
 
-from benchmarks.real_size import last_figures, measure_command
+from benchmarks.measuring import measure_command, new_folder, run_figures
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.audio import load_clip
 from calm_ft.data.utterance import Utterance
@@ -21,11 +21,11 @@ from tools.nano.released_shape import RELEASED, write_released_shape
 
 def test_a_commands_time_and_peak_memory_are_its_own(tmp_path: Path) -> None:
     hungry = "import time; held = b'x' * 300_000_000; time.sleep(0.3); print(len(held))"
-    small = measure_command([sys.executable, "-c", "print('small')"], tmp_path)
-    large = measure_command([sys.executable, "-c", hungry], tmp_path)
+    small, _ = measure_command([sys.executable, "-c", "print('small')"], tmp_path)
+    large, output = measure_command([sys.executable, "-c", hungry], tmp_path)
     assert large["peak_rss_mb"] - small["peak_rss_mb"] == pytest.approx(286, abs=30)
     assert large["sec"] > 0.3
-    assert large["output"].strip() == "300000000"
+    assert output.strip() == "300000000"
     assert list(tmp_path.iterdir()) == []
 
 
@@ -34,10 +34,19 @@ def test_a_command_that_fails_is_one_error_with_its_own_words(tmp_path: Path) ->
         measure_command([sys.executable, "-c", "print('no such model'); raise SystemExit(3)"], tmp_path)
 
 
-def test_the_last_logged_value_of_each_figure_is_kept(tmp_path: Path) -> None:
-    metrics = tmp_path / "metrics.csv"
-    metrics.write_text("step,train/loss,train/step_sec,val/residual\n1,3.0,0.5,\n2,2.0,,\n2,,,0.7\n", encoding="utf-8")
-    assert last_figures(metrics, ("train/",)) == {"train/loss": 2.0, "train/step_sec": 0.5}
+def test_a_runs_cost_is_what_its_folder_says(tiny_study: Path) -> None:
+    run, figures = run_figures(tiny_study / "full-0")
+    assert figures["num_trained_parameters"] == run.record["num_trained_parameters"] > 0
+    assert figures["checkpoint_mb"] > 0
+    assert figures["logged"]["train/step_sec"] == pytest.approx(run.curves["train/step_sec"][-1][1], abs=1e-3)
+    assert not [name for name in figures["logged"] if name.startswith("val/")]
+
+
+def test_a_folder_that_holds_files_is_refused(tmp_path: Path) -> None:
+    assert new_folder(tmp_path / "new") == tmp_path / "new"
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="choose an empty or new folder"):
+        new_folder(tmp_path)
 
 
 @pytest.fixture(scope="module")
