@@ -115,7 +115,7 @@ def sweep_arguments(arguments: Sequence[str]) -> tuple[list[str], Path | None]:
             f"{given[-1]} cannot be the folder of a sweep: give one name; its jobs' folders have -0, -1, ... behind it."
         )
     folder = folder.rstrip("/")
-    place = [f"output_dir={_quoted(folder)}", f"hydra.sweep.dir={_quoted(folder)}"]
+    place = [quote_path(f"output_dir={folder}"), f"hydra.sweep.dir={_quoted(folder)}"]
     return [*kept, *place], Path(folder).expanduser()
 
 

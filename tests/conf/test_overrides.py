@@ -107,6 +107,8 @@ def test_the_folder_of_a_sweep_may_have_any_name_but_is_one() -> None:
     arguments, folder = sweep_arguments(tidy_arguments(["-m", "output_dir=Größe [1]"]))
     assert folder == Path("Größe [1]")
     assert arguments == ["-m", "output_dir='Größe [1]'", "hydra.sweep.dir='Größe [1]'"]
+    arguments, _ = sweep_arguments(["-m", "output_dir=runs/s"])
+    assert arguments == ["-m", "output_dir=runs/s", "hydra.sweep.dir='runs/s'"]
     with pytest.raises(UserError, match="cannot be the folder of a sweep"):
         sweep_arguments(tidy_arguments(["-m", "output_dir=a,b"]))
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -119,8 +120,15 @@ def test_ctrl_c_lets_parallel_jobs_save_and_the_printed_line_continues_them(swee
     assert [status(tmp_path / f"runs/s-{number}") for number in (0, 1)] == ["interrupted"] * 2
     assert not (tmp_path / "runs/s-2").exists()
     line = printed.splitlines()[-1]
-    assert "this continues: python -m calm_ft.train -m " in line
-    continued = subprocess.run(_command(*arguments), env=_environment(), capture_output=True, text=True)
+    begin, typed = f"this continues: python {ROOT / 'scripts' / 'train.py'} -m ", " output_dir=runs/s"
+    assert begin in line
+    assert line.endswith(typed)
+    continued = subprocess.run(
+        [sys.executable, *shlex.split(line.partition("this continues: python ")[2])],
+        env=_environment(),
+        capture_output=True,
+        text=True,
+    )
     assert continued.returncode == 0, continued.stderr
     records = [json.loads((tmp_path / f"runs/s-{number}/run.json").read_text()) for number in (0, 1, 2)]
     assert [record["status"] for record in records] == ["finished"] * 3

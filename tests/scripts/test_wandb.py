@@ -87,7 +87,7 @@ def test_the_jobs_of_a_sweep_are_runs_of_one_group_below_their_own_folders(
         (tracked,) = wandb_log.stretches(workplace / job)
         runs += wandb_log.of_kind(tracked, "run")
         media = {path.suffix for path in (tracked / "files" / "media").rglob("*") if path.is_file()}
-        assert media == {".wav", ".png"}
+        assert media == {".wav", ".png", ".json"}  # json: the table of the evaluation's sentences
     assert runs[0].run_id != runs[1].run_id
     assert runs[0].run_group == runs[1].run_group != ""
     assert {path.name for path in workplace.iterdir()} == {"home", "sweep", "sweep-0", "sweep-1"}
