@@ -80,6 +80,7 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # pip fetches setuptools and builds the wheel
 def test_the_wheel_holds_the_package_and_its_configuration_and_nothing_else(wheel: Path) -> None:
     listed = subprocess.run(["git", "ls-files", "calm_ft", "conf"], cwd=ROOT, capture_output=True, text=True).stdout
     expected = {name if name.startswith("calm_ft/") else f"calm_ft/{name}" for name in listed.splitlines()}
@@ -88,6 +89,7 @@ def test_the_wheel_holds_the_package_and_its_configuration_and_nothing_else(whee
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)  # pip fetches setuptools and builds the wheel
 def test_the_wheel_trains_exports_and_speaks_outside_the_checkout(site: Path, tmp_path: Path) -> None:
     copy_short_clips(tmp_path / "my voice")
     script, program = site / "bin" / "calm-ft", ["-m", "calm_ft"]
