@@ -21,6 +21,7 @@ F0: de Cheveigné and Kawahara, "YIN" (2002).
 """
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -56,6 +57,7 @@ NUM_STATISTICS = NUM_CEPSTRA + _NUM_DEVIATIONS + 2
 
 _F0_MIN_HZ, _F0_MAX_HZ = 60.0, 500.0
 _F0_WINDOW_SEC = 0.064
+_YIN_THRESHOLD = 0.1
 _LOUD = 0.1
 _BETWEEN_VOICES_SHARE = 0.5
 _SMALLEST_SCALE = 1e-6
@@ -115,16 +117,54 @@ def voice_statistics(audio: AudioLike, sample_rate_hz: int) -> np.ndarray | None
 def _pitch(speech: np.ndarray, sample_rate_hz: int) -> tuple[np.ndarray, np.ndarray]:
     """F0 in semitones above 100 Hz and a mask of the loud frames, [F] each, on the cepstra's time grid."""
     window_samples, hop_samples = round(_F0_WINDOW_SEC * sample_rate_hz), round(HOP_SEC * sample_rate_hz)
-    f0_hz = librosa.yin(
-        speech,
-        fmin=_F0_MIN_HZ,
-        fmax=_F0_MAX_HZ,
-        sr=sample_rate_hz,
-        frame_length=window_samples,
-        hop_length=hop_samples,
-    )
+    f0_hz = yin(speech, sample_rate_hz, window_samples, hop_samples)
     rms = librosa.feature.rms(y=speech, frame_length=window_samples, hop_length=hop_samples)[0]
     return 12 * np.log2(f0_hz / 100), rms > _LOUD * rms.max()
+
+
+def yin(speech: np.ndarray, sample_rate_hz: int, window_samples: int, hop_samples: int) -> np.ndarray:
+    """F0 in Hz, between 60 and 500, of speech [T] in windows centred on each hop: [F], unvoiced frames included.
+
+    The result of `librosa.yin`, which is not called: numba's cache keeps the two halves of its compiled loop
+    under names that are counted per process. Where two processes compile it at the same time (the jobs of a sweep,
+    say), the cache can hold halves that do not fit, and from then on every call ends the process (SIGSEGV).
+
+    Source: de Cheveigné and Kawahara, "YIN" (2002), steps 2 to 5.
+    """
+    shortest, longest = (
+        int(sample_rate_hz / _F0_MAX_HZ),
+        min(math.ceil(sample_rate_hz / _F0_MIN_HZ), window_samples - 1),
+    )
+    padded = np.pad(speech.astype(np.float64), window_samples // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, window_samples)[::hop_samples]
+    spectrum = np.fft.rfft(frames, 2 * window_samples)
+    autocorrelation = np.fft.irfft(np.square(spectrum.real) + np.square(spectrum.imag))
+    lags = slice(1, longest + 1)
+    energy_left_out = np.cumsum(np.square(frames[:, :longest]), axis=1)
+    difference = 2 * (autocorrelation[:, :1] - autocorrelation[:, lags]) - energy_left_out
+    mean_so_far = np.cumsum(difference, axis=1) / np.arange(1, longest + 1)
+    normalized = (difference / (mean_so_far + np.finfo(np.float64).tiny))[:, shortest - 1 :]
+    lag = _first_deep_trough(normalized)
+    return sample_rate_hz / (shortest + lag + _parabolic_shift(normalized, lag))
+
+
+def _first_deep_trough(normalized: np.ndarray) -> np.ndarray:
+    """The first local minimum of each row [F, L] that lies below the threshold, else the least value's place: [F]."""
+    later = np.pad(normalized[:, 1:], ((0, 0), (0, 1)), mode="edge")
+    earlier = np.pad(normalized[:, :-1], ((0, 0), (1, 0)), constant_values=np.inf)
+    deep = (normalized < earlier) & (normalized <= later) & (normalized < _YIN_THRESHOLD)
+    deep[:, 0] &= normalized[:, 0] < normalized[:, 1]
+    return np.where(deep.any(axis=1), deep.argmax(axis=1), normalized.argmin(axis=1))
+
+
+def _parabolic_shift(normalized: np.ndarray, lag: np.ndarray) -> np.ndarray:
+    """How far the minimum of a parabola through three neighbours lies from `lag` [F]; 0 at the edges or beyond +-1."""
+    inner = np.clip(lag, 1, normalized.shape[1] - 2)
+    rows = np.arange(len(lag))
+    before, here, after = (normalized[rows, inner + step] for step in (-1, 0, 1))
+    curvature, slope = after + before - 2 * here, (after - before) / 2
+    usable = (lag == inner) & (np.abs(slope) < np.abs(curvature))
+    return np.where(usable, -slope / np.where(usable, curvature, 1.0), 0.0)
 
 
 SENTENCE_FIGURE = Figure("sentence_identified", "rate", "higher", "right sentence is the nearest", trusted_by_codec=0.7)

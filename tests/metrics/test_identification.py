@@ -14,7 +14,9 @@ from calm_ft.metrics.identification import (
     VoiceReferences,
     identify_sentence,
     voice_statistics,
+    yin,
 )
+from calm_ft.report.picture import spectrogram_pixels
 from tests.metrics.conftest import SAMPLE_RATE_HZ, SENTENCES, VOICES, given, number, speak
 
 
@@ -190,3 +192,48 @@ def test_scores_are_kept_apart_by_the_list_of_sentences_and_by_voices(voice: Voi
     klatt4 = voice.for_voice("klatt4", speak(SAID[0], "klatt4"), SAMPLE_RATE_HZ)
     assert klatt4 is not None
     assert klatt4.identity != voice.identity
+
+
+@pytest.mark.parametrize("f0_hz", [80.0, 110.0, 187.3, 320.0, 450.0])
+def test_the_pitch_of_a_harmonic_tone_is_its_fundamental(f0_hz):
+    time_sec = np.arange(SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    tone = sum(np.sin(2 * np.pi * f0_hz * k * time_sec) / k for k in range(1, 8))
+    inner = yin(tone, SAMPLE_RATE_HZ, round(0.064 * SAMPLE_RATE_HZ), 160)[10:-10]
+    np.testing.assert_allclose(inner, f0_hz, rtol=5e-3)
+
+
+def test_a_gliding_pitch_is_followed():
+    time_sec = np.arange(2 * SAMPLE_RATE_HZ) / SAMPLE_RATE_HZ
+    glide = np.sin(2 * np.pi * (100 * time_sec + 25 * np.square(time_sec)))  # 100 Hz, 50 Hz more each second
+    inner = yin(glide, SAMPLE_RATE_HZ, round(0.064 * SAMPLE_RATE_HZ), 160)[20:-20]
+    expected = 100 + 50 * np.arange(len(inner) + 40)[20:-20] * 160 / SAMPLE_RATE_HZ
+    np.testing.assert_allclose(inner, expected, rtol=0.02)
+
+
+@pytest.mark.parametrize("voice", VOICES[:3])
+def test_the_pitch_of_speech_is_an_autocorrelation_peak(voice):
+    """A second way to F0: the loudest frame's autocorrelation has a peak at the period."""
+    clip = np.asarray(speak(SENTENCES[0], voice), dtype=np.float64)
+    window = round(0.064 * SAMPLE_RATE_HZ)
+    loudest = int(np.argmax(np.convolve(np.square(clip), np.ones(window), mode="valid")))
+    frame = clip[loudest : loudest + window]
+    correlation = np.correlate(frame, frame, mode="full")[window - 1 :]
+    f0_hz = yin(clip, SAMPLE_RATE_HZ, window, 1)[loudest + window // 2]
+    period = round(SAMPLE_RATE_HZ / f0_hz)
+    nearby = correlation[period - 6 : period + 7]
+    assert abs(int(nearby.argmax()) - 6) <= 3
+    assert nearby.max() > 0.5 * correlation[0]
+
+
+def test_no_figure_calls_a_compiled_loop_that_processes_can_spoil_for_each_other(monkeypatch):
+    """numba keeps a generalized ufunc in two files that may come from two processes; its call then ends the process."""
+
+    def spoilt(*_, **__):
+        raise AssertionError("a generalized ufunc of numba was called")
+
+    monkeypatch.setattr("numba.np.ufunc.gufunc.GUFunc.__call__", spoilt)
+    clip = speak(SENTENCES[0], "Annie")
+    assert voice_statistics(clip, SAMPLE_RATE_HZ) is not None
+    cepstra = mel_cepstra(clip, SAMPLE_RATE_HZ)
+    assert identify_sentence(cepstra, [cepstra]) == 0
+    assert spectrogram_pixels(clip, SAMPLE_RATE_HZ).size
