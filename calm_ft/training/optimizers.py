@@ -1,8 +1,8 @@
 """Optimizers over what trains, each component at its own rate, and how the rate changes over a run.
 
-Muon (Jordan et al. 2024, torch.optim.Muon) orthogonalises the momentum of two-dimensional hidden weights; its rate is
-scaled to the size of AdamW's updates (Liu et al., arXiv 2502.16982), so that rates for both are of one kind. As its
-authors advise, embeddings, biases, norms and the first and last projections are left to AdamW.
+Muon (Jordan et al. 2024) orthogonalises the momentum of two-dimensional hidden weights; its rate is scaled to the size
+of AdamW's updates (Liu et al., arXiv 2502.16982), so that rates for both are of one kind. As its authors advise,
+embeddings, biases, norms and the first and last projections are left to AdamW.
 """
 
 import math
@@ -116,19 +116,125 @@ class MuonFactory(AdamWFactory):
             hidden = matrices_in_stacks(each, decayed)
             chosen = {id(p) for p in hidden}
             others = [p for p in decayed if id(p) not in chosen]
-            hidden_groups += decay_groups(each, hidden, [], self.lr, self.weight_decay)
+            for group in decay_groups(each, hidden, [], self.lr, self.weight_decay):
+                fused = {id(p) for p in fused_projections(each.module)}
+                blocks = [NUM_FUSED if id(p) in fused else 1 for p in group["params"]]
+                hidden_groups.append({**group, "blocks": blocks})
             other_groups += decay_groups(each, others, undecayed, self.adamw_lr, self.weight_decay)
         if not hidden_groups:
             raise UserError(
                 "Nothing that trains is a hidden matrix, so Muon has nothing to do: choose optimizer=adamw."
             )
-        muon = torch.optim.Muon(
-            hidden_groups, lr=self.lr, weight_decay=self.weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
+        muon = Muon(hidden_groups, lr=self.lr, weight_decay=self.weight_decay)
         if not other_groups:
             return muon
         adamw = torch.optim.AdamW(other_groups, lr=self.adamw_lr, betas=(self.beta1, self.beta2))
         return JoinedOptimizer([muon, adamw])
+
+
+NUM_FUSED = 3
+_FUSED_NAMES = ("in_proj", "qkv", "c_attn")  # Mimi's and Pocket TTS's attention, common names, GPT-2's
+_NS_COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum, orthogonalised, with decoupled weight decay; its state and update are those of `torch.optim.Muon`.
+
+    Three things differ. The Newton-Schulz iteration runs in the precision that the device multiplies fast in, where
+    torch's always casts to bfloat16: most processors emulate that, and then most of a training step goes there. A fused
+    query-key-value matrix is three matrices, as upstream's training code has it. Matrices of one shape go through the
+    iteration together, which matters for small models.
+
+    A group may hold `blocks`: for each parameter the number of matrices that are stacked in its rows, 1 by default.
+
+    Sources: Jordan et al. 2024; Liu et al., arXiv 2502.16982 (factor `0.2 sqrt(max(rows, columns))` on the rate).
+    """
+
+    def __init__(
+        self,
+        params: Any,
+        lr: float,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        num_iterations: int = 5,
+    ) -> None:
+        defaults = {"lr": lr, "weight_decay": weight_decay, "momentum": momentum, "num_iterations": num_iterations}
+        super().__init__(params, defaults)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
+        """One update of every parameter that has a gradient; returns the closure's loss."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        for group in self.param_groups:
+            blocks = group.get("blocks") or [1] * len(group["params"])
+            updates = [
+                (part, update)
+                for parameter, count in zip(group["params"], blocks, strict=True)
+                if parameter.grad is not None
+                for part, update in zip(
+                    parameter.chunk(count), self._momentum(parameter, group["momentum"]).chunk(count), strict=True
+                )
+            ]
+            by_shape: dict[tuple[Any, ...], list[tuple[Tensor, Tensor]]] = {}
+            for part, update in updates:
+                by_shape.setdefault((part.shape, part.dtype, part.device), []).append((part, update))
+            for alike in by_shape.values():
+                self._apply(alike, group)
+        return loss
+
+    def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
+        """The gradient averaged over steps, with Nesterov's look ahead."""
+        gradient, state = parameter.grad, self.state[parameter]
+        assert gradient is not None
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = torch.zeros_like(gradient)
+        average = state["momentum_buffer"]
+        average.lerp_(gradient, 1 - momentum)
+        return gradient.lerp(average, momentum)
+
+    @staticmethod
+    def _apply(alike: list[tuple[Tensor, Tensor]], group: dict[str, Any]) -> None:
+        rows, columns = alike[0][0].shape
+        orthogonal = orthogonalize(torch.stack([update for _, update in alike]), group["num_iterations"])
+        for (part, _), direction in zip(alike, orthogonal, strict=True):
+            part.mul_(1 - group["lr"] * group["weight_decay"])
+            part.add_(direction.to(part), alpha=-group["lr"] * 0.2 * math.sqrt(max(rows, columns)))
+
+
+def orthogonalize(matrices: Tensor, num_iterations: int = 5) -> Tensor:
+    """Newton-Schulz approximation of each polar factor `U V^T` of matrices `U S V^T` [N, rows, columns].
+
+    Singular values end between about 0.7 and 1.2 instead of at 1, which serves as well (Jordan et al. 2024).
+    """
+    a, b, c = _NS_COEFFICIENTS
+    wide = matrices.shape[1] <= matrices.shape[2]
+    x = matrices if wide else matrices.mT
+    x = x.to(fast_matmul_dtype(x.device))
+    x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=1e-7)
+    for _ in range(num_iterations):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x if wide else x.mT
+
+
+def fast_matmul_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU that has it, else float32, which every device multiplies without emulation."""
+    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return torch.bfloat16 if on_gpu else torch.float32
+
+
+def fused_projections(module: nn.Module) -> list[Tensor]:
+    """Weights of query, key and value in one matrix, stacked by rows, by the names that upstream models give them."""
+    return [
+        each.weight
+        for name, each in module.named_modules()
+        if name.rpartition(".")[2] in _FUSED_NAMES
+        and isinstance(each, nn.Linear)
+        and each.weight.shape[0] == NUM_FUSED * each.weight.shape[1]
+    ]
 
 
 class JoinedOptimizer(torch.optim.Optimizer):

@@ -1,4 +1,4 @@
-"""Muon and AdamW joined, against the two run by hand."""
+"""Muon against torch's and against polar factors; Muon and AdamW joined, against the two run by hand."""
 
 import copy
 
@@ -9,7 +9,16 @@ from torch import Tensor, nn
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import Full, TrainedComponent
-from calm_ft.training.optimizers import CosineSchedule, MuonFactory, matrices_in_stacks, split_by_decay
+from calm_ft.training.optimizers import (
+    CosineSchedule,
+    Muon,
+    MuonFactory,
+    fast_matmul_dtype,
+    fused_projections,
+    matrices_in_stacks,
+    orthogonalize,
+    split_by_decay,
+)
 
 SCHEDULE = CosineSchedule(num_warmup_steps=2, final_lr_fraction=0.0)
 NUM_STEPS = 10
@@ -51,11 +60,8 @@ def test_every_group_moves_as_with_an_optimizer_of_its_own() -> None:
     apart = copy.deepcopy(joined)
     steps(joined, *factory().build(whole(joined), NUM_STEPS), 5)
 
-    muon = torch.optim.Muon(
-        [p for name, p in apart.layers.named_parameters() if name.endswith("weight")],
-        lr=0.02,
-        weight_decay=0.05,
-        adjust_lr_fn="match_rms_adamw",
+    muon = Muon(
+        [p for name, p in apart.layers.named_parameters() if name.endswith("weight")], lr=0.02, weight_decay=0.05
     )
     others = [
         apart.embedding.weight,
@@ -107,3 +113,60 @@ def test_the_embedded_model_gives_muon_its_blocks_and_adamw_the_ends(nano_adapte
 def test_muon_without_a_hidden_matrix_is_refused() -> None:
     with pytest.raises(UserError, match="optimizer=adamw"):
         factory().build(whole(nn.Linear(3, 3)), NUM_STEPS)
+
+
+@pytest.mark.parametrize("shape", [(24, 24), (40, 16), (16, 40)])
+def test_newton_schulz_approximates_the_polar_factor(shape: tuple[int, int]) -> None:
+    random = torch.randn(3, *shape, generator=torch.Generator().manual_seed(0))
+    u, _, vh = torch.linalg.svd(random, full_matrices=False)
+    matrices = u * torch.linspace(0.1, 3, u.shape[-1]) @ vh
+    result = orthogonalize(matrices)
+    in_its_basis = u.mT @ result @ vh.mT
+    sizes = in_its_basis.diagonal(dim1=1, dim2=2)
+    assert 0.6 < sizes.min() < sizes.max() < 1.3
+    assert (in_its_basis - torch.diag_embed(sizes)).abs().max() < 1e-3
+
+
+def test_the_update_is_that_of_torch_but_for_its_bfloat16() -> None:
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(32, 12, generator=generator)
+    ours, theirs = nn.Parameter(start.clone()), nn.Parameter(start.clone())
+    mine = Muon([ours], lr=0.1, weight_decay=0.05)
+    reference = torch.optim.Muon([theirs], lr=0.1, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
+    for _ in range(4):
+        ours.grad = torch.randn(32, 12, generator=generator)
+        theirs.grad = ours.grad.clone()
+        mine.step()
+        reference.step()
+    assert (ours - theirs).norm() < 0.02 * (ours - start).norm()
+
+
+def test_a_fused_projection_moves_as_its_three_matrices_would() -> None:
+    generator = torch.Generator().manual_seed(0)
+    fused = nn.Parameter(torch.randn(24, 8, generator=generator))
+    parts = [nn.Parameter(part.clone()) for part in fused.detach().chunk(3)]
+    together = Muon([{"params": [fused], "blocks": [3]}], lr=0.1)
+    apart = Muon(parts, lr=0.1)
+    for _ in range(3):
+        fused.grad = (
+            torch.randn(24, 8, generator=generator) * torch.tensor([1.0, 10.0, 0.1]).repeat_interleave(8)[:, None]
+        )
+        for part, gradient in zip(parts, fused.grad.chunk(3), strict=True):
+            part.grad = gradient.clone()
+        together.step()
+        apart.step()
+    torch.testing.assert_close(fused.detach(), torch.cat([part.detach() for part in parts]), rtol=1e-6, atol=1e-7)
+
+
+def test_each_attention_of_the_embedded_model_is_three_matrices_to_muon(nano_adapter: PocketTTSAdapter) -> None:
+    Full().apply(nano_adapter, 1e-3)
+    components = Full().trained_components(nano_adapter)
+    optimizer, _ = factory().build(components, NUM_STEPS)
+    counts = [count for group in optimizer.param_groups if "blocks" in group for count in group["blocks"]]
+    layers = nano_adapter.flow_lm.transformer.layers
+    assert counts.count(3) == len(layers) == len(fused_projections(nano_adapter.flow_lm))
+    assert set(counts) == {1, 3}
+
+
+def test_a_processor_multiplies_in_float32() -> None:
+    assert fast_matmul_dtype(torch.device("cpu")) == torch.float32

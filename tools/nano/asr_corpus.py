@@ -7,7 +7,7 @@ speech is no part of it: a recogniser trained on that would learn to hear what w
 """
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import soundfile
@@ -17,48 +17,32 @@ from tqdm import tqdm
 
 from calm_ft.atomic_file import atomic_path
 from calm_ft.randomness import make_rng
-from tools.nano.assets import everyday_sentences
+from tools.nano.assets import reserved_sentences
 from tools.nano.bundle import read_state
 from tools.nano.codec_forward import decode, encode
-from tools.nano.corpus import NUM_CODEC_SETTINGS, Line
-from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice
-from tools.nano.everyday import EVERYDAY
+from tools.nano.corpus import NUM_CODEC_SETTINGS, Line, two_grammars
+from tools.nano.espeak import SAMPLE_RATE_HZ
 from tools.nano.files import write_json_lines
-from tools.nano.sentences import make_sentences
 from tools.nano.shape import build_codec
 from tools.nano.voices import FLOW_LM_VOICES, make_codec_voices
 
-NUM_TEST_SENTENCES = 40
 CODED_STRIDE = 4
 MAX_LATENT_NOISE_STD = 0.7
 
 
-def held_out_sentences(seed: int) -> dict[str, list[str]]:
-    """Sentences that no training clip says: everyday ones (among them all of the demo's held-out) and templates'."""
-    everyday = everyday_sentences(seed)
-    return {
-        "everyday": [*everyday.heldout, *everyday.unshipped],
-        "templates": make_sentences(NUM_TEST_SENTENCES, seed=seed, stream="asr_test"),
-    }
+def asr_lines(seed: int, *, num_each: tuple[int, int] = (200, 12), left_out: Collection[str] = ()) -> list[Line]:
+    """The training clips: `num_each` sentences of either grammar by each of the 24 voices, and of the many voices.
 
-
-def asr_lines(seed: int, *, num_each: tuple[int, int] = (160, 10)) -> list[Line]:
-    """The training clips: `num_each` sentences of either grammar by each of the 24 voices, and of the many voices."""
-    taken = {text for texts in held_out_sentences(seed).values() for text in texts}
+    `left_out` names espeak variants that are not heard, for a second recogniser that is to judge otherwise.
+    """
+    taken = reserved_sentences(seed=0)
     many_voices = make_codec_voices(NUM_CODEC_SETTINGS, seed=seed)
     lines: list[Line] = []
-    for voices, num_sentences in zip((FLOW_LM_VOICES, many_voices), num_each, strict=True):
+    for voices, number in zip((FLOW_LM_VOICES, many_voices), num_each, strict=True):
         for voice in voices:
-            lines.extend(_voice_lines(voice, num_sentences, seed, taken))
+            if voice.variant not in left_out:
+                lines.extend(two_grammars(voice, number, number, seed=seed, stream="asr", taken=taken))
     return lines
-
-
-def _voice_lines(voice: EspeakVoice, num_sentences: int, seed: int, taken: set[str]) -> Iterator[Line]:
-    grammars = {"everyday": EVERYDAY.make_sentences, "templates": make_sentences}
-    for grammar, make in grammars.items():
-        texts = make(num_sentences, seed=seed, stream=f"asr.{grammar}.{voice.name}", taken=taken)
-        for number, text in enumerate(texts):
-            yield Line(voice, text, f"{voice.name}/{grammar}-{number:03d}.wav")
 
 
 def read_codec(bundle: Path) -> MimiModel:

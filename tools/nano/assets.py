@@ -1,7 +1,7 @@
 """The demo voice, the judging voices and the base voices to replay, as ogg + txt pairs.
 
-`demo_voice/train` (about 5 minutes) and `heldout` share no sentence with each other or with the
-FlowLM's corpus. `judging_voices/<voice>` hold six clips each, for nearest-voice identification; the base
+`demo_voice/train` (about 5 minutes) and `heldout` share no sentence with each other or with what the model learned
+from. `judging_voices/<voice>` hold six clips each, for nearest-voice identification; the base
 voice has all sentences of `demo_voice/heldout` and, as its last clip, one more to prompt it with, so that it can be
 judged as the demo voice is. `base_voices/<voice>` hold 16 clips each of voices that the base knows and that judge
 nothing, to be mixed into training; their sentences stand nowhere else and differ from voice to voice.
@@ -15,9 +15,10 @@ from pathlib import Path
 import soundfile
 
 from calm_ft.atomic_file import write_text
-from tools.nano.corpus import flow_lm_lines
 from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
-from tools.nano.everyday import EVERYDAY
+from tools.nano.everyday import EVERYDAY, NAME_TEMPLATES, NUMBER_TEMPLATES, PLAIN, QUESTION_TEMPLATES
+from tools.nano.grammar import Grammar
+from tools.nano.sentences import make_sentences
 from tools.nano.voices import BASE_VOICE, DEMO_VOICE, JUDGING_VOICES, REPLAY_VOICES, ZERO_SHOT_VOICES
 
 NUM_TRAIN_CLIPS = 152
@@ -30,7 +31,7 @@ _OGG_QUALITY = 0.6
 
 @dataclass(frozen=True)
 class EverydaySentences:
-    """All sets are disjoint, and none of them shares a sentence with the FlowLM's corpus.
+    """All sets are disjoint, and neither corpus says any of their sentences (`corpus.flow_lm_lines`).
 
     `replay` holds a list for each of REPLAY_VOICES; `unshipped` are sentences that no shipped clip says.
     """
@@ -41,10 +42,16 @@ class EverydaySentences:
     replay: list[list[str]]
     unshipped: list[str]
 
+    def all(self) -> set[str]:
+        """Every sentence of every set."""
+        return {*self.heldout, *self.train, self.base_prompt, *(text for each in self.replay for text in each)} | set(
+            self.unshipped
+        )
+
 
 def everyday_sentences(seed: int) -> EverydaySentences:
-    """The sentences of every shipped clip; the same seed gives the same ones."""
-    taken = {line.text for line in flow_lm_lines(seed)}
+    """The sentences of every shipped clip, and a few more; the same seed gives the same ones."""
+    taken: set[str] = set()
 
     def make(num_sentences: int, stream: str) -> list[str]:
         sentences = EVERYDAY.make_sentences(num_sentences, seed=seed, stream=stream, taken=taken)
@@ -88,3 +95,26 @@ def write_voice(directory: Path, voice: EspeakVoice, texts: Sequence[str]) -> No
             path, samples, SAMPLE_RATE_HZ, format="OGG", subtype="VORBIS", compression_level=1 - _OGG_QUALITY
         )
         write_text(path.with_suffix(".txt"), text + "\n")
+
+
+NUM_TEST_SENTENCES = 40
+TEST_KINDS = {"numbers": NUMBER_TEMPLATES, "questions": QUESTION_TEMPLATES, "names": NAME_TEMPLATES}
+
+
+def held_out_sentences(seed: int) -> dict[str, list[str]]:
+    """Kind -> sentences that no training clip of the base or of a recogniser says, to judge both by.
+
+    `everyday` holds all of the demo's held-out sentences, `rare` those of the templates over 3,600 words.
+    """
+    everyday = everyday_sentences(seed)
+    kinds = {"everyday": [*everyday.heldout, *everyday.unshipped]}
+    for kind, templates in TEST_KINDS.items():
+        kinds[kind] = Grammar(templates, PLAIN.vocabulary).make_sentences(
+            NUM_TEST_SENTENCES, seed=seed, stream=f"test.{kind}", taken=everyday.all()
+        )
+    return kinds | {"rare": make_sentences(NUM_TEST_SENTENCES, seed=seed, stream="asr_test")}
+
+
+def reserved_sentences(seed: int) -> set[str]:
+    """What no training clip may say: the sentences of all shipped clips and those of `held_out_sentences`."""
+    return everyday_sentences(seed).all() | {text for texts in held_out_sentences(seed).values() for text in texts}

@@ -17,6 +17,7 @@ from torch import nn
 
 from calm_ft.atomic_file import atomic_path
 from calm_ft.randomness import derive_seed, make_rng
+from calm_ft.training.optimizers import Muon
 from tools.nano.codec_data import CodecCorpus
 from tools.nano.codec_forward import decode, encode
 from tools.nano.codec_loss import spectral_loss
@@ -58,9 +59,7 @@ class CodecOptimizer:
         taken = {id(p) for p in self._sources}
         self._parameters = trained
         others = [p for p in trained if id(p) not in taken]
-        self.muon = torch.optim.Muon(
-            self._matrices, lr=recipe.muon_rate, weight_decay=0.0, adjust_lr_fn="match_rms_adamw"
-        )
+        self.muon = Muon(self._matrices, lr=recipe.muon_rate, weight_decay=0.0)
         self.adam = torch.optim.AdamW(others, lr=recipe.adam_rate, betas=(0.8, 0.99), weight_decay=0.0)
 
     def step(self, step: int) -> None:

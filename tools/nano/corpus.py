@@ -1,25 +1,28 @@
 """The two corpora, as 16-bit 16 kHz wav files with a manifest each.
 
-`codec/` holds many voices with few sentences each, `flow_lm/` 24 voices with many. Every file is written
-atomically and kept by a later call; `manifest.jsonl` (one `{"path", "text", "speaker"}` a line, paths
+`codec/` holds many voices with few sentences each, `flow_lm/` 24 voices with many and those many with a few more. Every
+file is written atomically and kept by a later call; `manifest.jsonl` (one `{"path", "text", "speaker"}` a line, paths
 relative to it) is written last and whole, so its presence says that the corpus is complete.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
 
 from calm_ft.atomic_file import atomic_path
+from tools.nano.assets import reserved_sentences
 from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
+from tools.nano.everyday import PLAIN
 from tools.nano.files import write_json_lines
 from tools.nano.sentences import make_sentences
 from tools.nano.voices import FLOW_LM_VOICES, make_codec_voices
 
 NUM_CODEC_SETTINGS = 4
 NUM_CODEC_SENTENCES = 12
-NUM_FLOW_LM_SENTENCES = 520
+# Of each of the FlowLM's 24 voices and of each of the codec's many, from the plain grammar and from the templates.
+NUM_PLAIN, NUM_TEMPLATES = (500, 36), (160, 12)
 
 
 @dataclass(frozen=True)
@@ -38,8 +41,30 @@ def codec_lines(seed: int) -> list[Line]:
 
 
 def flow_lm_lines(seed: int) -> list[Line]:
-    """24 voices x 520 sentences, each voice with sentences of its own."""
-    return list(_lines(FLOW_LM_VOICES, NUM_FLOW_LM_SENTENCES, seed=seed, stream="flow_lm"))
+    """24 voices with many sentences, and the codec's many voices with a few: reading and cloning.
+
+    No sentence is one of `assets.reserved_sentences`.
+    """
+    taken = reserved_sentences(seed)
+    groups = (FLOW_LM_VOICES, make_codec_voices(NUM_CODEC_SETTINGS, seed=seed))
+    lines: list[Line] = []
+    for voices, num_plain, num_templates in zip(groups, NUM_PLAIN, NUM_TEMPLATES, strict=True):
+        for voice in voices:
+            lines.extend(two_grammars(voice, num_plain, num_templates, seed=seed, stream="flow_lm", taken=taken))
+    return lines
+
+
+def two_grammars(
+    voice: EspeakVoice, num_plain: int, num_templates: int, *, seed: int, stream: str, taken: Collection[str]
+) -> Iterator[Line]:
+    """Plain sentences and those of the templates by one voice; none of them is in `taken`."""
+    for name, make, num_sentences in (
+        ("plain", PLAIN.make_sentences, num_plain),
+        ("templates", make_sentences, num_templates),
+    ):
+        texts = make(num_sentences, seed=seed, stream=f"{stream}.{name}.{voice.name}", taken=taken)
+        for number, text in enumerate(texts):
+            yield Line(voice, text, f"{voice.name}/{name}-{number:03d}.wav")
 
 
 def write_corpus(directory: Path, lines: Sequence[Line]) -> Path:
