@@ -15,6 +15,7 @@ from calm_ft.errors import UserError
 UNLISTED = (
     "adapter.conditioning_dropout",
     "adapter.eos_loss_weight",
+    "adapter.input_noise_std",
     "adapter.head_batch_multiplier",
     "adapter.prompt.max_sec",
     "adapter.prompt.min_sec",

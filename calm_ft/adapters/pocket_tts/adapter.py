@@ -44,6 +44,7 @@ from calm_ft.adapters.pocket_tts.rows import (
     drop_conditioning,
     eos_losses,
     head_rows,
+    noise_on_inputs,
     row_residuals,
 )
 from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, load_voice, round_trip, speak, stream
@@ -79,6 +80,7 @@ class PocketTTSAdapter(TTSAdapter):
         head_batch_multiplier: int = 4,
         eos_loss_weight: float = 0.1,
         conditioning_dropout: float | None = None,
+        input_noise_std: float = 0.0,
         gradient_checkpointing: bool = False,
         language: str | None = None,
     ) -> None:
@@ -89,6 +91,7 @@ class PocketTTSAdapter(TTSAdapter):
             local_dir: folder with the weights of `model`.
             head_batch_multiplier: draws of noise and times a frame (CALM uses 8; upstream 4).
             conditioning_dropout: None takes 0.2 for 24 layers and 0 for the distilled shallower models.
+            input_noise_std: the most noise that is added, in training, to the latents that are fed back.
             gradient_checkpointing: the backbone's activations are computed twice instead of kept.
             language: ISO 639-1 code of what the model speaks; None takes that of the released model or of its card.
 
@@ -100,7 +103,7 @@ class PocketTTSAdapter(TTSAdapter):
                 f"Pocket TTS does not train by {type(objective).__name__}: choose objective=lsd or flow_matching, or "
                 "adapter=chatterbox with an experiment made for it."
             )
-        _check_settings(head_batch_multiplier, eos_loss_weight, conditioning_dropout)
+        _check_settings(head_batch_multiplier, eos_loss_weight, conditioning_dropout, input_noise_std)
         self.model = model
         config = load_config(model, local_dir)
         tts = load_tts(config, origin=model if is_released(model) and local_dir is None else None)
@@ -112,6 +115,7 @@ class PocketTTSAdapter(TTSAdapter):
         self.prompt = prompt or PromptLength()
         self.head_batch_multiplier = head_batch_multiplier
         self.eos_loss_weight = eos_loss_weight
+        self.input_noise_std = input_noise_std
         deep = config.flow_lm.transformer.num_layers >= GUIDED_NUM_LAYERS
         usual_dropout = NULL_BRANCH_DROPOUT if deep else 0.0
         self.conditioning_dropout = usual_dropout if conditioning_dropout is None else conditioning_dropout
@@ -187,11 +191,15 @@ class PocketTTSAdapter(TTSAdapter):
             prompt = source["latents"][: cut_on_pause(source["energy_db"], self.prompt, self.frame_rate_hz, rng)]
         return Row(target.utterance.id, latents, self.text.tokens(text), prompt, example.place, prompt_id)
 
-    def hidden(self, batch: PocketTTSBatch) -> Hidden:
-        """The trunk: teacher-forced backbone outputs for every frame and the first one past each end."""
+    def hidden(self, batch: PocketTTSBatch, input_noise: Tensor | None = None) -> Hidden:
+        """The trunk: teacher-forced backbone outputs for every frame and the first one past each end.
+
+        `input_noise` [B, T, C] is added to the normalised latents that are fed back, not to the targets.
+        """
         lm = self.flow_lm
         x1 = (batch.latents - lm.emb_mean) / lm.emb_std
-        inputs = (x1, batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
+        fed_back = x1 if input_noise is None else x1 + input_noise
+        inputs = (fed_back, batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
         with torch.set_grad_enabled(torch.is_grad_enabled() and trunk_trains(lm)):
             assembled, prefix_lengths = assemble_rows(lm, *inputs)
             z = backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
@@ -211,7 +219,8 @@ class PocketTTSAdapter(TTSAdapter):
         seed = int(torch.randint(2**62, (), generator=rng))
         if self.conditioning_dropout:
             batch = drop_conditioning(batch, self.conditioning_dropout, seed)
-        return self.head_loss(self.hidden(batch), seed)
+        noise = noise_on_inputs(batch, self.input_noise_std, seed) if self.input_noise_std else None
+        return self.head_loss(self.hidden(batch, noise), seed)
 
     @torch.no_grad()
     def residuals(self, batch: PocketTTSBatch, seed: int) -> RowResiduals:
@@ -281,10 +290,14 @@ class FreshPocketTTSAdapter(PocketTTSAdapter, FitsStatistics):
         return {"flow_lm.emb_mean": self.flow_lm.emb_mean, "flow_lm.emb_std": self.flow_lm.emb_std}
 
 
-def _check_settings(head_batch_multiplier: int, eos_loss_weight: float, conditioning_dropout: float | None) -> None:
+def _check_settings(
+    head_batch_multiplier: int, eos_loss_weight: float, conditioning_dropout: float | None, input_noise_std: float
+) -> None:
     if head_batch_multiplier < 1:
         raise UserError(f"adapter.head_batch_multiplier must be at least 1, not {head_batch_multiplier}.")
     if not eos_loss_weight >= 0:
         raise UserError(f"adapter.eos_loss_weight must not be negative, but is {eos_loss_weight}.")
     if conditioning_dropout is not None and not 0 <= conditioning_dropout < 1:
         raise UserError(f"adapter.conditioning_dropout is a probability below 1, not {conditioning_dropout}.")
+    if not input_noise_std >= 0:
+        raise UserError(f"adapter.input_noise_std must not be negative, but is {input_noise_std}.")

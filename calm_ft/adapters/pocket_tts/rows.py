@@ -115,6 +115,21 @@ def drop_conditioning(batch: PocketTTSBatch, probability: float, seed: int) -> P
     return replace(batch, text_mask=batch.text_mask & keep[0], prompt_mask=batch.prompt_mask & keep[1])
 
 
+def noise_on_inputs(batch: PocketTTSBatch, max_std: float, seed: int) -> Tensor:
+    """Gaussian noise [B, T, C] for the latents that are fed back, in units of the normalised latents.
+
+    In training the model hears the recording, in synthesis its own frames with their errors; noise makes it rely less
+    on details that will not be there (CALM, arXiv 2509.06926, section 3.2, adds it for the same reason). The standard
+    deviation is uniform in [0, max_std], one for each row, a function of (seed, its place).
+    """
+    noise = torch.zeros(batch.latents.shape)
+    for row, place, length in zip(noise, batch.places, batch.num_frames.tolist(), strict=True):
+        rng = make_rng(seed, "noise_on_inputs", place)
+        std = max_std * torch.rand((), generator=rng)
+        row[:length] = std * torch.randn(length, noise.shape[-1], generator=rng)
+    return noise.to(batch.latents)
+
+
 def assemble_rows(
     flow_lm: FlowLMModel,
     normalized_latents: Tensor,

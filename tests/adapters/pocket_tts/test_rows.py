@@ -98,7 +98,7 @@ def test_training_loss_is_the_mean_over_valid_frames_of_the_objective_and_eos(na
 
 
 def test_two_processes_shares_add_up_to_the_loss_of_the_whole_batch(nano_adapter, three_rows):
-    nano_adapter.conditioning_dropout = 0.4
+    nano_adapter.conditioning_dropout, nano_adapter.input_noise_std = 0.4, 0.5
     rng = partial(make_rng, 3, "loss")
     whole = nano_adapter.loss(collate(nano_adapter, three_rows), rng())
     shares = [nano_adapter.loss(collate(nano_adapter, three_rows[rank::2]), rng()) for rank in range(2)]
@@ -131,3 +131,23 @@ def test_a_frozen_trunk_runs_without_gradients_and_a_trained_one_with(nano_adapt
     assert not nano_adapter.hidden(batch).z.requires_grad
     nano_adapter.flow_lm.transformer.layers[-1].requires_grad_(True)
     assert nano_adapter.hidden(batch).z.requires_grad
+
+
+def test_noise_on_inputs_is_heard_and_not_predicted(nano_adapter, three_rows):
+    batch = collate(nano_adapter, three_rows)
+    noise = rows.noise_on_inputs(batch, 0.5, 7)
+    clean, noisy = nano_adapter.hidden(batch), nano_adapter.hidden(batch, noise)
+    assert torch.equal(clean.x1, noisy.x1)
+    assert torch.equal(clean.z[:, 0], noisy.z[:, 0])  # what predicts the first frame has heard none yet
+    assert not torch.isclose(clean.z[:, 1], noisy.z[:, 1]).all(dim=-1).any()
+
+
+def test_noise_on_inputs_is_uniform_in_its_standard_deviation(nano_adapter, three_rows):
+    batch = collate(nano_adapter, three_rows)
+    stds = [
+        row[:length].std()
+        for seed in range(200)
+        for row, length in zip(rows.noise_on_inputs(batch, 0.6, seed), batch.num_frames.tolist(), strict=True)
+    ]
+    assert torch.stack(stds).mean() == pytest.approx(0.3, abs=0.03)
+    assert 0.5 < max(stds) < 0.7
