@@ -25,7 +25,8 @@ from calm_ft.config import ASSETS, compose_config, experiment_from
 from calm_ft.errors import run_script
 from calm_ft.metrics.embedded_recogniser import ASSET, EmbeddedASR, spoken_characters
 from calm_ft.randomness import derive_seed
-from tools.nano.asr_corpus import held_out_sentences, read_codec
+from tools.nano.asr_corpus import read_codec
+from tools.nano.assets import held_out_sentences
 from tools.nano.codec_evaluation import render
 from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
 from tools.nano.voices import BASE_VOICE, DEMO_VOICE, FLOW_LM_VOICES, JUDGING_VOICES, REPLAY_VOICES, ZERO_SHOT_VOICES

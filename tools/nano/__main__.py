@@ -22,6 +22,13 @@ def main() -> None:
     parser.add_argument("--decoder-steps", type=int, default=8000, help="as above (default: 8000)")
     parser.add_argument("--asr-steps", type=int, default=9000, help="about 0.12 s each on one core (default: 9000)")
     parser.add_argument(
+        "--asr-without",
+        nargs="*",
+        default=[],
+        metavar="VARIANT",
+        help="espeak-ng voices that the recogniser does not hear: with another --seed, a second judge apart from it",
+    )
+    parser.add_argument(
         "--assets-dir", type=Path, help="where the stages 'assets' and 'asr' write (default: OUTPUT_DIR/assets)"
     )
     parser.add_argument("train_overrides", nargs="*", help="further settings for the FlowLM's scripts/train.py")
@@ -49,7 +56,10 @@ def run_stage(stage: str, arguments: argparse.Namespace) -> None:
         "bundle": lambda: stages.build_bundle(folder, seed),
         "assets": lambda: assets.write_assets(assets_dir, seed),
         "asr": lambda: stages.build_asr(
-            folder, AsrRecipe(num_steps=arguments.asr_steps, seed=seed), assets_dir / "nano_asr"
+            folder,
+            AsrRecipe(num_steps=arguments.asr_steps, seed=seed),
+            assets_dir / "nano_asr",
+            arguments.asr_without,
         ),
     }
     run[stage]()

@@ -8,6 +8,7 @@ speech is no part of it: a recogniser trained on that would learn to hear what w
 
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import soundfile
@@ -22,6 +23,7 @@ from tools.nano.bundle import read_state
 from tools.nano.codec_forward import decode, encode
 from tools.nano.corpus import NUM_CODEC_SETTINGS, Line, two_grammars
 from tools.nano.espeak import SAMPLE_RATE_HZ
+from tools.nano.everyday import spelled_out
 from tools.nano.files import write_json_lines
 from tools.nano.shape import build_codec
 from tools.nano.voices import FLOW_LM_VOICES, make_codec_voices
@@ -33,6 +35,8 @@ MAX_LATENT_NOISE_STD = 0.7
 def asr_lines(seed: int, *, num_each: tuple[int, int] = (200, 12), left_out: Collection[str] = ()) -> list[Line]:
     """The training clips: `num_each` sentences of either grammar by each of the 24 voices, and of the many voices.
 
+    Their numbers are spelled out, for the recogniser writes letters only.
+
     `left_out` names espeak variants that are not heard, for a second recogniser that is to judge otherwise.
     """
     taken = reserved_sentences(seed=0)
@@ -41,7 +45,9 @@ def asr_lines(seed: int, *, num_each: tuple[int, int] = (200, 12), left_out: Col
     for voices, number in zip((FLOW_LM_VOICES, many_voices), num_each, strict=True):
         for voice in voices:
             if voice.variant not in left_out:
-                lines.extend(two_grammars(voice, number, number, seed=seed, stream="asr", taken=taken))
+                said = two_grammars(voice, number, number, seed=seed, stream="asr", taken=taken)
+                spelled = (replace(line, text=spelled_out(line.text)) for line in said)
+                lines.extend(line for line in spelled if line.text not in taken)
     return lines
 
 

@@ -6,6 +6,8 @@ learns to read by: the same and more, with numbers to a hundred, names, commas a
 `sentences` reach further, to words that are rare.
 """
 
+import re
+
 from tools.nano.grammar import Grammar
 
 _TEMPLATES = """
@@ -68,6 +70,11 @@ def number_words(number: int) -> str:
         return _UNITS.split()[number - 1]
     tens, units = divmod(number, 10)
     return _TENS.split()[tens - 2] + (f" {_UNITS.split()[units - 1]}" if units else "")
+
+
+def spelled_out(text: str) -> str:
+    """The text with its numbers, 0 to 100, as espeak-ng says them: `room 42` -> `room forty two`."""
+    return re.sub(r"\d+", lambda match: "one hundred" if match[0] == "100" else number_words(int(match[0])), text)
 
 
 NUMBER_TEMPLATES = """

@@ -9,8 +9,11 @@ import soundfile
 from calm_ft.errors import UserError
 from tools.nano import corpus as corpus_module
 from tools.nano import espeak
+from tools.nano.asr_corpus import asr_lines
+from tools.nano.assets import held_out_sentences, reserved_sentences
 from tools.nano.corpus import Line, codec_lines, flow_lm_lines, write_corpus
 from tools.nano.espeak import SAMPLE_RATE_HZ, TRAILING_SILENCE_SEC, EspeakVoice, synthesize
+from tools.nano.everyday import spelled_out
 from tools.nano.files import read_json_lines
 from tools.nano.sentences import make_sentences, num_distinct_words
 from tools.nano.voices import (
@@ -80,11 +83,42 @@ def test_held_out_voices_stand_in_no_training_list():
 def test_the_lists_have_the_sizes_of_the_recipe():
     assert len({line.voice.variant for line in codec_lines(0)}) >= 80
     assert len({voice.name for voice in FLOW_LM_VOICES}) == len(FLOW_LM_VOICES) == 24
-    assert len(flow_lm_lines(0)) == 24 * 520
-    assert len({line.path for line in flow_lm_lines(0)}) == 24 * 520
+    lines = flow_lm_lines(0)
+    assert len(lines) == len({line.path for line in lines}) == 24 * (500 + 160) + 336 * (36 + 12)
     assert len(set(JUDGING_VOICES)) == 8
     assert BASE_VOICE in JUDGING_VOICES
     assert set(JUDGING_VOICES) <= set(FLOW_LM_VOICES)
+
+
+def test_no_corpus_says_a_sentence_that_judges():
+    reserved = reserved_sentences(0)
+    assert {text for texts in held_out_sentences(0).values() for text in texts} <= reserved
+    assert not reserved & {line.text for line in [*flow_lm_lines(0), *asr_lines(0, num_each=(20, 1))]}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("Room 42 is near the 7 boats.", "Room forty two is near the seven boats."),
+        ("Turn to page 100.", "Turn to page one hundred."),
+        ("Anna is 13 and Tom is 0.", "Anna is thirteen and Tom is zero."),
+        ("No number here.", "No number here."),
+    ],
+)
+def test_numbers_are_spelled_out_as_they_are_said(text: str, said: str):
+    assert spelled_out(text) == said
+
+
+def test_the_recogniser_is_taught_no_digit():
+    lines = asr_lines(0, num_each=(20, 1))
+    assert any("forty" in line.text for line in lines)
+    assert not any(character.isdigit() for line in lines for character in line.text)
+
+
+def test_a_second_recogniser_can_be_kept_from_voices():
+    lines = asr_lines(1, num_each=(2, 1), left_out=("belinda", "f1"))
+    assert not {"belinda", "f1"} & {line.voice.variant for line in lines}
+    assert "f2" in {line.voice.variant for line in lines}
 
 
 def test_sentences_are_distinct_punctuated_and_repeatable():
