@@ -1,4 +1,4 @@
-"""Which characters of the texts do not reach the model, how often, and in which clips.
+"""Which characters and words of the texts do not reach the model, how often, and in which clips.
 
 No clip is excluded for this. That a dash is read as a comma is intended; a letter that the tokenizer does not know is
 spoken in the recording but missing from the model's text. Whether that matters is for people to judge.
@@ -15,15 +15,16 @@ NUM_CHARACTERS_SAID = 12
 
 
 class UncoveredCharacters(Protocol):
-    """Counts of the characters of one text that do not reach the model, as an adapter gives them."""
+    """Counts of the characters of one text that do not reach the model, and of words that it hardly met."""
 
     dropped: Counter[str]
     unknown: Counter[str]
+    rare: Counter[str]
 
 
 @dataclass
 class CharacterCount:
-    """How often one character occurs in all texts; examples are the ids of the first clips with it."""
+    """How often one character or word occurs in all texts; examples are the ids of the first clips with it."""
 
     times: int = 0
     clips: int = 0
@@ -32,16 +33,18 @@ class CharacterCount:
 
 @dataclass(frozen=True)
 class TextReport:
-    """Counts by character, the most frequent first."""
+    """Counts by character or word, the most frequent first."""
 
     dropped: dict[str, CharacterCount]
     unknown: dict[str, CharacterCount]
+    rare: dict[str, CharacterCount]
 
     def lines(self) -> list[str]:
-        """At most one sentence for each of the two kinds, for people; none if every character reaches the model."""
+        """At most one sentence for each of the three kinds, for people; none if every character reaches the model."""
         kinds = (
             ("the text preparation drops or replaces", self.dropped),
             ("the tokenizer does not know", self.unknown),
+            ("the model hardly met", self.rare),
         )
         return [f"{what} {_said(counts)}" for what, counts in kinds if counts]
 
@@ -55,6 +58,7 @@ def summarize(reports: Mapping[str, UncoveredCharacters]) -> TextReport:
     return TextReport(
         _joined({id: report.dropped for id, report in reports.items()}),
         _joined({id: report.unknown for id, report in reports.items()}),
+        _joined({id: report.rare for id, report in reports.items()}),
     )
 
 
@@ -81,7 +85,7 @@ def _said(counts: dict[str, CharacterCount]) -> str:
 
 
 def _visible(character: str) -> str:
-    """The character, or its code and name if it is invisible by itself."""
-    if character.isprintable() and not unicodedata.combining(character):
+    """A word, or the character, or its code and name if it is invisible by itself."""
+    if len(character) > 1 or (character.isprintable() and not unicodedata.combining(character)):
         return character
     return f"U+{ord(character):04X} {unicodedata.name(character, 'control character')}"

@@ -1,5 +1,6 @@
 """What can be done with a finished run or an export: write it out again, move it, publish it, let it speak."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,8 @@ def synthesize_to_file(
         raise UserError(f"--num-steps {num_steps} must be at least 1.")
     adapter = adapter_for(model)
     adapter.check_text(text)
+    for line in adapter.text_coverage(text).warnings():
+        print(f"WARNING: {line}", file=sys.stderr)
     if lora is not None:
         merge_lora_file(adapter, lora)
     voice = voice or own_voice(model)

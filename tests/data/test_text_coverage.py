@@ -11,6 +11,7 @@ from calm_ft.data.text_coverage import summarize
 class Report:
     dropped: Counter[str] = field(default_factory=Counter)
     unknown: Counter[str] = field(default_factory=Counter)
+    rare: Counter[str] = field(default_factory=Counter)
 
 
 REPORTS = {
@@ -18,7 +19,7 @@ REPORTS = {
     "b": Report(),
     "c": Report(Counter({"\u201c": 2, ";": 1})),
     "d": Report(Counter({"\u201c": 1})),
-    "e": Report(Counter({"\u201c": 1})),
+    "e": Report(Counter({"\u201c": 1}), rare=Counter(["rhythm"])),
 }
 
 
@@ -34,6 +35,7 @@ def test_each_kind_is_one_line():
     assert summarize(REPORTS).lines() == [
         "the text preparation drops or replaces \u201c (5x in 4 clips), ; (1x in 1 clip); for example in a, c, d",
         "the tokenizer does not know \u00e9 (1x in 1 clip); for example in a",
+        "the model hardly met rhythm (1x in 1 clip); for example in e",
     ]
 
 

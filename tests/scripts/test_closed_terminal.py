@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import sys
 import time
 from pathlib import Path
@@ -25,8 +26,25 @@ def test_a_closed_terminal_saves_the_step_and_ends_the_run_well(
     arguments = [sys.executable, str(ROOT / "scripts" / "train.py"), *settings, "checkpoint.every_n_steps=5"]
     pid, terminal = pty.fork()
     if not pid:
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # where the tests were started by nohup, it is ignored
         os.chdir(ROOT)
         os.execv(sys.executable, arguments)
+    try:
+        _close_once_saved(run, terminal)
+        _, status = os.waitpid(pid, 0)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)  # it would train on for hours
+        raise
+    assert os.waitstatus_to_exitcode(status) == 0
+    facts = json.loads((run / "run.json").read_text())
+    assert run_status(run) == "interrupted"
+    point = find_resume_point(run, print)
+    assert point is not None
+    assert point.step == facts["num_steps"] >= 5
+    assert facts["training_sec"] > 0
+
+
+def _close_once_saved(run: Path, terminal: int) -> None:
     give_up_sec = time.monotonic() + PATIENCE_SEC
     os.set_blocking(terminal, False)
     said = b""
@@ -38,11 +56,3 @@ def test_a_closed_terminal_saves_the_step_and_ends_the_run_well(
         except BlockingIOError:
             continue
     os.close(terminal)
-    _, status = os.waitpid(pid, 0)
-    assert os.waitstatus_to_exitcode(status) == 0
-    facts = json.loads((run / "run.json").read_text())
-    assert run_status(run) == "interrupted"
-    point = find_resume_point(run, print)
-    assert point is not None
-    assert point.step == facts["num_steps"] >= 5
-    assert facts["training_sec"] > 0

@@ -21,8 +21,10 @@ from pocket_tts.utils.config import Config
 from calm_ft.errors import UserError
 from calm_ft.randomness import derive_seed
 from tools.nano.shape import TOKENIZER_NAME, WEIGHTS_NAME, bundle_config
+from tools.nano.tokenizer import num_pieces
 
 CONFIG_NAME = "config.yaml"
+WORDS_NAME = "words.txt"
 
 
 def write_bundle(directory: Path, state: Mapping[str, torch.Tensor], tokenizer: Path) -> Path:
@@ -39,7 +41,7 @@ def write_bundle(directory: Path, state: Mapping[str, torch.Tensor], tokenizer: 
         half = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in state.items()}
         safetensors.torch.save_file(half, staging / WEIGHTS_NAME, metadata={"format": "pt"})
         shutil.copyfile(tokenizer, staging / TOKENIZER_NAME)
-        text = yaml.safe_dump(bundle_config(), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(bundle_config(num_pieces(tokenizer)), sort_keys=False, allow_unicode=True)
         (staging / CONFIG_NAME).write_text(text, encoding="utf-8")
         (staging / WEIGHTS_NAME).chmod(0o644)
         staging.chmod(0o755)
@@ -53,7 +55,7 @@ def write_bundle(directory: Path, state: Mapping[str, torch.Tensor], tokenizer: 
 
 def codec_only_state(codec: MimiModel, tokenizer: Path, *, seed: int) -> dict[str, torch.Tensor]:
     """State of a bundle whose codec is trained and whose FlowLM is upstream's fresh initialisation."""
-    settings = bundle_config()
+    settings = bundle_config(num_pieces(tokenizer))
     # Upstream's constructor opens the tokenizer, whose relative name counts from the working directory.
     settings["flow_lm"]["lookup_table"]["tokenizer_path"] = str(tokenizer.absolute())
     config = Config(**settings)
@@ -68,6 +70,16 @@ def codec_only_state(codec: MimiModel, tokenizer: Path, *, seed: int) -> dict[st
     state = {f"flow_lm.{name}": tensor for name, tensor in flow_lm.state_dict().items()}
     state["flow_lm.speaker_proj_weight"] = voice_projection * config.mimi.quantizer.dimension**-0.5
     return state | {f"mimi.{name}": tensor for name, tensor in codec.state_dict().items()}
+
+
+def widened_state(start: Path, num_new: int, *, seed: int) -> dict[str, torch.Tensor]:
+    """The state of the bundle `start` with embeddings for `num_new` more text pieces, before the one for padding."""
+    state = read_state(start)
+    name = "flow_lm.conditioner.embed.weight"
+    table = state[name].float()
+    rng = torch.Generator().manual_seed(derive_seed(seed, "new_text_pieces"))
+    fresh = torch.randn(num_new, table.shape[1], generator=rng) * table.std() / 2
+    return state | {name: torch.cat([table[:-1], fresh, table[-1:]])}
 
 
 def read_state(directory: Path) -> dict[str, torch.Tensor]:

@@ -5,12 +5,14 @@ file is written atomically and kept by a later call; `manifest.jsonl` (one `{"pa
 relative to it) is written last and whole, so its presence says that the corpus is complete.
 """
 
-from collections.abc import Collection, Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import soundfile
 
+from calm_ft.adapters.pocket_tts.text import spoken_words
 from calm_ft.atomic_file import atomic_path
 from tools.nano.assets import reserved_sentences
 from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
@@ -23,6 +25,7 @@ NUM_CODEC_SETTINGS = 4
 NUM_CODEC_SENTENCES = 12
 # Of each of the FlowLM's 24 voices and of each of the codec's many, from the plain grammar and from the templates.
 NUM_PLAIN, NUM_TEMPLATES = (500, 36), (160, 12)
+_FAMILIAR_TIMES = 20
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,12 @@ def flow_lm_lines(seed: int) -> list[Line]:
         for voice in voices:
             lines.extend(two_grammars(voice, num_plain, num_templates, seed=seed, stream="flow_lm", taken=taken))
     return lines
+
+
+def familiar_words(lines: Iterable[Line]) -> list[str]:
+    """The words that a base trained on these clips can be expected to read: frequent ones and numbers, sorted."""
+    counts = Counter(word for line in lines for word in spoken_words(line.text))
+    return sorted(word for word, times in counts.items() if times >= _FAMILIAR_TIMES or word.isdigit())
 
 
 def two_grammars(

@@ -55,7 +55,7 @@ flow_lm:
     dim_feedforward: 320
   lookup_table:
     dim: 160
-    n_bins: {NUM_TEXT_PIECES}
+    n_bins: 0
     tokenizer: sentencepiece
     tokenizer_path: {TOKENIZER_NAME}
   insert_bos_before_voice: true
@@ -78,9 +78,11 @@ model_recommended_frames_after_eos: 1
 """
 
 
-def bundle_config() -> dict[str, Any]:
+def bundle_config(num_text_pieces: int = NUM_TEXT_PIECES) -> dict[str, Any]:
     """The bundle's config as plain data; its two file names are relative to the bundle's own folder."""
-    return yaml.safe_load(_CONFIG)
+    config = yaml.safe_load(_CONFIG)
+    config["flow_lm"]["lookup_table"]["n_bins"] = num_text_pieces
+    return config
 
 
 def build_codec() -> MimiModel:

@@ -19,31 +19,34 @@ from calm_ft.errors import UserError
 from tools.nano.asr_corpus import asr_lines, read_codec, write_coded_corpus
 from tools.nano.asr_data import AsrCorpus
 from tools.nano.asr_training import AsrRecipe, AsrTrainer, write_asr_asset
-from tools.nano.bundle import codec_only_state, read_state, write_bundle
+from tools.nano.bundle import WORDS_NAME, codec_only_state, read_state, widened_state, write_bundle
 from tools.nano.codec_data import load_codec_corpus
 from tools.nano.codec_evaluation import codec_mcd
 from tools.nano.codec_training import ENCODER_PARTS, CodecRecipe, CodecTrainer, load_averaged_codec
-from tools.nano.corpus import codec_lines, flow_lm_lines, write_corpus
+from tools.nano.corpus import codec_lines, familiar_words, flow_lm_lines, write_corpus
 from tools.nano.files import read_json_lines
 from tools.nano.sentences import make_sentences
-from tools.nano.tokenizer import train_tokenizer
+from tools.nano.shape import TOKENIZER_NAME
+from tools.nano.tokenizer import add_missing_characters, train_tokenizer
 from tools.nano.voices import DEMO_VOICE, ZERO_SHOT_VOICES
 
 _NUM_CODEC_TEST_SENTENCES = 8
 _SHIPPED_BUNDLE = Path(__file__).parents[2] / "calm_ft" / "assets" / "nano"
 _TRAIN_SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 
-# The FlowLM's recipe: 24 short clips a batch, one draw of noise and time a frame, Muon.
+# The FlowLM's recipe: 32 short clips a batch, one draw of noise and time a frame, Muon, noise on what is fed back.
 FLOW_LM_RECIPE = (
     "optimizer=muon",
     "optimizer.schedule.num_warmup_steps=200",
     "adapter.head_batch_multiplier=1",
-    "data.max_batch_size=24",
-    "data.max_frames_per_batch=800",
+    "adapter.input_noise_std=0.4",
+    "data.max_batch_size=32",
+    "data.max_frames_per_batch=1400",
     "data.max_duration_sec=12",
-    "data.validation_fraction=0.01",
-    "trainer.max_steps=7000",
+    "data.validation_fraction=0.004",
+    "trainer.max_steps=8500",
     "trainer.val_check_interval=1000",
+    "evaluation.num_sentences=0",
     "logger=csv",
 )
 
@@ -160,20 +163,25 @@ def build_codec_bundle(folder: BuildFolder, seed: int) -> Path:
     return write_bundle(folder.codec_bundle, codec_only_state(codec, folder.tokenizer, seed=seed), folder.tokenizer)
 
 
-def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
+def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str], start: Path | None = None) -> None:
     """Train the FlowLM with scripts/train.py, whose first phase caches latents.
 
-    A run that was killed goes on from its last checkpoint, one that ended is not repeated.
+    A run that was killed goes on from its last checkpoint, one that ended is not repeated. `start` is a bundle's folder
+    to train on from, instead of random weights over the codec of this build.
     """
     if (folder.flow_lm_run / "export" / "config.yaml").is_file():
         print(f"{folder.flow_lm_run} holds a finished run", flush=True)
         return
     if not (folder.codec_bundle / "config.yaml").is_file():
-        build_codec_bundle(folder, seed)
+        if start is None:
+            build_codec_bundle(folder, seed)
+        else:
+            num_new = add_missing_characters(start / TOKENIZER_NAME, folder.tokenizer)
+            write_bundle(folder.codec_bundle, widened_state(start, num_new, seed=seed), folder.tokenizer)
     command = [
         sys.executable,
         str(_TRAIN_SCRIPT),
-        "experiment=scratch",
+        "experiment=scratch" if start is None else "experiment=full",
         f"adapter.model={folder.codec_bundle.absolute() / 'config.yaml'}",
         f"data.path={folder.flow_lm_manifest.absolute()}",
         f"output_dir={folder.flow_lm_run.absolute()}",
@@ -201,7 +209,9 @@ def build_bundle(folder: BuildFolder, seed: int) -> Path:
     if folder.decoder_checkpoint.is_file():
         refined = load_averaged_codec(folder.decoder_checkpoint).state_dict()
         state |= {f"mimi.{name}": tensor for name, tensor in refined.items()}
-    return write_bundle(folder.bundle, state, folder.tokenizer)
+    config = write_bundle(folder.bundle, state, folder.tokenizer)
+    write_text(folder.bundle / WORDS_NAME, "\n".join(familiar_words(flow_lm_lines(seed))) + "\n")
+    return config
 
 
 def build_asr(folder: BuildFolder, recipe: AsrRecipe, directory: Path, left_out: Collection[str] = ()) -> None:

@@ -32,7 +32,14 @@ from calm_ft.adapters.pocket_tts.components import checkpoint_layers, encoder_fi
 from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
 from calm_ft.adapters.pocket_tts.generation import GenerationSettings
-from calm_ft.adapters.pocket_tts.loading import is_miniature, is_released, language_of, load_config, load_tts
+from calm_ft.adapters.pocket_tts.loading import (
+    is_miniature,
+    is_released,
+    language_of,
+    load_config,
+    load_tts,
+    words_of_miniature,
+)
 from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause
 from calm_ft.adapters.pocket_tts.rows import (
     Hidden,
@@ -108,8 +115,9 @@ class PocketTTSAdapter(TTSAdapter):
         config = load_config(model, local_dir)
         tts = load_tts(config, origin=model if is_released(model) and local_dir is None else None)
         self._adopt(tts)
-        self.language = language_of(config) if language is None else checked_language(language)
         self.is_miniature = self.embedded_recogniser_fits = is_miniature(config)
+        self.text = PocketTTSText(tts, words_of_miniature() if self.is_miniature else None)
+        self.language = language_of(config) if language is None else checked_language(language)
         objective.check_head(tts.flow_lm.flow_net)
         self.objective = objective
         self.prompt = prompt or PromptLength()
@@ -126,7 +134,6 @@ class PocketTTSAdapter(TTSAdapter):
         # Not a submodule: its parameters are registered below, under upstream's names.
         self.__dict__["tts"] = tts
         self.flow_lm, self.mimi = tts.flow_lm, tts.mimi
-        self.text = PocketTTSText(tts)
         self.sample_rate_hz = tts.sample_rate
         self.frame_rate_hz = tts.mimi.frame_rate
         self.name = "pocket_tts"

@@ -100,6 +100,11 @@ def _language_on_card(card: Path) -> str | None:
     return found.group(1) if found else None
 
 
+def words_of_miniature() -> frozenset[str]:
+    """The words that the embedded model met often, in lower case."""
+    return frozenset((ASSETS / "nano" / "words.txt").read_text(encoding="utf-8").split())
+
+
 def is_miniature(config: Config) -> bool:
     """Whether a model is the embedded one, wherever it lies, or was tuned from it: their codec, which never trains."""
     if config.weights_path is None or is_remote(config.weights_path):

@@ -5,7 +5,9 @@ tokens before generating; that is a chunk size for generation, not a limit of tr
 """
 
 import json
+import re
 from collections import Counter
+from collections.abc import Collection
 from functools import cached_property
 
 from pocket_tts.models.text_chunking import prepare_text_prompt, split_into_best_sentences
@@ -64,10 +66,17 @@ def _unknown_id(tokenizer: Tokenizer) -> int | None:
     return None if model.get("unk_token") is None else tokenizer.tokenizer.token_to_id(model["unk_token"])
 
 
+def spoken_words(text: str) -> list[str]:
+    """The words of a text in lower case, without marks; a number is a word."""
+    return re.findall(r"[^\W_]+(?:'[^\W_]+)?", text.lower().replace("’", "'"))
+
+
 class PocketTTSText:
     """Prepares and tokenizes text exactly as the given model's stock generation does."""
 
-    def __init__(self, tts: TTSModel) -> None:
+    def __init__(self, tts: TTSModel, familiar_words: Collection[str] | None = None) -> None:
+        """`familiar_words`: what a small model can read, in lower case; None for one that reads any word."""
+        self._familiar_words = familiar_words
         self._tokenizer = tts.flow_lm.conditioner.tokenizer
         self._options = (
             tts.pad_with_spaces_for_short_inputs,
@@ -100,7 +109,12 @@ class PocketTTSText:
             prepared = self.prepare(text)
         except UserError:
             return TextCoverage(dropped=Counter(each for each in text if not each.isspace()))
-        return TextCoverage(replaced_characters(text, prepared), self._unknown_characters(prepared))
+        rare = (
+            Counter(word for word in spoken_words(text) if word not in self._familiar_words)
+            if (self._familiar_words is not None)
+            else Counter()
+        )
+        return TextCoverage(replaced_characters(text, prepared), self._unknown_characters(prepared), rare)
 
     @cached_property
     def _unknown_characters(self) -> UnknownCharacters:

@@ -132,3 +132,21 @@ def test_the_adapter_says_what_its_own_model_does_not_hear(tmp_path, json_tokeni
     adapter = PocketTTSAdapter(str(bundle), default_objective())
     assert adapter.text_coverage("Na\u00efve?").unknown == Counter("\u00ef")
     assert adapter.text_coverage(KNOWN_TO_ALL) == TextCoverage()
+
+
+def test_words_that_the_embedded_model_hardly_met_are_named(nano_adapter):
+    coverage = nano_adapter.text_coverage("The rhythm of 42 boats didn't puzzle Anna's dog.")
+    assert set(coverage.rare) == {"rhythm", "didn't", "puzzle", "anna's"}
+    (line,) = coverage.warnings()
+    assert line.startswith("the model hardly met these words and may stumble over them: rhythm, ")
+
+
+def test_another_script_is_named_before_it_is_spoken(nano_adapter):
+    unknown, rare = nano_adapter.text_coverage("Привет dog.").warnings()
+    assert unknown.startswith("the model cannot read П, р, и, в, е, т:")
+    assert "привет" in rare
+
+
+def test_a_released_model_is_not_said_to_lack_words(tmp_path):
+    coverage = frontend(sentencepiece_without_fallback(tmp_path)).text_coverage("Antidisestablishmentarianism!")
+    assert not coverage.warnings()
