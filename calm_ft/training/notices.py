@@ -12,7 +12,7 @@ from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.text_coverage import TextReport
 from calm_ft.data.utterance import Exclusion, commonest_reason
 from calm_ft.finetuning.strategy import ComponentPlan
-from calm_ft.report.result import EvaluationResult
+from calm_ft.report.result import AUDIO, BASE, REFERENCE, TUNED, EvaluationResult
 from calm_ft.training.datamodule import RecordingsDataModule
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.prepare import Prepared, ReadSource
@@ -171,6 +171,14 @@ def say_result(
         f"samples and pictures: {shown}/samples; checkpoints take {saved_mb:.0f} MB\n"
         f"{adapter.how_to_play(shown / 'export')}",
     )
+
+
+def say_where_to_listen(console: Console, output_dir: Path) -> None:
+    """One sentence by the tuned model, by the base and as it was recorded; nothing where no sentence was spoken."""
+    for tuned in sorted((output_dir / "evaluation" / AUDIO).glob(f"{TUNED}_*.wav"))[:1]:
+        shown = tuned.relative_to(Path.cwd()) if tuned.is_relative_to(Path.cwd()) else tuned
+        others = [tuned.name.replace(TUNED, system, 1) for system in (BASE, REFERENCE)]
+        say_plain(console, f"listen: {shown}, and beside it {others[0]} and {others[1]} (the recording)")
 
 
 def say_forgetting(console: Console, base_residuals: Mapping[str, Mapping[str, float]], replayed: bool) -> None:

@@ -286,6 +286,8 @@ class _Run:
         notices.say_forgetting(self.console, residuals.base_voices, bool(prepared.batches.replay_clips))
         training_sec = self.record.training_sec
         notices.say_result(self.console, adapter, output_dir, training_sec, chosen.name, checkpoint_step)
+        if result is not None:
+            notices.say_where_to_listen(self.console, output_dir)
         for warning in strategy.warnings(adapter):
             notices.say(self.console, warning)
         notices.say_loudly(self.console, [] if result is None else result.warnings)

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -50,6 +51,9 @@ def test_an_interrupted_run_goes_on_by_the_line_that_it_prints_and_ends_as_if_it
     assert [(each["first_step"], each["last_step"]) for each in facts["stretches"]] == [(0, 3), (3, NUM_STEPS)]
     assert facts["training_sec"] == pytest.approx(sum(each["training_sec"] for each in facts["stretches"]))
     assert f"trained in {facts['training_sec']:.0f} s" in printed
+    listen = re.search(r"listen: (.+), and beside it (.+) and (.+) \(the recording\)", printed)
+    assert listen is not None
+    assert all((Path(listen[1]).parent / Path(name).name).is_file() for name in listen.groups())
     for name in ("last.ckpt", "best.ckpt"):
         first, second = (read_checkpoint(run / "checkpoints" / name) for run in (whole, stopped))
         assert all(same(first[part], second[part]) for part in first if part != "callbacks")
