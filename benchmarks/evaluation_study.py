@@ -27,8 +27,7 @@ from calm_ft.metrics.bootstrap import Values, paired_interval
 from calm_ft.metrics.registry import FIGURES
 from calm_ft.report.result import BASE, TUNED, UtteranceRow, read_utterances
 from calm_ft.report.runs import EVALUATION
-from tools.nano.assets import held_out_sentences
-from tools.nano.assets import write_voice
+from tools.nano.assets import held_out_sentences, write_voice
 from tools.nano.voices import DEMO_VOICE
 
 NUM_SEEDS = 3

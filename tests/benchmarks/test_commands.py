@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import benchmarks
-from benchmarks import compare_systems, known_voices
+from benchmarks import compare_systems, known_voices, nano_base
 from benchmarks.chatterbox_packing import padding
 from benchmarks.chatterbox_size import join_recordings
 from benchmarks.measuring import encode_folder
@@ -17,6 +17,7 @@ from calm_ft.data.audio import load_clip
 from calm_ft.data.sources import read_recordings
 from calm_ft.errors import UserError
 from tests.benchmarks.conftest import copy_clips
+from tools.nano.assets import held_out_sentences
 
 SHARED = ("measuring", "studies")
 NAMES = sorted(path.stem for path in Path(benchmarks.__path__[0]).glob("[a-z]*.py") if path.stem not in SHARED)
@@ -78,3 +79,13 @@ def test_systems_that_trained_on_other_clips_are_not_compared() -> None:
     runs = {name: {"data": [name, "same"], "clips": [2, 1]} for name in ("pocket_tts", "chatterbox")}
     with pytest.raises(UserError, match="did not train on the same clips"):
         compare_systems.check_same_data(runs)
+
+
+def test_the_base_is_judged_beside_what_a_perfect_copy_would_reach() -> None:
+    rows = nano_base.Judge(num_sentences=3, num_seeds=1, second=None).recordings()
+    assert set(rows) == {f"{group}, {kind}" for group in nano_base.GROUPS for kind in held_out_sentences(0)}
+    for group in nano_base.GROUPS:
+        row = rows[f"{group}, everyday"]
+        assert row["cer"]["mean"] < 0.1
+        assert row["sentence_identified"]["mean"] == 1
+        assert row["cer"]["n"] == 3 * len(nano_base.GROUPS[group])
