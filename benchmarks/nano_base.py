@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jiwer
 import numpy as np
 import soundfile
 import torch
@@ -27,13 +28,13 @@ from calm_ft.errors import run_script
 from calm_ft.metrics.base import Metric, NotMeasured, SpeechClip
 from calm_ft.metrics.bootstrap import mean_interval
 from calm_ft.metrics.distortion import Distortion
-from calm_ft.metrics.embedded_recogniser import ASSET, EmbeddedASR
+from calm_ft.metrics.embedded_recogniser import ASSET, EmbeddedASR, spoken_characters
 from calm_ft.metrics.identification import SentenceIdentified, VoiceIdentified, VoiceReferences
-from calm_ft.metrics.words import WordErrors
 from calm_ft.randomness import derive_seed
 from tools.nano.assets import everyday_sentences, held_out_sentences
 from tools.nano.bundle import read_state
 from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
+from tools.nano.everyday import spelled_out
 from tools.nano.voices import BASE_VOICE, DEMO_VOICE, JUDGING_VOICES, REPLAY_VOICES, ZERO_SHOT_VOICES
 
 SEED = 0
@@ -50,10 +51,11 @@ def main() -> None:
     parser.add_argument("--num-seeds", type=positive, default=3)
     parser.add_argument("--num-sentences", type=positive, default=NUM_SENTENCES, help="of each kind")
     parser.add_argument("--num-steps", type=positive, default=4, help="flow steps that one step is compared with")
+    parser.add_argument("--recogniser", type=Path, default=ASSET, help="its folder (default: the shipped one)")
     parser.add_argument("--second", type=Path, help="folder of a recogniser that was trained apart")
     given = parser.parse_args()
     figures = {"torch": torch.__version__, "num_seeds": given.num_seeds, "models": {}}
-    judge = Judge(given.num_sentences, given.num_seeds, given.second)
+    judge = Judge(given.num_sentences, given.num_seeds, given.recogniser, given.second)
     figures["recordings"] = judge.recordings()
     for model in given.model or [ASSETS / "nano" / "config.yaml"]:
         adapter = experiment_from(compose_config(["adapter=nano", "logger=csv", f"adapter.model={model}"]))
@@ -67,7 +69,7 @@ def main() -> None:
 class Judge:
     """The sentences, their recordings and the prompt of every voice, and what measures a clip."""
 
-    def __init__(self, num_sentences: int, num_seeds: int, second: Path | None) -> None:
+    def __init__(self, num_sentences: int, num_seeds: int, first: Path = ASSET, second: Path | None = None) -> None:
         self.num_seeds = num_seeds
         self.kinds = {kind: texts[:num_sentences] for kind, texts in held_out_sentences(SEED).items()}
         self.prompt_text = everyday_sentences(SEED).base_prompt
@@ -77,9 +79,9 @@ class Judge:
         for voice in GROUPS["known"]:
             clips.setdefault(voice.name, [synthesize(text, voice) for text in texts])
         self.voices = VoiceReferences.from_clips(clips, SAMPLE_RATE_HZ)
-        self.words = {"": WordErrors(EmbeddedASR(ASSET))}
+        self.recognisers = {"": EmbeddedASR(first)}
         if second is not None:
-            self.words["_second"] = WordErrors(EmbeddedASR(second))
+            self.recognisers["_second"] = EmbeddedASR(second)
 
     def recordings(self) -> dict[str, Any]:
         """The same figures of espeak-ng's own speech: what a perfect copy would reach."""
@@ -135,16 +137,24 @@ class Judge:
         values: Values,
     ) -> None:
         recorded = {text: synthesize(text, voice) for text in texts}
-        metrics: list[tuple[str, Metric]] = [(suffix, words) for suffix, words in self.words.items()]
-        metrics += [("", Distortion()), ("", SentenceIdentified(recorded, SAMPLE_RATE_HZ))]
-        metrics.append(("", VoiceIdentified(self.voices, voice.name)))
+        metrics: list[Metric] = [Distortion(), SentenceIdentified(recorded, SAMPLE_RATE_HZ)]
+        metrics.append(VoiceIdentified(self.voices, voice.name))
         for seed, clips in takes:
             for index, (text, audio) in enumerate(zip(texts, clips, strict=True)):
                 clip = SpeechClip(audio, SAMPLE_RATE_HZ, text, recorded[text])
-                for suffix, metric in metrics:
-                    for figure, value in metric.measure(clip).items():
-                        if not isinstance(value, NotMeasured) and figure + suffix in FIGURES:
-                            values.setdefault(figure + suffix, {})[1000 * number + index, seed] = value
+                measured = {name: value for metric in metrics for name, value in metric.measure(clip).items()}
+                for figure, value in (measured | self._letters(clip)).items():
+                    if not isinstance(value, NotMeasured) and figure in FIGURES:
+                        values.setdefault(figure, {})[1000 * number + index, seed] = value
+
+    def _letters(self, clip: SpeechClip) -> dict[str, float]:
+        """Error rates over what is said, letter by letter: `42` counts as the letters of `forty two`."""
+        said = spoken_characters(spelled_out(clip.text))
+        rates: dict[str, float] = {}
+        for suffix, recogniser in self.recognisers.items():
+            heard = recogniser.transcribe(clip.audio, clip.sample_rate_hz)
+            rates |= {f"cer{suffix}": jiwer.cer(said, heard), f"wer{suffix}": jiwer.wer(said, heard)}
+        return rates
 
 
 def _summed(values: Values) -> dict[str, Mapping[str, Any]]:
