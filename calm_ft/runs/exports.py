@@ -146,8 +146,6 @@ def synthesize_to_file(
         raise UserError(f"--num-steps {num_steps} must be at least 1.")
     adapter = adapter_for(model)
     adapter.check_text(text)
-    for line in adapter.text_coverage(text).warnings():
-        print(f"WARNING: {line}", file=sys.stderr)
     if lora is not None:
         merge_lora_file(adapter, lora)
     voice = voice or own_voice(model)
@@ -156,7 +154,10 @@ def synthesize_to_file(
             f"The voice {voice} is a state of the base model's weights and does not fit them with --lora: pass --voice "
             "with a recording."
         )
-    spoken = adapter.synthesize([text], adapter.load_voice(voice, text_beside(voice)), seed, temperature, num_steps)[0]
+    prompt = adapter.load_voice(voice, text_beside(voice))
+    for line in adapter.text_coverage(text).warnings():
+        print(f"WARNING: {line}", file=sys.stderr)
+    spoken = adapter.synthesize([text], prompt, seed, temperature, num_steps)[0]
     try:
         write_wav(output, spoken.audio, spoken.sample_rate_hz)
     except OSError as error:

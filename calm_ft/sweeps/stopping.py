@@ -40,7 +40,11 @@ def _interrupt(number: int, frame: Any) -> None:
 
 @contextmanager
 def signals_stop(sweep: Sweep) -> Iterator[None]:
-    """While jobs run elsewhere on this machine, a signal stops them; else it raises KeyboardInterrupt."""
+    """While jobs run elsewhere on this machine, a signal stops them; else it raises KeyboardInterrupt.
+
+    A SIGHUP that is ignored stays so, as nohup has it. Other signals are heard even where they were ignored: a shell
+    starts what it runs in the background without SIGINT.
+    """
     previous: dict[int, Any] = {}
 
     def restore() -> None:
@@ -54,7 +58,8 @@ def signals_stop(sweep: Sweep) -> Iterator[None]:
             raise KeyboardInterrupt
         print("\nstopping: the running jobs save and end (Ctrl-C again: at once)", file=sys.stderr, flush=True)
 
-    previous |= {each: signal.signal(each, stop) for each in SIGNALS if signal.getsignal(each) is not signal.SIG_IGN}
+    heard = [each for each in SIGNALS if each != _HANGUP or signal.getsignal(each) is not signal.SIG_IGN]
+    previous |= {each: signal.signal(each, stop) for each in heard}
     try:
         yield
     finally:

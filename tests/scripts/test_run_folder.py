@@ -180,3 +180,13 @@ def test_more_judging_changes_no_weight_and_the_residual_is_returned(
     assert_same(trained_weights(first), trained_weights(second))
     same = ("data_fingerprint", "feature_fingerprint")
     assert [facts(finished_run)[name] for name in same] == [facts(other)[name] for name in same]
+
+
+def test_words_that_the_model_hardly_met_are_named_before_they_are_spoken(
+    finished_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "said.wav"
+    assert run(monkeypatch, synthesize, finished_run, "--text", "The rhythm of 42 dogs.", "--output", output) == 0
+    said = "WARNING: the model hardly met these words and may stumble over them: rhythm.\n"
+    assert said in capsys.readouterr().err
+    assert output.is_file()

@@ -27,7 +27,7 @@ from tools.nano.corpus import codec_lines, familiar_words, flow_lm_lines, write_
 from tools.nano.files import read_json_lines
 from tools.nano.sentences import make_sentences
 from tools.nano.shape import TOKENIZER_NAME
-from tools.nano.tokenizer import add_missing_characters, train_tokenizer
+from tools.nano.tokenizer import add_missing_digits, train_tokenizer
 from tools.nano.voices import DEMO_VOICE, ZERO_SHOT_VOICES
 
 _NUM_CODEC_TEST_SENTENCES = 8
@@ -176,7 +176,7 @@ def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str], start: P
         if start is None:
             build_codec_bundle(folder, seed)
         else:
-            num_new = add_missing_characters(start / TOKENIZER_NAME, folder.tokenizer)
+            num_new = add_missing_digits(start / TOKENIZER_NAME, folder.tokenizer)
             write_bundle(folder.codec_bundle, widened_state(start, num_new, seed=seed), folder.tokenizer)
     command = [
         sys.executable,

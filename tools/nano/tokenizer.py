@@ -46,8 +46,8 @@ def num_pieces(path: Path) -> int:
     return sentencepiece.SentencePieceProcessor(model_file=str(path)).vocab_size()
 
 
-def add_missing_characters(source: Path, path: Path) -> int:
-    """Write `source` with a piece more for each required character that it lacks; returns how many these are.
+def add_missing_digits(source: Path, path: Path) -> int:
+    """Write `source` with a piece more for each digit that it lacks; returns how many these are.
 
     The new pieces stand last, so that a model keeps the embeddings of the others.
     """
@@ -55,7 +55,7 @@ def add_missing_characters(source: Path, path: Path) -> int:
     model = messages.ModelProto.FromString(source.read_bytes())
     known = {piece.piece for piece in model.pieces}
     normal = messages.ModelProto.SentencePiece.NORMAL
-    lacking = [character for character in _REQUIRED_CHARACTERS if character not in known]
+    lacking = [character for character in string.digits if character not in known]
     least = min(piece.score for piece in model.pieces)
     for character in lacking:
         model.pieces.add(piece=character, score=least, type=normal)

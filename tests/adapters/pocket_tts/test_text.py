@@ -135,8 +135,8 @@ def test_the_adapter_says_what_its_own_model_does_not_hear(tmp_path, json_tokeni
 
 
 def test_words_that_the_embedded_model_hardly_met_are_named(nano_adapter):
-    coverage = nano_adapter.text_coverage("The rhythm of 42 boats didn't puzzle Anna's dog.")
-    assert set(coverage.rare) == {"rhythm", "didn't", "puzzle", "anna's"}
+    coverage = nano_adapter.text_coverage("The rhythm of 42 boats puzzled Anna and her dog.")
+    assert set(coverage.rare) == {"rhythm", "puzzled"}
     (line,) = coverage.warnings()
     assert line.startswith("the model hardly met these words and may stumble over them: rhythm, ")
 

@@ -12,7 +12,7 @@ from calm_ft.errors import UserError
 from tools.nano.bundle import codec_only_state, read_state, widened_state, write_bundle
 from tools.nano.sentences import make_sentences
 from tools.nano.shape import NUM_TEXT_PIECES, build_codec
-from tools.nano.tokenizer import add_missing_characters, num_pieces, train_tokenizer
+from tools.nano.tokenizer import add_missing_digits, num_pieces, train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def test_a_bundle_without_digits_learns_them_and_keeps_every_other_piece(tmp_pat
     torch.manual_seed(0)
     start = write_bundle(tmp_path / "start", codec_only_state(build_codec(), lacking, seed=0), lacking).parent
     widened = tmp_path / "widened.model"
-    num_new = add_missing_characters(start / "tokenizer.model", widened)
+    num_new = add_missing_digits(start / "tokenizer.model", widened)
     assert num_pieces(widened) == 200 + num_new
     before, after = (sentencepiece.SentencePieceProcessor(model_file=str(path)) for path in (lacking, widened))
     assert before.unk_id() in before.encode("Room 42.")
