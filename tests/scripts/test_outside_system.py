@@ -61,6 +61,7 @@ def test_an_export_is_written_again_moved_and_speaks_in_its_own_voice(
     assert (rate, len(samples) > 800) == (8_000, True)
 
 
+@pytest.mark.slow
 def test_another_process_speaks_a_run_by_its_package_and_an_export_by_an_entry_point(
     outside_run: Path, tmp_path: Path
 ) -> None:

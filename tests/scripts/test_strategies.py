@@ -208,6 +208,7 @@ def test_what_lora_cannot_use_is_one_sentence_and_no_folder(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_lora_goes_on_after_an_interruption_and_ends_in_the_same_bits(
     lora_run: Path, recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
