@@ -21,6 +21,14 @@ from calm_ft.report.runs import Run
 from calm_ft.sweeps.folder import settings_fingerprint
 
 _FINGERPRINTS = {"data_fingerprint": "data", "validation_fingerprint": "split into training and validation"}
+_RULE_TITLES = {
+    "num_sentences": "number of sentences",
+    "num_seeds": "number of seeds",
+    "asr": "recogniser",
+    "base_voices": "choice of other voices",
+}
+_FOLLOWS = "chance_"
+"""Rules that follow from the number of sentences or voices, and say nothing new."""
 _TIMINGS = {figure.name for figure in TIMINGS}
 _MAY_DIFFER = ("model", "voice", "seed")
 """What the runs themselves bring: weights, the place of the prompt's file, the training seed."""
@@ -47,11 +55,23 @@ def evaluations_differ(runs: Sequence[Run], scrub: Scrubber) -> list[str]:
     evaluated = [run for run in runs if run.was_evaluated]
     lines = []
     for key in dict.fromkeys(key for run in evaluated for key in run.result.protocol if key != "model"):
-        values = {run.letter: scrub(run.result.protocol.get(key, NOT_AVAILABLE)) for run in evaluated}
+        values = {run.letter: scrub(rule_text(run.result.protocol.get(key, NOT_AVAILABLE))) for run in evaluated}
         groups = _groups(evaluated, values)
-        if len(groups) > 1:
-            lines.append(f"Evaluated with another {key.replace('_', ' ')}: {_listed(groups)}.")
+        if len(groups) > 1 and not key.startswith(_FOLLOWS):
+            lines.append(f"Evaluated with another {rule_title(key)}: {_listed(groups)}.")
     return lines
+
+
+def rule_title(key: str) -> str:
+    """The name of a rule of an evaluation, for people."""
+    return _RULE_TITLES.get(key, key.replace("_", " "))
+
+
+def rule_text(value: object) -> str:
+    """The value of a rule, without Python's brackets."""
+    if isinstance(value, list | tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 def _groups(runs: Sequence[Run], values: Mapping[str, str]) -> dict[str, list[str]]:

@@ -147,6 +147,7 @@ def render(page: Page, num_sentences: int) -> str:
     environment.globals["zip"] = zip
     environment.filters |= {"minus": lambda text: str(text).replace("-", "−")}
     environment.filters |= {"scrub": scrub, "style": tables.style, "label": label, "setting": settings.setting_title}
+    environment.filters |= {"rule": across_runs.rule_title, "rule_text": across_runs.rule_text}
     clips = sentences(heard, num_sentences, scrub)
     return environment.get_template("page.html.j2").render(
         runs=runs,

@@ -201,7 +201,8 @@ def _card(row: FigureRow, unit: str, columns: Sequence[Column]) -> FigureCard:
         if column.summary.mean(row.name) is not None and not _is_perfect(column, row.name)
     ]
     intervals = [_interval(column.summary.metrics[row.name], column.style) for column, _ in lines]
-    base = next((column.summary.mean(row.name) for column, _ in lines if column.system == BASE), None)
+    bases = [column.summary.mean(row.name) for column, _ in lines if column.system == BASE]
+    base = bases[0] if len(bases) == 1 else None
     doubts = dict.fromkeys(cell.doubt for _, cell in lines if cell.doubt)
     drawing = dots(intervals, base, is_percent=unit in ("rate", "share"))
     return FigureCard(row, drawing, " ".join(doubts), tuple(lines))

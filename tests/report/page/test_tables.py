@@ -167,7 +167,7 @@ def test_rules_by_which_evaluations_differ_are_lines_of_a_list() -> None:
         _run(letter, result(protocol={"num_seeds": n, "model": letter})) for letter, n in (("A", 1), ("B", 3))
     )
     assert evaluations_differ([one, one], SCRUB) == []
-    assert evaluations_differ([one, other], SCRUB) == ["Evaluated with another num seeds: A: 1; B: 3."]
+    assert evaluations_differ([one, other], SCRUB) == ["Evaluated with another number of seeds: A: 1; B: 3."]
 
 
 def test_facts_that_were_not_recorded_are_not_available() -> None:
