@@ -2,7 +2,7 @@
 
 Known voices were trained on; of the unheard ones neither base nor codec had a clip. No sentence was trained on, and
 each is spoken with several noises. Every figure comes with its 95 % interval over sentences. CER is by the embedded
-recogniser, and `cer_second` by another one that heard other voices and sentences, where `--second DIR` has it.
+recogniser, and `cer_second` by another one, where `--second DIR` has it.
 
     python -m benchmarks.nano_base --output nano_base.json [--model CONFIG.yaml ...] [--num-seeds 3]
 """
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--num-sentences", type=positive, default=NUM_SENTENCES, help="of each kind")
     parser.add_argument("--num-steps", type=positive, default=4, help="flow steps that one step is compared with")
     parser.add_argument("--recogniser", type=Path, default=ASSET, help="its folder (default: the shipped one)")
-    parser.add_argument("--second", type=Path, help="folder of a recogniser that was trained apart")
+    parser.add_argument("--second", type=Path, help="folder of another recogniser")
     given = parser.parse_args()
     figures = {"torch": torch.__version__, "num_seeds": given.num_seeds, "models": {}}
     judge = Judge(given.num_sentences, given.num_seeds, given.recogniser, given.second)

@@ -163,7 +163,7 @@ def say_result(
     console: Console, adapter: TTSAdapter, output_dir: Path, training_sec: float, checkpoint: str, step: int
 ) -> None:
     """Which weights they are, where things lie, how much disk they take, how to play them with the stock package."""
-    shown = output_dir.relative_to(Path.cwd()) if output_dir.is_relative_to(Path.cwd()) else output_dir
+    shown = _from_here(output_dir)
     saved_mb = disk_use(output_dir / "checkpoints") / 1e6
     say_plain(
         console,
@@ -176,9 +176,13 @@ def say_result(
 def say_where_to_listen(console: Console, output_dir: Path) -> None:
     """One sentence by the tuned model, by the base and as it was recorded; nothing where no sentence was spoken."""
     for tuned in sorted((output_dir / "evaluation" / AUDIO).glob(f"{TUNED}_*.wav"))[:1]:
-        shown = tuned.relative_to(Path.cwd()) if tuned.is_relative_to(Path.cwd()) else tuned
         others = [tuned.name.replace(TUNED, system, 1) for system in (BASE, REFERENCE)]
-        say_plain(console, f"listen: {shown}, and beside it {others[0]} and {others[1]} (the recording)")
+        say_plain(console, f"listen: {_from_here(tuned)}, and beside it {others[0]} and {others[1]} (the recording)")
+
+
+def _from_here(path: Path) -> Path:
+    """The path as it is typed in the working directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def say_forgetting(console: Console, base_residuals: Mapping[str, Mapping[str, float]], replayed: bool) -> None:
