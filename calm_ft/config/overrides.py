@@ -13,12 +13,14 @@ from hydra.errors import HydraException
 from calm_ft.errors import UserError
 
 UNLISTED = (
+    "adapter.attention_guide_weight",
     "adapter.conditioning_dropout",
     "adapter.eos_loss_weight",
     "adapter.input_noise_std",
     "adapter.head_batch_multiplier",
     "adapter.prompt.max_sec",
     "adapter.prompt.min_sec",
+    "adapter.prompt.own_beginning",
     "checkpoint.keep",
     "checkpoint.mode",
     "data.num_workers",

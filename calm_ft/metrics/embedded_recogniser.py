@@ -9,6 +9,7 @@ look like. Unit 0 is CTC's blank (section 3.1 of the paper).
 
 import json
 import unicodedata
+from collections.abc import Mapping
 from pathlib import Path
 
 import safetensors.torch
@@ -104,7 +105,7 @@ class _Block(nn.Module):
 class CTCNetwork(nn.Module):
     """Scores of characters, frame by frame. Convolutions hear the sounds, the LSTM learns how they are spelled."""
 
-    def __init__(self, *, num_channels: int = 128, num_hidden: int = 128, num_blocks: int = 3, dropout: float = 0.1):
+    def __init__(self, *, num_channels: int = 160, num_hidden: int = 224, num_blocks: int = 3, dropout: float = 0.1):
         super().__init__()
         self.stride = nn.Conv1d(NUM_MELS, num_channels, 9, stride=FRAME_STRIDE, padding=4)
         self.blocks = nn.Sequential(*(_Block(num_channels, 7) for _ in range(num_blocks)))
@@ -112,6 +113,14 @@ class CTCNetwork(nn.Module):
         self.recurrent = nn.LSTM(num_channels, num_hidden, bidirectional=True, batch_first=True)
         self.dropout = nn.Dropout(dropout)
         self.head = nn.Linear(2 * num_hidden, NUM_UNITS)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, torch.Tensor]) -> "CTCNetwork":
+        """The network whose weights these are, in the sizes that they have. Raises KeyError or RuntimeError."""
+        num_channels, num_hidden = len(state["stride.weight"]), state["recurrent.weight_hh_l0"].shape[1]
+        network = cls(num_channels=num_channels, num_hidden=num_hidden)
+        network.load_state_dict({name: tensor.float() for name, tensor in state.items()})
+        return network
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Log-mel levels `[B, NUM_MELS, T]` -> log-probabilities `[B, ceil(T / FRAME_STRIDE), NUM_UNITS]`."""
@@ -131,9 +140,7 @@ class EmbeddedASR:
         """Load `config.json` and `model.safetensors` of a folder. Raises UserError where they cannot be read."""
         try:
             self.name: str = json.loads((directory / "config.json").read_text(encoding="utf-8"))["name"]
-            half = safetensors.torch.load_file(directory / "model.safetensors")
-            self._network = CTCNetwork()
-            self._network.load_state_dict({name: tensor.float() for name, tensor in half.items()})
+            self._network = CTCNetwork.from_state(safetensors.torch.load_file(directory / "model.safetensors"))
         except (OSError, ValueError, KeyError, RuntimeError, safetensors.SafetensorError) as error:
             raise UserError(
                 f"{directory} holds no recogniser that can be read: make one with `python -m tools.nano --stage asr`."

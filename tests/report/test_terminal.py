@@ -48,14 +48,14 @@ def test_a_figure_that_may_not_judge_has_no_verdict_and_its_reason_stands_below(
 def test_main_figures_come_first_and_each_has_its_name_in_settings() -> None:
     systems = {"base": system({"end_level_db": -30.0, "cer": 0.1, "wer": 0.2, "mcd_db": 7.0})}
     text = printed(result(systems=systems, against_base={}))
-    places = [text.index(each) for each in ("wer (lower", "mcd_db (dB", "cer (lower", "end_level_db (dB)")]
+    places = [text.index(each) for each in ("cer (lower", "mcd_db (dB", "wer (lower", "end_level_db (dB)")]
     assert places == sorted(places)
 
 
 def test_an_undoubted_figure_answers_first() -> None:
     systems = {"base": system({"cer": 0.1, "wer": 0.2, "mcd_db": 7.0})}
-    text = printed(result(systems=systems, against_base={}, doubts={"wer": "why"}))
-    assert text.index("characters wrong") < text.index("distance to") < text.index("words wrong")
+    text = printed(result(systems=systems, against_base={}, doubts={"cer": "why"}))
+    assert text.index("words wrong") < text.index("distance to") < text.index("characters wrong")
 
 
 def test_warnings_come_last_and_counts_of_faults_are_shown() -> None:

@@ -1,30 +1,35 @@
 """The two corpora, as 16-bit 16 kHz wav files with a manifest each.
 
-`codec/` holds many voices with few sentences each, `flow_lm/` 24 voices with many and those many with a few more. Every
-file is written atomically and kept by a later call; `manifest.jsonl` (one `{"path", "text", "speaker"}` a line, paths
-relative to it) is written last and whole, so its presence says that the corpus is complete.
+`codec/` holds many voices with few sentences each, `flow_lm/` 24 voices with many and a thousand with a few. Every file
+is written atomically and kept by a later call; `manifest.jsonl` (one `{"path", "text", "speaker", "words"}` a line,
+paths relative to it) is written last and whole, so its presence says that the corpus is complete. A clip's words and
+their times stand beside it until then.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import soundfile
+from tqdm import tqdm
 
 from calm_ft.adapters.pocket_tts.text import spoken_words
 from calm_ft.atomic_file import atomic_path
 from tools.nano.assets import reserved_sentences
-from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize
+from tools.nano.espeak import SAMPLE_RATE_HZ, EspeakVoice, synthesize_with_words
 from tools.nano.everyday import PLAIN
-from tools.nano.files import write_json_lines
+from tools.nano.files import read_json_lines, write_json_lines
 from tools.nano.sentences import make_sentences
-from tools.nano.voices import FLOW_LM_VOICES, make_codec_voices
+from tools.nano.voices import FLOW_LM_VOICES, make_codec_voices, make_many_voices
 
 NUM_CODEC_SETTINGS = 4
 NUM_CODEC_SENTENCES = 12
-# Of each of the FlowLM's 24 voices and of each of the codec's many, from the plain grammar and from the templates.
-NUM_PLAIN, NUM_TEMPLATES = (500, 36), (160, 12)
+# Of each of the FlowLM's 24 voices and of each of its many, from the plain grammar and from the templates.
+NUM_PLAIN, NUM_TEMPLATES = (350, 17), (150, 7)
+NUM_MANY_SETTINGS = 10
 _FAMILIAR_TIMES = 20
 
 
@@ -44,12 +49,12 @@ def codec_lines(seed: int) -> list[Line]:
 
 
 def flow_lm_lines(seed: int) -> list[Line]:
-    """24 voices with many sentences, and the codec's many voices with a few: reading and cloning.
+    """24 voices with many sentences, and many voices with a few: reading and cloning.
 
     No sentence is one of `assets.reserved_sentences`.
     """
     taken = reserved_sentences(seed)
-    groups = (FLOW_LM_VOICES, make_codec_voices(NUM_CODEC_SETTINGS, seed=seed))
+    groups = (FLOW_LM_VOICES, make_many_voices(NUM_MANY_SETTINGS, seed=seed))
     lines: list[Line] = []
     for voices, num_plain, num_templates in zip(groups, NUM_PLAIN, NUM_TEMPLATES, strict=True):
         for voice in voices:
@@ -78,20 +83,29 @@ def two_grammars(
 
 def write_corpus(directory: Path, lines: Sequence[Line]) -> Path:
     """Record what is missing under `directory` and return the manifest's path."""
-    for line in lines:
+    for line in tqdm(lines, desc="recording", disable=not sys.stderr.isatty(), dynamic_ncols=True):
         path = directory / line.path
-        if not path.exists():
+        if not path.exists() or not _words_of(path).exists():
             _record(line, path)
     manifest = directory / "manifest.jsonl"
-    rows = ({"path": line.path, "text": line.text, "speaker": line.voice.name} for line in lines)
-    write_json_lines(manifest, rows)
+    write_json_lines(manifest, (_row(line, directory) for line in lines))
     return manifest
 
 
+def _row(line: Line, directory: Path) -> dict[str, Any]:
+    words = read_json_lines(_words_of(directory / line.path))
+    return {"path": line.path, "text": line.text, "speaker": line.voice.name, "words": words}
+
+
 def _record(line: Line, path: Path) -> None:
-    samples = synthesize(line.text, line.voice)
+    samples, words = synthesize_with_words(line.text, line.voice)
+    write_json_lines(_words_of(path), words)
     with atomic_path(path) as partial:
         soundfile.write(partial, samples, SAMPLE_RATE_HZ, subtype="PCM_16")
+
+
+def _words_of(path: Path) -> Path:
+    return path.with_suffix(".words.jsonl")
 
 
 def _lines(voices: Sequence[EspeakVoice], num_sentences: int, *, seed: int, stream: str) -> Iterator[Line]:

@@ -6,10 +6,13 @@ before it returns. Source: espeak-ng's `speak_lib.h`, whose enumerations the con
 """
 
 import ctypes
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.signal import resample_poly
@@ -24,12 +27,34 @@ _CHARS_UTF8 = 1
 _POS_CHARACTER = 1
 _PARAMETER_RATE, _PARAMETER_PITCH, _PARAMETER_RANGE = 1, 3, 4
 _SILENCE_LEVEL = 0.002
-_CALLBACK_TYPE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_LIST_ENDS, _WORD_BEGINS = 0, 1
+_RATE_STEP_HZ = 50
+
+
+class _Event(ctypes.Structure):
+    """`espeak_EVENT`; `text_position` counts characters from 1, `sample` those of the whole utterance."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position_ms", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_CALLBACK_TYPE = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 @dataclass(frozen=True)
 class EspeakVoice:
-    """One synthetic speaker. Pitch and range go from 0 to 99, the rate is in words a minute."""
+    """One synthetic speaker. Pitch and range go from 0 to 99, the rate is in words a minute.
+
+    `tract` multiplies every frequency, as a vocal tract shorter by that factor does, and makes speech that much faster.
+    """
 
     name: str
     variant: str
@@ -37,6 +62,7 @@ class EspeakVoice:
     pitch: int = 50
     pitch_range: int = 50
     rate_wpm: int = 170
+    tract: float = 1.0
 
 
 class _Engine:
@@ -53,17 +79,25 @@ class _Engine:
                 "espeak-ng could not start from its voice data; run `pip install --force-reinstall espeakng-loader`."
             )
         self.blocks: list[np.ndarray] = []
+        self.word_starts: list[tuple[int, int]] = []
         # The library keeps the bare pointer: without this reference the callback would be collected.
         self._callback = _CALLBACK_TYPE(self._collect)
         self.library.espeak_SetSynthCallback(self._callback)
 
-    def _collect(self, samples: "ctypes._Pointer[ctypes.c_short]", num_samples: int, events: int) -> int:
+    def _collect(
+        self, samples: "ctypes._Pointer[ctypes.c_short]", num_samples: int, events: "ctypes._Pointer[_Event]"
+    ) -> int:
         if samples and num_samples > 0:
             self.blocks.append(np.ctypeslib.as_array(samples, shape=(num_samples,)).copy())
+        number = 0
+        while events[number].type != _LIST_ENDS:
+            if events[number].type == _WORD_BEGINS:
+                self.word_starts.append((events[number].text_position - 1, events[number].sample))
+            number += 1
         return 0
 
-    def speak(self, text: str, voice: EspeakVoice) -> np.ndarray:
-        """Raw float32 samples at the library's own rate."""
+    def speak(self, text: str, voice: EspeakVoice) -> tuple[np.ndarray, list[tuple[int, int]]]:
+        """Raw float32 samples at the library's own rate, and (character, sample) of every beginning of a word."""
         full_name = f"{voice.accent}+{voice.variant}"
         # The library falls back to its default for a variant that it lacks, and says nothing.
         known = voice.variant in list_variants()
@@ -76,10 +110,11 @@ class _Engine:
         ):
             self.library.espeak_SetParameter(parameter, value, 0)
         self.blocks.clear()
+        self.word_starts.clear()
         data = text.encode() + b"\0"
         self.library.espeak_Synth(data, len(data), 0, _POS_CHARACTER, 0, _CHARS_UTF8, None, None)
         samples = np.concatenate(self.blocks) if self.blocks else np.zeros(0, np.int16)
-        return samples.astype(np.float32) / 32768.0
+        return samples.astype(np.float32) / 32768.0, list(self.word_starts)
 
 
 def _import_loader():  # type: ignore[no-untyped-def]
@@ -102,11 +137,39 @@ def synthesize(text: str, voice: EspeakVoice) -> np.ndarray:
 
     Raises UserError when espeak-ng is missing or does not know the voice.
     """
+    return synthesize_with_words(text, voice)[0]
+
+
+def synthesize_with_words(text: str, voice: EspeakVoice) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """`synthesize`, and the words in the form of a manifest: `{word, start_sec, end_sec}`.
+
+    Words that espeak-ng says in one go ("of the") are one entry. A word ends where the next one begins, the last one
+    with the sound.
+    """
     engine = _engine()
-    samples = engine.speak(text, voice)
-    common = gcd(SAMPLE_RATE_HZ, engine.sample_rate_hz)
-    samples = resample_poly(samples, SAMPLE_RATE_HZ // common, engine.sample_rate_hz // common).astype(np.float32)
-    return _with_fixed_tail(_with_peak_below(samples, 0.8))
+    samples, starts = engine.speak(text, voice)
+    # In whole steps, for a ratio of small numbers: the filter's length grows with them.
+    made_at_hz = _RATE_STEP_HZ * round(engine.sample_rate_hz * voice.tract / _RATE_STEP_HZ)
+    common = gcd(SAMPLE_RATE_HZ, made_at_hz)
+    resampled = resample_poly(samples, SAMPLE_RATE_HZ // common, made_at_hz // common).astype(np.float32)
+    said = _with_fixed_tail(_with_peak_below(resampled, 0.8))
+    end_sec = len(said) / SAMPLE_RATE_HZ - TRAILING_SILENCE_SEC
+    seconds = [(place, sample / made_at_hz) for place, sample in starts]
+    return said, _words(text, seconds, end_sec)
+
+
+def _words(text: str, starts: Sequence[tuple[int, float]], end_sec: float) -> list[dict[str, Any]]:
+    """Written words with the times of `starts`, which are (character, seconds)."""
+    rows: list[dict[str, Any]] = []
+    for match in re.finditer(r"\S+", text):
+        begins = [seconds for place, seconds in starts if match.start() <= place < match.end()]
+        if begins or not rows:
+            rows.append({"word": match[0], "start_sec": round(begins[0] if begins else 0.0, 3)})
+        else:
+            rows[-1]["word"] += f" {match[0]}"
+    for row, following in zip(rows, [*rows[1:], {"start_sec": end_sec}], strict=True):
+        row["end_sec"] = round(max(row["start_sec"], following["start_sec"]), 3)
+    return rows
 
 
 @cache

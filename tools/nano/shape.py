@@ -45,16 +45,16 @@ _CONFIG = f"""
 weights_path: {WEIGHTS_NAME}
 flow_lm:
   dtype: float32
-  flow: {{dim: 128, depth: 3, type: lsd}}
+  flow: {{dim: 192, depth: 4, type: lsd}}
   transformer:
     hidden_scale: 4
     max_period: 10000
-    d_model: 160
-    num_heads: 5
+    d_model: 192
+    num_heads: 6
     num_layers: 6
-    dim_feedforward: 320
+    dim_feedforward: 512
   lookup_table:
-    dim: 160
+    dim: 192
     n_bins: 0
     tokenizer: sentencepiece
     tokenizer_path: {TOKENIZER_NAME}

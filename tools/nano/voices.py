@@ -1,4 +1,4 @@
-"""Who speaks: the held-out voices, the FlowLM's 24 voices, and the codec's many variants.
+"""Who speaks: the held-out voices, the FlowLM's 24 voices, and many more made of espeak-ng's variants.
 
 `HELD_OUT_VARIANTS` stand in no training list: Annie is the demo voice, f5 and klatt4 judge zero-shot
 cloning.
@@ -22,6 +22,9 @@ _EFFECT_VARIANTS = frozenset(
 
 _US, _GB, _SCOTS, _RP, _CARIBBEAN, _NYC = "en-us", "en", "en-gb-scotland", "en-gb-x-rp", "en-029", "en-us-nyc"
 CODEC_ACCENTS = (_US, _GB, _SCOTS, _RP, _CARIBBEAN, _NYC, "en-gb-x-gbclan", "en-gb-x-gbcwmd")
+
+MAX_TRACT_CHANGE = 0.12
+OTHER_ACCENT_SHARE = 0.5
 
 FLOW_LM_VOICES = (
     EspeakVoice("f1", "f1"),
@@ -65,6 +68,23 @@ def make_codec_voices(num_settings: int, *, seed: int) -> list[EspeakVoice]:
             name = f"{variant.replace(' ', '_')}-{setting}"
             pitch, pitch_range, rate = rng.randint(20, 85), rng.randint(20, 80), rng.randint(135, 205)
             voices.append(EspeakVoice(name, variant, rng.choice(CODEC_ACCENTS), pitch, pitch_range, rate))
+    return voices
+
+
+def make_many_voices(num_settings: int, *, seed: int) -> list[EspeakVoice]:
+    """Every codec variant with `num_settings` random accents, pitches, ranges, rates and vocal tracts.
+
+    Voices from which a FlowLM learns to follow a prompt: the more there are, the more of them lie near a new one.
+    """
+    voices = []
+    for variant in codec_variants():
+        for setting in range(num_settings):
+            rng = random.Random(derive_seed(seed, f"many_voices.{variant}", setting))
+            name = f"{variant.replace(' ', '_')}-{setting}"
+            pitch, pitch_range, rate = rng.randint(20, 80), rng.randint(20, 80), rng.randint(140, 195)
+            tract = round(1 + rng.uniform(-MAX_TRACT_CHANGE, MAX_TRACT_CHANGE), 2)
+            accent = rng.choice(CODEC_ACCENTS) if rng.random() < OTHER_ACCENT_SHARE else _US
+            voices.append(EspeakVoice(name, variant, accent, pitch, pitch_range, rate, tract))
     return voices
 
 

@@ -28,6 +28,13 @@ from calm_ft.adapters.base import (
     checked_language,
     noise_places,
 )
+from calm_ft.adapters.pocket_tts.attention_guide import (
+    guide_losses,
+    guided_layer,
+    projections_of,
+    text_attention,
+    tokens_said,
+)
 from calm_ft.adapters.pocket_tts.components import checkpoint_layers, encoder_fingerprint, named_parts, trunk_trains
 from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
@@ -88,6 +95,7 @@ class PocketTTSAdapter(TTSAdapter):
         eos_loss_weight: float = 0.1,
         conditioning_dropout: float | None = None,
         input_noise_std: float = 0.0,
+        attention_guide_weight: float = 0.0,
         gradient_checkpointing: bool = False,
         language: str | None = None,
     ) -> None:
@@ -99,6 +107,8 @@ class PocketTTSAdapter(TTSAdapter):
             head_batch_multiplier: draws of noise and times a frame (CALM uses 8; upstream 4).
             conditioning_dropout: None takes 0.2 for 24 layers and 0 for the distilled shallower models.
             input_noise_std: the most noise that is added, in training, to the latents that are fed back.
+            attention_guide_weight: of the loss that teaches one attention head which word is said (clips with word
+                times alone; `attention_guide`).
             gradient_checkpointing: the backbone's activations are computed twice instead of kept.
             language: ISO 639-1 code of what the model speaks; None takes that of the released model or of its card.
 
@@ -110,7 +120,8 @@ class PocketTTSAdapter(TTSAdapter):
                 f"Pocket TTS does not train by {type(objective).__name__}: choose objective=lsd or flow_matching, or "
                 "adapter=chatterbox with an experiment made for it."
             )
-        _check_settings(head_batch_multiplier, eos_loss_weight, conditioning_dropout, input_noise_std)
+        weights = {"eos_loss_weight": eos_loss_weight, "attention_guide_weight": attention_guide_weight}
+        _check_settings(head_batch_multiplier, conditioning_dropout, weights | {"input_noise_std": input_noise_std})
         self.model = model
         config = load_config(model, local_dir)
         tts = load_tts(config, origin=model if is_released(model) and local_dir is None else None)
@@ -124,6 +135,8 @@ class PocketTTSAdapter(TTSAdapter):
         self.head_batch_multiplier = head_batch_multiplier
         self.eos_loss_weight = eos_loss_weight
         self.input_noise_std = input_noise_std
+        self.attention_guide_weight = attention_guide_weight
+        self.prompts_from_own_beginning = self.prompt.own_beginning
         deep = config.flow_lm.transformer.num_layers >= GUIDED_NUM_LAYERS
         usual_dropout = NULL_BRANCH_DROPOUT if deep else 0.0
         self.conditioning_dropout = usual_dropout if conditioning_dropout is None else conditioning_dropout
@@ -187,16 +200,20 @@ class PocketTTSAdapter(TTSAdapter):
         target = example.target
         features, text = target.features(), target.utterance.text
         latents = features["latents"]
-        prompt, prompt_id = latents[:0], None
+        prompt, prompt_id, words = latents[:0], None, target.utterance.words
         rng = make_rng(example.seed, "prompt_cut")
         if example.prompt is not None and example.prompt.utterance.id == target.utterance.id:
             cut = cut_at_word(target.utterance, len(latents), self.prompt, self.frame_rate_hz, rng)
             if cut is not None:
-                prompt, latents, text = latents[: cut[0]], latents[cut[0] :], cut[1]
+                prompt, latents, text = latents[: cut.num_frames], latents[cut.num_frames :], cut.text
+                words = cut.words
         elif example.prompt is not None:
             source, prompt_id = example.prompt.features(), example.prompt.utterance.id
             prompt = source["latents"][: cut_on_pause(source["energy_db"], self.prompt, self.frame_rate_hz, rng)]
-        return Row(target.utterance.id, latents, self.text.tokens(text), prompt, example.place, prompt_id)
+        said = None
+        if self.attention_guide_weight and words is not None:
+            said = tokens_said(words, self.text.word_spans(text), len(latents), self.frame_rate_hz)
+        return Row(target.utterance.id, latents, self.text.tokens(text), prompt, example.place, prompt_id, said)
 
     def hidden(self, batch: PocketTTSBatch, input_noise: Tensor | None = None) -> Hidden:
         """The trunk: teacher-forced backbone outputs for every frame and the first one past each end.
@@ -209,8 +226,16 @@ class PocketTTSAdapter(TTSAdapter):
         inputs = (fed_back, batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
         with torch.set_grad_enabled(torch.is_grad_enabled() and trunk_trains(lm)):
             assembled, prefix_lengths = assemble_rows(lm, *inputs)
-            z = backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
-        return Hidden(z, x1, batch)
+            with projections_of(guided_layer(lm.transformer)) as projected:
+                z = backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
+            guided = self._text_attention(projected[0], batch, prefix_lengths) if self.attention_guide_weight else None
+        return Hidden(z, x1, batch, guided)
+
+    def _text_attention(self, projected: Tensor, batch: PocketTTSBatch, prefix_lengths: Tensor) -> Tensor:
+        attention, num_frames = guided_layer(self.flow_lm.transformer), batch.latents.shape[1]
+        text_starts = prefix_lengths - batch.text_mask.sum(dim=1)
+        num_tokens = batch.text_tokens.shape[1]
+        return text_attention(attention, projected, text_starts, num_tokens, prefix_lengths, num_frames)
 
     def head_loss(self, hidden: Hidden, seed: int) -> LossOutput:
         """Objective on the valid frames (several draws each) plus binary cross-entropy of the EOS head."""
@@ -220,6 +245,10 @@ class PocketTTSAdapter(TTSAdapter):
         terms = {name: LossTerm(term.weight, term.loss_sum, term.num_rows) for name, term in flow.terms.items()}
         terms["eos"] = LossTerm(self.eos_loss_weight, eos.sum(), eos.numel())
         parts = {**flow.parts, "eos": eos.detach().mean()}
+        if hidden.log_attention is not None:
+            guide = guide_losses(hidden.log_attention, hidden.batch.said)
+            terms["attention_guide"] = LossTerm(self.attention_guide_weight, guide.sum(), guide.numel())
+            parts["attention_guide"] = guide.detach().sum() / max(1, guide.numel())
         return LossOutput(terms, parts, int(hidden.batch.num_frames.sum()))
 
     def loss(self, batch: PocketTTSBatch, rng: torch.Generator) -> LossOutput:
@@ -298,13 +327,12 @@ class FreshPocketTTSAdapter(PocketTTSAdapter, FitsStatistics):
 
 
 def _check_settings(
-    head_batch_multiplier: int, eos_loss_weight: float, conditioning_dropout: float | None, input_noise_std: float
+    head_batch_multiplier: int, conditioning_dropout: float | None, at_least_zero: Mapping[str, float]
 ) -> None:
     if head_batch_multiplier < 1:
         raise UserError(f"adapter.head_batch_multiplier must be at least 1, not {head_batch_multiplier}.")
-    if not eos_loss_weight >= 0:
-        raise UserError(f"adapter.eos_loss_weight must not be negative, but is {eos_loss_weight}.")
     if conditioning_dropout is not None and not 0 <= conditioning_dropout < 1:
         raise UserError(f"adapter.conditioning_dropout is a probability below 1, not {conditioning_dropout}.")
-    if not input_noise_std >= 0:
-        raise UserError(f"adapter.input_noise_std must not be negative, but is {input_noise_std}.")
+    for name, value in at_least_zero.items():
+        if not value >= 0:
+            raise UserError(f"adapter.{name} must not be negative, but is {value}.")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from calm_ft.data.utterance import Utterance
+from calm_ft.data.utterance import Utterance, WordTime
 from calm_ft.errors import UserError
 
 SPEECH_FLOOR_DB = 35.0
@@ -19,11 +19,27 @@ SEARCH_FRAMES = 4
 
 
 @dataclass(frozen=True)
+class OwnBeginning:
+    """A prompt from the utterance itself: its first frames, and the text and the words that remain.
+
+    The words' times count from the end of the prompt.
+    """
+
+    num_frames: int
+    text: str
+    words: tuple[WordTime, ...]
+
+
+@dataclass(frozen=True)
 class PromptLength:
-    """Range of prompt lengths in seconds."""
+    """Range of prompt lengths in seconds, and where prompts are from.
+
+    own_beginning: a clip with word times is prompted by its own beginning; else another clip prompts it.
+    """
 
     min_sec: float = 1.0
     max_sec: float = 10.0
+    own_beginning: bool = True
 
     def __post_init__(self) -> None:
         """Raises UserError for an empty range."""
@@ -53,8 +69,8 @@ def cut_on_pause(energy_db: Tensor, length: PromptLength, frame_rate_hz: float, 
 
 def cut_at_word(
     utterance: Utterance, num_frames: int, length: PromptLength, frame_rate_hz: float, rng: torch.Generator
-) -> tuple[int, str] | None:
-    """(frames of the utterance's own beginning, text that remains), or None where no boundary is usable.
+) -> OwnBeginning | None:
+    """The utterance's own beginning up to a random boundary of words, or None where no boundary is usable.
 
     The boundary is the middle of the gap between two words. The remaining text keeps the transcript's
     punctuation where transcript and word list agree in number of words.
@@ -68,10 +84,13 @@ def cut_at_word(
         frame = round(boundary_sec * frame_rate_hz)
         remaining = " ".join(spoken[index:])
         if length.min_sec <= boundary_sec <= length.max_sec and 0 < frame < num_frames and _says_something(remaining):
-            cuts.append((frame, remaining))
+            cuts.append((frame, remaining, index))
     if not cuts:
         return None
-    return cuts[int(torch.randint(len(cuts), (1,), generator=rng))]
+    frame, remaining, index = cuts[int(torch.randint(len(cuts), (1,), generator=rng))]
+    passed_sec = frame / frame_rate_hz
+    later = (WordTime(each.word, each.start_sec - passed_sec, each.end_sec - passed_sec) for each in words[index:])
+    return OwnBeginning(frame, remaining, tuple(later))
 
 
 def _says_something(text: str) -> bool:

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from calm_ft.adapters.base import RowResiduals
 from calm_ft.adapters.packing import outputs_of_segment, pack_segments
+from calm_ft.adapters.pocket_tts.attention_guide import NO_WORD
 from calm_ft.flow.objective import Draws, Objective
 from calm_ft.flow.validation import validation_residuals
 from calm_ft.randomness import derive_seed, make_rng
@@ -33,7 +34,8 @@ class PocketTTSBatch:
 
     latents [B, T, C] raw codec latents, T = longest + 1; num_frames [B]; text_tokens [B, S]; text_mask [B,
     S]; prompt_latents [B, P, C] raw; prompt_mask [B, P]; places: each row's index in the whole batch, of which
-    this may be one process's share; prompt_ids: the other utterances that prompt some of the rows.
+    this may be one process's share; prompt_ids: the other utterances that prompt some of the rows; said [B, T, 2]: the
+    tokens of the word that each frame says (`attention_guide.tokens_said`).
     """
 
     latents: Tensor
@@ -45,6 +47,7 @@ class PocketTTSBatch:
     utterance_ids: list[str]
     places: list[int]
     prompt_ids: list[str]
+    said: Tensor
 
     @property
     def frame_mask(self) -> Tensor:
@@ -75,7 +78,8 @@ class PocketTTSBatch:
 class Row:
     """One row before padding: latents [T, C], tokens, prompt latents [P, C] (P = 0 without a prompt).
 
-    prompt_id: the utterance that the prompt is from, where it is another one.
+    prompt_id: the utterance that the prompt is from, where it is another one; said [T, 2]: see `PocketTTSBatch`, None
+    where it is not known.
     """
 
     utterance_id: str
@@ -84,6 +88,7 @@ class Row:
     prompt_latents: Tensor
     place: int
     prompt_id: str | None = None
+    said: Tensor | None = None
 
 
 def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
@@ -94,7 +99,10 @@ def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
     tokens = torch.full((len(rows), max(len(row.tokens) for row in rows)), padding_token)
     prompt_mask = torch.zeros(prompts.shape[:2], dtype=torch.bool)
     text_mask = torch.zeros(tokens.shape, dtype=torch.bool)
+    said = torch.full((*latents.shape[:2], 2), NO_WORD)
     for index, row in enumerate(rows):
+        if row.said is not None:
+            said[index, : len(row.said)] = row.said
         latents[index, : len(row.latents)] = row.latents
         prompts[index, : len(row.prompt_latents)] = row.prompt_latents
         prompt_mask[index, : len(row.prompt_latents)] = True
@@ -102,7 +110,7 @@ def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
         text_mask[index, : len(row.tokens)] = True
     ids, places = [row.utterance_id for row in rows], [row.place for row in rows]
     prompt_ids = [row.prompt_id for row in rows if row.prompt_id is not None]
-    return PocketTTSBatch(latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids, places, prompt_ids)
+    return PocketTTSBatch(latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids, places, prompt_ids, said)
 
 
 def drop_conditioning(batch: PocketTTSBatch, probability: float, seed: int) -> PocketTTSBatch:
@@ -112,7 +120,8 @@ def drop_conditioning(batch: PocketTTSBatch, probability: float, seed: int) -> P
     """
     draws = [torch.rand(2, generator=make_rng(seed, "conditioning_dropout", place)) for place in batch.places]
     keep = (torch.stack(draws, dim=1)[..., None] >= probability).to(batch.text_mask.device)
-    return replace(batch, text_mask=batch.text_mask & keep[0], prompt_mask=batch.prompt_mask & keep[1])
+    said = batch.said.masked_fill(~keep[0][..., None], NO_WORD)
+    return replace(batch, text_mask=batch.text_mask & keep[0], prompt_mask=batch.prompt_mask & keep[1], said=said)
 
 
 def noise_on_inputs(batch: PocketTTSBatch, max_std: float, seed: int) -> Tensor:
@@ -170,11 +179,15 @@ def backbone_outputs(flow_lm: FlowLMModel, rows: Tensor, prefix_lengths: Tensor,
 
 @dataclass
 class Hidden:
-    """What the heads consume: z [B, T, D], targets x1 [B, T, C] (normalised), and the batch's masks."""
+    """What the heads consume: z [B, T, D], targets x1 [B, T, C] (normalised), and the batch's masks.
+
+    log_attention [B, T, S]: of the guided head over the text (`attention_guide.text_attention`), where it is guided.
+    """
 
     z: Tensor
     x1: Tensor
     batch: PocketTTSBatch
+    log_attention: Tensor | None = None
 
 
 def eos_losses(flow_lm: FlowLMModel, hidden: Hidden) -> Tensor:

@@ -103,6 +103,18 @@ class PocketTTSText:
             raise UserError(f"Nothing of the text {text!r} is known to the model's tokenizer: write some words.")
         return tokens
 
+    def word_spans(self, text: str) -> list[tuple[int, int]]:
+        """(first token, one past the last) of every word of the prepared text; its marks count to the word before."""
+        pieces = self._pieces(self.prepare(text))
+        starts = [place for place, piece in enumerate(pieces) if piece.startswith(WORD_START)]
+        spans = list(zip(starts, [*starts[1:], len(pieces)], strict=True))
+        return [span for span in spans if "".join(pieces[slice(*span)]).strip(WORD_START)]
+
+    def _pieces(self, prepared: str) -> list[str]:
+        if isinstance(self._tokenizer, JsonTokenizer):
+            return list(self._tokenizer.tokenizer.encode(prepared).tokens)
+        return list(self._tokenizer.sp.encode(prepared, out_type=str))
+
     def text_coverage(self, text: str) -> TextCoverage:
         """What of a text upstream's preparation takes out or replaces, and what of the rest the tokenizer lacks."""
         try:

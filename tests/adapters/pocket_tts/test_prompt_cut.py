@@ -67,7 +67,7 @@ def spoken(text: str, words: list[str]) -> Utterance:
 
 def all_word_cuts(utterance: Utterance, num_frames: int, length: PromptLength = LENGTH) -> set[tuple[int, str]]:
     found = {cut_at_word(utterance, num_frames, length, RATE_HZ, make_rng(s, "cut")) for s in range(60)}
-    return {cut for cut in found if cut is not None}
+    return {(cut.num_frames, cut.text) for cut in found if cut is not None}
 
 
 def test_a_word_cut_lies_between_two_words_and_keeps_the_rest_as_written():
@@ -84,6 +84,13 @@ def test_a_word_cut_lies_between_two_words_and_keeps_the_rest_as_written():
 def test_where_text_and_words_differ_in_number_the_spoken_words_remain():
     utterance = spoken("It is 25 now.", ["it", "is", "twenty", "five", "now"])
     assert all_word_cuts(utterance, 60, PromptLength(2.0, 3.0)) == {(35, "five now")}
+
+
+def test_the_words_that_remain_count_from_the_end_of_the_prompt():
+    cut = cut_at_word(spoken("a b c d", list("abcd")), 60, PromptLength(1.5, 2.0), RATE_HZ, make_rng(0, "cut"))
+    assert cut is not None
+    assert [each.word for each in cut.words] == ["c", "d"]
+    assert cut.words[0].start_sec == pytest.approx(2.0 - cut.num_frames / RATE_HZ)
 
 
 def test_without_a_usable_boundary_there_is_no_word_cut():

@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 
@@ -38,12 +39,13 @@ def test_a_corpus_killed_half_way_keeps_its_files_and_has_no_manifest(tmp_path: 
         calls.append(text)
         if len(calls) == 3:
             raise KeyboardInterrupt
-        return synthesize(text, voice)
+        return espeak.synthesize_with_words(text, voice)
 
-    monkeypatch.setattr(corpus_module, "synthesize", synthesize_and_die)
+    monkeypatch.setattr(corpus_module, "synthesize_with_words", synthesize_and_die)
     with pytest.raises(KeyboardInterrupt):
         write_corpus(tmp_path, LINES)
-    assert sorted(path.name for path in tmp_path.rglob("*") if path.is_file()) == ["0.wav", "1.wav"]
+    left = sorted(path.name for path in tmp_path.rglob("*") if path.is_file())
+    assert left == ["0.wav", "0.words.jsonl", "1.wav", "1.words.jsonl"]
 
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.wav")}
     manifest = write_corpus(tmp_path, LINES)
@@ -52,6 +54,7 @@ def test_a_corpus_killed_half_way_keeps_its_files_and_has_no_manifest(tmp_path: 
     rows = read_json_lines(manifest)
     assert [row["text"] for row in rows] == [line.text for line in LINES]
     assert all((tmp_path / row["path"]).is_file() and row["speaker"] == "f1" for row in rows)
+    assert [word["word"] for word in rows[0]["words"]] == ["One", "red", "fox", "ran."]
 
 
 def test_a_file_cut_off_while_it_was_written_leaves_nothing_behind(tmp_path: Path, monkeypatch):
@@ -62,7 +65,7 @@ def test_a_file_cut_off_while_it_was_written_leaves_nothing_behind(tmp_path: Pat
     monkeypatch.setattr(soundfile, "write", write_half)
     with pytest.raises(KeyboardInterrupt):
         write_corpus(tmp_path, LINES)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["0.words.jsonl"]
 
 
 def test_speech_is_audible_and_ends_in_a_fixed_silence():
@@ -72,6 +75,31 @@ def test_speech_is_audible_and_ends_in_a_fixed_silence():
     assert abs(samples[-tail_samples - 1]) > 0
     assert 0.1 < abs(samples).max() <= 0.8
     assert 0.5 < len(samples) / SAMPLE_RATE_HZ < 5
+
+
+def test_words_have_their_times_and_are_those_of_the_text():
+    text = "The queen of the old house, Sam's, has 42 dogs."
+    samples, words = espeak.synthesize_with_words(text, EspeakVoice("f1", "f1"))
+    assert " ".join(word["word"] for word in words) == text
+    times = [time for word in words for time in (word["start_sec"], word["end_sec"])]
+    assert times == sorted(times)
+    assert times[-1] == pytest.approx(len(samples) / SAMPLE_RATE_HZ - TRAILING_SILENCE_SEC, abs=1e-3)
+    # A pause stands after the comma: the sound before the next word is silent, as it is nowhere within the first words.
+    (comma,) = [word for word in words if word["word"] == "house,"]
+    end = round(comma["end_sec"] * SAMPLE_RATE_HZ)
+    assert abs(samples[end - 1600 : end]).max() < 0.02 < abs(samples[: end - 3200]).max()
+
+
+def test_a_shorter_vocal_tract_raises_every_frequency_and_shortens_the_times():
+    plain, words = espeak.synthesize_with_words("Aaah.", EspeakVoice("f1", "f1"))
+    raised, sooner = espeak.synthesize_with_words("Aaah.", EspeakVoice("f1", "f1", tract=1.12))
+
+    def centre_hz(samples: np.ndarray) -> float:
+        power = np.abs(np.fft.rfft(samples)) ** 2
+        return float((np.fft.rfftfreq(len(samples), 1 / SAMPLE_RATE_HZ) * power).sum() / power.sum())
+
+    assert centre_hz(raised) == pytest.approx(1.12 * centre_hz(plain), rel=0.03)
+    assert sooner[-1]["end_sec"] == pytest.approx(words[-1]["end_sec"] / 1.12, rel=0.03)
 
 
 def test_held_out_voices_stand_in_no_training_list():
@@ -84,7 +112,7 @@ def test_the_lists_have_the_sizes_of_the_recipe():
     assert len({line.voice.variant for line in codec_lines(0)}) >= 80
     assert len({voice.name for voice in FLOW_LM_VOICES}) == len(FLOW_LM_VOICES) == 24
     lines = flow_lm_lines(0)
-    assert len(lines) == len({line.path for line in lines}) == 24 * (500 + 160) + 336 * (36 + 12)
+    assert len(lines) == len({line.path for line in lines}) == 24 * (350 + 150) + 84 * 10 * (17 + 7)
     assert len(set(JUDGING_VOICES)) == 8
     assert BASE_VOICE in JUDGING_VOICES
     assert set(JUDGING_VOICES) <= set(FLOW_LM_VOICES)
