@@ -1,7 +1,7 @@
 """How well the embedded world's recogniser hears: character and word error rates, set by set.
 
 No sentence of any set is in the training. "everyday", "numbers", "questions" and "names" use words that it heard often,
-"rare" words that it heard in a few clips; 33 of the 78 words of "free" are in none. `--recogniser DIR` judges another.
+"rare" words that it heard in a few clips; 28 of the 78 words of "free" are in none. `--recogniser DIR` judges another.
 
     python -m benchmarks.nano_asr --output nano_asr.json
 """

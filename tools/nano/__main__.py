@@ -20,10 +20,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--codec-steps", type=int, default=9000, help="about 0.2 s each on one core (default: 9000)")
     parser.add_argument("--decoder-steps", type=int, default=8000, help="as above (default: 8000)")
-    parser.add_argument("--asr-steps", type=int, default=9000, help="about 0.12 s each on one core (default: 9000)")
-    parser.add_argument(
-        "--start", type=Path, help="folder of a bundle whose FlowLM is trained on (default: random weights)"
-    )
+    parser.add_argument("--asr-steps", type=int, default=11_000, help="about 0.2 s each on one core (default: 11000)")
     parser.add_argument(
         "--asr-without",
         nargs="*",
@@ -55,7 +52,7 @@ def run_stage(stage: str, arguments: argparse.Namespace) -> None:
         "codec": lambda: stages.build_codec(folder, CodecRecipe(num_steps=arguments.codec_steps, seed=seed)),
         "decoder": lambda: stages.refine_decoder(folder, CodecRecipe(num_steps=arguments.decoder_steps, seed=seed + 1)),
         "tokenizer": lambda: stages.build_tokenizer(folder),
-        "flow_lm": lambda: stages.train_flow_lm(folder, seed, arguments.train_overrides, arguments.start),
+        "flow_lm": lambda: stages.train_flow_lm(folder, seed, arguments.train_overrides),
         "bundle": lambda: stages.build_bundle(folder, seed),
         "assets": lambda: assets.write_assets(assets_dir, seed),
         "asr": lambda: stages.build_asr(

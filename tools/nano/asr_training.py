@@ -29,7 +29,7 @@ LINE_EVERY_STEPS = 50
 class AsrRecipe:
     """The rate rises for `num_warmup_steps`, then falls by a cosine to 0 at `num_steps`."""
 
-    num_steps: int = 9000
+    num_steps: int = 11_000
     batch_size: int = 16
     rate: float = 2e-3
     num_warmup_steps: int = 300

@@ -72,16 +72,6 @@ def codec_only_state(codec: MimiModel, tokenizer: Path, *, seed: int) -> dict[st
     return state | {f"mimi.{name}": tensor for name, tensor in codec.state_dict().items()}
 
 
-def widened_state(start: Path, num_new: int, *, seed: int) -> dict[str, torch.Tensor]:
-    """The state of the bundle `start` with embeddings for `num_new` more text pieces, before the one for padding."""
-    state = read_state(start)
-    name = "flow_lm.conditioner.embed.weight"
-    table = state[name].float()
-    rng = torch.Generator().manual_seed(derive_seed(seed, "new_text_pieces"))
-    fresh = torch.randn(num_new, table.shape[1], generator=rng) * table.std() / 2
-    return state | {name: torch.cat([table[:-1], fresh, table[-1:]])}
-
-
 def read_state(directory: Path) -> dict[str, torch.Tensor]:
     """The state dict of a bundle or of an export.
 

@@ -20,29 +20,28 @@ from calm_ft.errors import UserError
 from tools.nano.asr_corpus import asr_lines, read_codec, write_coded_corpus
 from tools.nano.asr_data import AsrCorpus
 from tools.nano.asr_training import AsrRecipe, AsrTrainer, write_asr_asset
-from tools.nano.bundle import WORDS_NAME, codec_only_state, read_state, widened_state, write_bundle
+from tools.nano.bundle import WORDS_NAME, codec_only_state, read_state, write_bundle
 from tools.nano.codec_data import load_codec_corpus
 from tools.nano.codec_evaluation import codec_mcd
 from tools.nano.codec_training import ENCODER_PARTS, CodecRecipe, CodecTrainer, load_averaged_codec
 from tools.nano.corpus import codec_lines, familiar_words, flow_lm_lines, write_corpus
 from tools.nano.files import read_json_lines
 from tools.nano.sentences import make_sentences
-from tools.nano.shape import TOKENIZER_NAME
-from tools.nano.tokenizer import add_missing_digits, train_tokenizer
+from tools.nano.tokenizer import train_tokenizer
 from tools.nano.voices import DEMO_VOICE, ZERO_SHOT_VOICES
 
 _NUM_CODEC_TEST_SENTENCES = 8
 _SHIPPED_BUNDLE = Path(__file__).parents[2] / "calm_ft" / "assets" / "nano"
 _TRAIN_SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 
-# The FlowLM's recipe: 32 short clips a batch, one draw of noise and time a frame, Muon, noise on what is fed back, one
+# The FlowLM's recipe: 32 short clips a batch, two draws of noise and time a frame, Muon, noise on what is fed back, one
 # attention head guided by espeak-ng's word times. Text and voice are dropped now and then: it keeps a null branch. Two
 # processes of one thread each, with half of the batch.
 FLOW_LM_RECIPE = (
     "optimizer=muon",
     "optimizer.lr=1.5e-3",
     "optimizer.schedule.num_warmup_steps=200",
-    "adapter.head_batch_multiplier=1",
+    "adapter.head_batch_multiplier=2",
     "adapter.input_noise_std=0.4",
     "adapter.attention_guide_weight=0.2",
     "adapter.conditioning_dropout=0.1",
@@ -53,7 +52,7 @@ FLOW_LM_RECIPE = (
     "data.max_frames_per_batch=700",
     "data.max_duration_sec=12",
     "data.validation_fraction=0.004",
-    "trainer.max_steps=7000",
+    "trainer.max_steps=8000",
     "trainer.val_check_interval=1000",
     "evaluation.num_sentences=0",
     "logger=csv",
@@ -172,25 +171,20 @@ def build_codec_bundle(folder: BuildFolder, seed: int) -> Path:
     return write_bundle(folder.codec_bundle, codec_only_state(codec, folder.tokenizer, seed=seed), folder.tokenizer)
 
 
-def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str], start: Path | None = None) -> None:
+def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
     """Train the FlowLM with scripts/train.py, whose first phase caches latents.
 
-    A run that was killed goes on from its last checkpoint, one that ended is not repeated. `start` is a bundle's folder
-    to train on from, instead of random weights over the codec of this build.
+    A run that was killed goes on from its last checkpoint, one that ended is not repeated.
     """
     if (folder.flow_lm_run / "export" / "config.yaml").is_file():
         print(f"{folder.flow_lm_run} holds a finished run", flush=True)
         return
     if not (folder.codec_bundle / "config.yaml").is_file():
-        if start is None:
-            build_codec_bundle(folder, seed)
-        else:
-            num_new = add_missing_digits(start / TOKENIZER_NAME, folder.tokenizer)
-            write_bundle(folder.codec_bundle, widened_state(start, num_new, seed=seed), folder.tokenizer)
+        build_codec_bundle(folder, seed)
     command = [
         sys.executable,
         str(_TRAIN_SCRIPT),
-        "experiment=scratch" if start is None else "experiment=full",
+        "experiment=scratch",
         f"adapter.model={folder.codec_bundle.absolute() / 'config.yaml'}",
         f"data.path={folder.flow_lm_manifest.absolute()}",
         f"output_dir={folder.flow_lm_run.absolute()}",

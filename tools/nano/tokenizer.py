@@ -9,10 +9,8 @@ import io
 import string
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import sentencepiece
-from sentencepiece import sentencepiece_model_pb2
 
 from calm_ft.atomic_file import atomic_path
 from tools.nano.shape import NUM_TEXT_PIECES
@@ -44,22 +42,3 @@ def train_tokenizer(texts: Iterable[str], path: Path) -> Path:
 def num_pieces(path: Path) -> int:
     """How many pieces a tokenizer file has."""
     return sentencepiece.SentencePieceProcessor(model_file=str(path)).vocab_size()
-
-
-def add_missing_digits(source: Path, path: Path) -> int:
-    """Write `source` with a piece more for each digit that it lacks; returns how many these are.
-
-    The new pieces stand last, so that a model keeps the embeddings of the others.
-    """
-    messages: Any = sentencepiece_model_pb2  # its classes are made at run time
-    model = messages.ModelProto.FromString(source.read_bytes())
-    known = {piece.piece for piece in model.pieces}
-    normal = messages.ModelProto.SentencePiece.NORMAL
-    lacking = [character for character in string.digits if character not in known]
-    least = min(piece.score for piece in model.pieces)
-    for character in lacking:
-        model.pieces.add(piece=character, score=least, type=normal)
-    model.trainer_spec.vocab_size = len(model.pieces)
-    with atomic_path(path) as partial:
-        partial.write_bytes(model.SerializeToString())
-    return len(lacking)

@@ -9,10 +9,10 @@ import torch
 from pocket_tts import TTSModel
 
 from calm_ft.errors import UserError
-from tools.nano.bundle import codec_only_state, read_state, widened_state, write_bundle
+from tools.nano.bundle import codec_only_state, read_state, write_bundle
 from tools.nano.sentences import make_sentences
 from tools.nano.shape import NUM_TEXT_PIECES, build_codec
-from tools.nano.tokenizer import add_missing_digits, num_pieces, train_tokenizer
+from tools.nano.tokenizer import train_tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -39,13 +39,13 @@ def test_a_bundle_loads_strictly_in_the_stock_package_and_holds_the_codecs_weigh
     assert torch.isfinite(audio).all()
 
 
-def test_a_bundle_is_below_8_mb_and_names_no_other_folder(bundle: Path):
+def test_a_bundle_is_below_9_mb_and_names_no_other_folder(bundle: Path):
     assert sorted(path.name for path in bundle.iterdir()) == [
         "config.yaml",
         "model.safetensors",
         "tokenizer.model",
     ]
-    assert sum(path.stat().st_size for path in bundle.iterdir()) < 8e6
+    assert sum(path.stat().st_size for path in bundle.iterdir()) < 9e6
     assert os.sep not in (bundle / "config.yaml").read_text()
 
 
@@ -67,32 +67,3 @@ def test_the_tokenizer_has_256_pieces_and_knows_every_letter_digit_and_mark(toke
     text = "The quick brown fox, JUMPS over 13 lazy dogs! Why? Bold-faced Vivian's 24680579 quizzes."
     assert pieces.unk_id() not in pieces.encode(text)
     assert pieces.decode(pieces.encode(text)) == text
-
-
-def test_a_bundle_without_digits_learns_them_and_keeps_every_other_piece(tmp_path: Path, monkeypatch):
-    lacking = tmp_path / "lacking.model"
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(make_sentences(3000, seed=0, stream="tokenizer")),
-        model_prefix=str(tmp_path / "lacking"),
-        vocab_size=200,
-        character_coverage=1.0,
-        minloglevel=2,
-    )
-    torch.manual_seed(0)
-    start = write_bundle(tmp_path / "start", codec_only_state(build_codec(), lacking, seed=0), lacking).parent
-    widened = tmp_path / "widened.model"
-    num_new = add_missing_digits(start / "tokenizer.model", widened)
-    assert num_pieces(widened) == 200 + num_new
-    before, after = (sentencepiece.SentencePieceProcessor(model_file=str(path)) for path in (lacking, widened))
-    assert before.unk_id() in before.encode("Room 42.")
-    assert after.unk_id() not in after.encode("Room 42.")
-    assert before.encode("The dog ran.") == after.encode("The dog ran.")
-
-    bundle = write_bundle(tmp_path / "bundle", widened_state(start, num_new, seed=0), widened).parent
-    name = "flow_lm.conditioner.embed.weight"
-    old, new = read_state(start)[name], read_state(bundle)[name]
-    assert torch.equal(new[:200], old[:200])
-    assert torch.equal(new[-1], old[-1])  # padding stays last
-    assert new.shape[0] == old.shape[0] + num_new
-    monkeypatch.chdir(bundle)
-    TTSModel.load_model(config="config.yaml")
