@@ -96,8 +96,11 @@ class Judge:
         return rows
 
     def model(self, adapter: TTSAdapter, num_steps: int) -> dict[str, Any]:
-        """Group and kind -> figures; everyday sentences also by voice and with more flow steps."""
-        rows: dict[str, Any] = {}
+        """Group and kind -> figures; everyday sentences also by voice, with more flow steps, and as the codec has them.
+
+        "codec" is espeak-ng's speech through the model's codec: what a perfect FlowLM would reach.
+        """
+        rows: dict[str, Any] = {f"{group}, everyday, codec": self._coded(adapter, group) for group in GROUPS}
         jobs = [(group, kind, 1) for group in GROUPS for kind in self.kinds]
         jobs += [(group, "everyday", num_steps) for group in GROUPS]
         for group, kind, steps in tqdm(jobs, desc="judging", disable=not sys.stderr.isatty()):
@@ -110,6 +113,17 @@ class Judge:
             rows[name] = _summed(values)
             print(name, {figure: row["mean"] for figure, row in rows[name].items()}, flush=True)
         return rows
+
+    def _coded(self, adapter: TTSAdapter, group: str) -> dict[str, Mapping[str, Any]]:
+        values: Values = {}
+        for number, voice in enumerate(GROUPS[group]):
+            takes = []
+            for text in self.kinds["everyday"]:
+                coded = adapter.reconstruct(torch.from_numpy(synthesize(text, voice)))
+                assert coded is not None
+                takes.append(coded.numpy())
+            self._measure(voice, self.kinds["everyday"], [(0, takes)], number, values)
+        return _summed(values)
 
     def _spoken(
         self, adapter: TTSAdapter, voice: EspeakVoice, texts: Sequence[str], steps: int, number: int, values: Values

@@ -14,6 +14,8 @@ from tools.nano import stages
 from tools.nano.bundle import codec_only_state, read_state
 from tools.nano.codec_data import CodecCorpus
 from tools.nano.codec_training import ENCODER_PARTS, CodecRecipe, CodecTrainer, load_averaged_codec
+from tools.nano.corpus import Line, write_corpus
+from tools.nano.espeak import EspeakVoice
 from tools.nano.sentences import make_sentences
 from tools.nano.stages import BuildFolder
 from tools.nano.tokenizer import train_tokenizer
@@ -60,6 +62,28 @@ def test_the_final_bundle_joins_the_runs_flow_lm_and_the_refined_decoder(trained
     assert joined["flow_lm.emb_mean"].unique().tolist() == [3.0]
     for name, weight in refined.items():
         assert torch.equal(joined[f"mimi.{name}"], weight.half()), name
+    shutil.rmtree(trained.flow_lm_run)
+
+
+@pytest.mark.slow
+def test_the_recipe_trains_a_flow_lm_from_word_times_and_is_not_repeated(trained: BuildFolder, capfd):
+    voices = (EspeakVoice("f1", "f1"), EspeakVoice("f2", "f2"))
+    texts = make_sentences(6, seed=0, stream="clips")
+    lines = [Line(voice, text, f"{voice.name}/{n}.wav") for voice in voices for n, text in enumerate(texts)]
+    write_corpus(trained.flow_lm_manifest.parent, lines)
+    overrides = [
+        "trainer.devices=1",
+        "trainer.max_steps=2",
+        "trainer.log_every_n_steps=1",
+        "data.validation_fraction=0.2",
+    ]
+    stages.train_flow_lm(trained, 0, overrides)
+    rows = (trained.flow_lm_run / "metrics.csv").read_text(encoding="utf-8")
+    assert "train/attention_guide" in rows
+    assert stages.build_bundle(trained, seed=0).parent == trained.bundle
+    capfd.readouterr()
+    stages.train_flow_lm(trained, 0, overrides)
+    assert "holds a finished run" in capfd.readouterr().out
     shutil.rmtree(trained.flow_lm_run)
 
 
