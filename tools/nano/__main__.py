@@ -1,8 +1,7 @@
 """Build the embedded miniature model and its voices from espeak-ng speech; needs `pip install 'calm_ft[nano]'`.
 
-Stages run in the order corpus, codec, decoder (its refinement, which leaves the latents alone), tokenizer,
-flow_lm, bundle, assets, asr (a recogniser of this speech, which needs none of the others). Each keeps what an earlier
-call finished: a killed build goes on with the same command.
+Stages run in the order corpus, codec, tokenizer, flow_lm, bundle, assets, asr (a recogniser of this speech, which needs
+none of the others). Each keeps what an earlier call finished: a killed build goes on with the same command.
 """
 
 import argparse
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from calm_ft.errors import UserError, run_script
 
-STAGES = ("corpus", "codec", "decoder", "tokenizer", "flow_lm", "bundle", "assets", "asr")
+STAGES = ("corpus", "codec", "tokenizer", "flow_lm", "bundle", "assets", "asr")
 
 
 def main() -> None:
@@ -19,7 +18,6 @@ def main() -> None:
     parser.add_argument("--stage", choices=(*STAGES, "all"), default="all", help="run one stage only (default: all)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--codec-steps", type=int, default=9000, help="about 0.2 s each on one core (default: 9000)")
-    parser.add_argument("--decoder-steps", type=int, default=8000, help="as above (default: 8000)")
     parser.add_argument("--asr-steps", type=int, default=11_000, help="about 0.2 s each on one core (default: 11000)")
     parser.add_argument(
         "--asr-without",
@@ -33,8 +31,8 @@ def main() -> None:
     )
     parser.add_argument("train_overrides", nargs="*", help="further settings for the FlowLM's scripts/train.py")
     arguments = parser.parse_args()
-    if min(arguments.codec_steps, arguments.decoder_steps, arguments.asr_steps) < 1:
-        raise UserError("--codec-steps, --decoder-steps and --asr-steps must be at least 1.")
+    if min(arguments.codec_steps, arguments.asr_steps) < 1:
+        raise UserError("--codec-steps and --asr-steps must be at least 1.")
     for stage in STAGES if arguments.stage == "all" else (arguments.stage,):
         print(f"stage {stage}", flush=True)
         run_stage(stage, arguments)
@@ -50,7 +48,6 @@ def run_stage(stage: str, arguments: argparse.Namespace) -> None:
     run = {
         "corpus": lambda: stages.build_corpus(folder, seed),
         "codec": lambda: stages.build_codec(folder, CodecRecipe(num_steps=arguments.codec_steps, seed=seed)),
-        "decoder": lambda: stages.refine_decoder(folder, CodecRecipe(num_steps=arguments.decoder_steps, seed=seed + 1)),
         "tokenizer": lambda: stages.build_tokenizer(folder),
         "flow_lm": lambda: stages.train_flow_lm(folder, seed, arguments.train_overrides),
         "bundle": lambda: stages.build_bundle(folder, seed),

@@ -23,18 +23,12 @@ from tools.nano.codec_forward import decode, encode
 from tools.nano.codec_loss import spectral_loss
 from tools.nano.shape import build_codec
 
-# The parts that make latents: with these frozen, a FlowLM that was trained on the latents stays valid.
-ENCODER_PARTS = ("encoder", "encoder_transformer", "downsample")
-
 
 @dataclass(frozen=True)
 class CodecRecipe:
-    """The recipe. Rates fall by a cosine from their peak to 0 over `num_steps`, after a linear warm-up.
+    """The recipe. Rates fall by a cosine from their peak to 0 over `num_steps`, after a linear warm-up."""
 
-    Parts named in `frozen` keep their weights.
-    """
-
-    num_steps: int = 12_000
+    num_steps: int = 9000
     batch_size: int = 4
     muon_rate: float = 2e-3
     adam_rate: float = 1e-3
@@ -44,7 +38,6 @@ class CodecRecipe:
     energy_weight: float = 1e-3
     ema_decay: float = 0.999
     seed: int = 0
-    frozen: tuple[str, ...] = ()
 
 
 class CodecOptimizer:
@@ -96,15 +89,11 @@ def codec_loss(codec: MimiModel, audio: torch.Tensor, noise: torch.Tensor, energ
 class CodecTrainer:
     """Weights, average, optimizer and position; `run` goes on from the checkpoint if one is there."""
 
-    def __init__(self, corpus: CodecCorpus, recipe: CodecRecipe, checkpoint: Path, start: MimiModel | None = None):
-        """Train from `start`, or from fresh weights that are a function of the recipe's seed."""
+    def __init__(self, corpus: CodecCorpus, recipe: CodecRecipe, checkpoint: Path):
+        """Train from fresh weights that are a function of the recipe's seed."""
         torch.manual_seed(derive_seed(recipe.seed, "codec_weights"))
         self.corpus, self.recipe, self.checkpoint = corpus, recipe, checkpoint
         self.codec = build_codec()
-        if start is not None:
-            self.codec.load_state_dict(start.state_dict())
-        for part in recipe.frozen:
-            self.codec.get_submodule(part).requires_grad_(False)
         self.average = copy.deepcopy(self.codec).requires_grad_(False)
         self.optimizer = CodecOptimizer(self.codec, recipe)
         self.step = 0

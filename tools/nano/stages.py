@@ -1,7 +1,7 @@
 """The build's stages over one working folder. Each stage keeps what an earlier call finished and says what
 it needs.
 
-corpus -> codec -> decoder -> tokenizer -> bundle (codec only) -> flow_lm (this project's own trainer) -> bundle
+corpus -> codec -> tokenizer -> bundle (codec only) -> flow_lm (this project's own trainer) -> bundle
 (final) -> assets -> asr (a recogniser of this speech, from a corpus of its own)
 """
 
@@ -9,11 +9,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from pocket_tts.models.mimi import MimiModel
 
 from calm_ft.atomic_file import write_text
 from calm_ft.errors import UserError
@@ -23,7 +22,7 @@ from tools.nano.asr_training import AsrRecipe, AsrTrainer, write_asr_asset
 from tools.nano.bundle import WORDS_NAME, codec_only_state, read_state, write_bundle
 from tools.nano.codec_data import load_codec_corpus
 from tools.nano.codec_evaluation import codec_mcd
-from tools.nano.codec_training import ENCODER_PARTS, CodecRecipe, CodecTrainer, load_averaged_codec
+from tools.nano.codec_training import CodecRecipe, CodecTrainer, load_averaged_codec
 from tools.nano.corpus import codec_lines, familiar_words, flow_lm_lines, write_corpus
 from tools.nano.files import read_json_lines
 from tools.nano.sentences import make_sentences
@@ -76,10 +75,6 @@ class BuildFolder:
     @property
     def codec_checkpoint(self) -> Path:
         return self.root / "codec.pt"
-
-    @property
-    def decoder_checkpoint(self) -> Path:
-        return self.root / "decoder.pt"
 
     @property
     def tokenizer(self) -> Path:
@@ -135,24 +130,11 @@ def build_codec(folder: BuildFolder, recipe: CodecRecipe) -> None:
         _require(manifest, "corpus")
     torch.set_num_threads(1)
     corpus = load_codec_corpus(folder.codec_manifest, folder.flow_lm_manifest)
-    _report_codec(CodecTrainer(corpus, recipe, folder.codec_checkpoint).run(), recipe.seed)
-
-
-def refine_decoder(folder: BuildFolder, recipe: CodecRecipe) -> None:
-    """Train the codec's decoder on, from the codec stage's average; the latents stay as they are."""
-    _require(folder.codec_checkpoint, "codec")
-    torch.set_num_threads(1)
-    corpus = load_codec_corpus(folder.codec_manifest, folder.flow_lm_manifest)
-    start = load_averaged_codec(folder.codec_checkpoint)
-    recipe = replace(recipe, frozen=ENCODER_PARTS)
-    _report_codec(CodecTrainer(corpus, recipe, folder.decoder_checkpoint, start).run(), recipe.seed)
-
-
-def _report_codec(codec: MimiModel, seed: int) -> None:
-    texts = make_sentences(_NUM_CODEC_TEST_SENTENCES, seed=seed, stream="codec_test")
+    trained = CodecTrainer(corpus, recipe, folder.codec_checkpoint).run()
+    texts = make_sentences(_NUM_CODEC_TEST_SENTENCES, seed=recipe.seed, stream="codec_test")
     for voice in (DEMO_VOICE, *ZERO_SHOT_VOICES):
         print(
-            f"codec MCD on the held-out voice {voice.name}: {codec_mcd(codec, voice, texts):.2f} dB",
+            f"codec MCD on the held-out voice {voice.name}: {codec_mcd(trained, voice, texts):.2f} dB",
             flush=True,
         )
 
@@ -201,18 +183,14 @@ def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
 
 
 def build_bundle(folder: BuildFolder, seed: int) -> Path:
-    """The final bundle from the FlowLM run's export, with the refined decoder if there is one.
+    """The final bundle from the FlowLM run's export, with the words that it met often.
 
     Without a run, the codec-only bundle.
     """
     export = folder.flow_lm_run / "export"
     if not export.is_dir():
         return build_codec_bundle(folder, seed)
-    state = read_state(export)
-    if folder.decoder_checkpoint.is_file():
-        refined = load_averaged_codec(folder.decoder_checkpoint).state_dict()
-        state |= {f"mimi.{name}": tensor for name, tensor in refined.items()}
-    config = write_bundle(folder.bundle, state, folder.tokenizer)
+    config = write_bundle(folder.bundle, read_state(export), folder.tokenizer)
     write_text(folder.bundle / WORDS_NAME, "\n".join(familiar_words(flow_lm_lines(seed))) + "\n")
     return config
 

@@ -1,4 +1,4 @@
-"""Stages say what they need, keep the latents when the decoder is refined, and join the final bundle."""
+"""Stages say what they need, and the last one writes the bundle."""
 
 import shutil
 from pathlib import Path
@@ -13,7 +13,7 @@ from calm_ft.errors import UserError
 from tools.nano import stages
 from tools.nano.bundle import codec_only_state, read_state
 from tools.nano.codec_data import CodecCorpus
-from tools.nano.codec_training import ENCODER_PARTS, CodecRecipe, CodecTrainer, load_averaged_codec
+from tools.nano.codec_training import CodecRecipe, CodecTrainer, load_averaged_codec
 from tools.nano.corpus import Line, write_corpus
 from tools.nano.espeak import EspeakVoice
 from tools.nano.sentences import make_sentences
@@ -25,30 +25,17 @@ ONE_STEP = CodecRecipe(num_steps=1, batch_size=1, num_warmup_steps=1)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> BuildFolder:
-    """A folder whose codec, refined decoder and tokenizer took one step each."""
+    """A folder whose codec took one step, with a tokenizer."""
     folder = BuildFolder(tmp_path_factory.mktemp("build"))
     clip = folder.root / "clip.wav"
     soundfile.write(clip, 0.1 * np.random.default_rng(0).standard_normal(32_000), 16_000)
     corpus = CodecCorpus([clip], [clip])
-    joint = CodecTrainer(corpus, ONE_STEP, folder.codec_checkpoint).run()
-    frozen = CodecRecipe(num_steps=1, batch_size=1, num_warmup_steps=1, frozen=ENCODER_PARTS)
-    CodecTrainer(corpus, frozen, folder.decoder_checkpoint, joint).run()
+    CodecTrainer(corpus, ONE_STEP, folder.codec_checkpoint).run()
     train_tokenizer(make_sentences(3000, seed=0, stream="tokenizer"), folder.tokenizer)
     return folder
 
 
-def _is_encoder(name: str) -> bool:
-    return name.startswith(tuple(part + "." for part in ENCODER_PARTS))
-
-
-def test_refining_the_decoder_moves_it_and_leaves_the_encoder_bit_equal(trained: BuildFolder):
-    joint = load_averaged_codec(trained.codec_checkpoint).state_dict()
-    refined = load_averaged_codec(trained.decoder_checkpoint).state_dict()
-    kept = {name for name, weight in refined.items() if torch.equal(weight, joint[name])}
-    assert kept == {name for name in refined if _is_encoder(name)}
-
-
-def test_the_final_bundle_joins_the_runs_flow_lm_and_the_refined_decoder(trained: BuildFolder):
+def test_the_final_bundle_is_that_of_the_run_with_its_words(trained: BuildFolder):
     stages.build_bundle(trained, seed=0)
     assert not trained.bundle.exists()  # no FlowLM yet: the codec-only bundle was written
     export = trained.flow_lm_run / "export"
@@ -57,11 +44,9 @@ def test_the_final_bundle_joins_the_runs_flow_lm_and_the_refined_decoder(trained
     state["flow_lm.emb_mean"] = torch.full_like(state["flow_lm.emb_mean"], 3.0)
     safetensors.torch.save_file(state, export / "model.safetensors")
 
-    joined = read_state(stages.build_bundle(trained, seed=0).parent)
-    refined = load_averaged_codec(trained.decoder_checkpoint).state_dict()
-    assert joined["flow_lm.emb_mean"].unique().tolist() == [3.0]
-    for name, weight in refined.items():
-        assert torch.equal(joined[f"mimi.{name}"], weight.half()), name
+    bundle = stages.build_bundle(trained, seed=0).parent
+    assert read_state(bundle)["flow_lm.emb_mean"].unique().tolist() == [3.0]
+    assert "house" in (bundle / "words.txt").read_text(encoding="utf-8").split()
     shutil.rmtree(trained.flow_lm_run)
 
 
@@ -98,7 +83,6 @@ def test_a_fresh_flow_lm_is_a_function_of_the_seed(trained: BuildFolder):
     ("stage", "missing"),
     [
         (lambda folder: stages.build_codec(folder, ONE_STEP), "corpus"),
-        (lambda folder: stages.refine_decoder(folder, ONE_STEP), "codec"),
         (lambda folder: stages.build_tokenizer(folder), "corpus"),
         (lambda folder: stages.build_codec_bundle(folder, 0), "codec"),
         (lambda folder: stages.build_bundle(folder, 0), "codec"),
