@@ -3,16 +3,23 @@
 Training losses do not compare: a schedule changes their times and weights, and a learned weighting can lower
 them without a better head. These residuals are unweighted, on the linear path, at uniform times that are
 stratified over the rows (one row in each of N equal slices), which takes most of the times' own variance out
-of the mean.
+of the mean. `one_step_scores` judges what is played instead: the latents that the sampler gives.
 """
+
+from functools import partial
 
 import torch
 from torch import nn
 
+from calm_ft.flow.energy_score import sampler_scores
 from calm_ft.flow.flow_matching import flow_matching_residual
 from calm_ft.flow.heads import bind_condition, head_time_conditions
 from calm_ft.flow.lsd import lsd_residual
 from calm_ft.flow.precision import at_least_float32, without_autocast
+from calm_ft.flow.sampling import sample_flow_map
+
+NUM_NOISES = 4
+MANY_STEPS = 8
 
 
 def stratified_times(num_rows: int, rng: torch.Generator) -> torch.Tensor:
@@ -40,3 +47,26 @@ def validation_residuals(
             s, t = torch.minimum(first, second), torch.maximum(first, second)
             residuals["lsd"] = lsd_residual(velocity_fn, velocity_fn, x0, x1, s, t)
     return residuals
+
+
+@torch.no_grad()
+def one_step_scores(
+    head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, temperature: float, rng: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Energy scores a row, `[N]`, of latents sampled in one step and in `MANY_STEPS`, and the spread of the former.
+
+    Conditions and latents are those of the recordings (teacher-forced), the noises `NUM_NOISES` for each row, the same
+    for both samplers. cond is `[N, D]`, x1 is `[N, C]`; temperature is the noise's variance. A head with one time
+    condition has no map of one step, and no scores: {}.
+    """
+    if head_time_conditions(head) != 2:
+        return {}
+    cond, x1 = at_least_float32(cond), at_least_float32(x1)
+    noises = temperature**0.5 * torch.randn(NUM_NOISES, *x1.shape, generator=rng).to(x1)
+    velocity_fn = bind_condition(head, cond)
+    with without_autocast(x1.device):
+        one, many = (
+            sampler_scores(partial(sample_flow_map, velocity_fn, num_steps=num_steps), noises, x1)
+            for num_steps in (1, MANY_STEPS)
+        )
+    return {"one_step_score": one["score"], "one_step_spread": one["spread"], "many_step_score": many["score"]}

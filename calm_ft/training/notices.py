@@ -16,10 +16,11 @@ from calm_ft.report.result import AUDIO, BASE, REFERENCE, TUNED, EvaluationResul
 from calm_ft.training.datamodule import RecordingsDataModule
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.prepare import Prepared, ReadSource
-from calm_ft.training.residuals import RunResiduals
+from calm_ft.training.residuals import ONE_STEP_COST, RunResiduals
 from calm_ft.training.settings import DataSettings
 
 FORGETTING = 1.05  # a smaller rise lies within what another seed changes
+MAX_ONE_STEP_COST = 0.05
 
 
 def miniature_notice(config: dict[str, Any], command: Sequence[str]) -> str | None:
@@ -195,6 +196,18 @@ def say_forgetting(console: Console, base_residuals: Mapping[str, Mapping[str, f
             console,
             f"other voices were forgotten (their residual rose from {before:.3f} to {after:.3f}): good for a copy that "
             "speaks in one voice; to keep the others, mix recordings of them in, data=replay",
+        )
+
+
+def say_one_step_cost(console: Console, validation: Mapping[str, Mapping[str, float]]) -> None:
+    """What one flow step costs the tuned model, where that is much and more than it cost the base; and the ways out."""
+    tuned = validation.get("tuned", {}).get(ONE_STEP_COST, 0.0)
+    base = validation.get("base", {}).get(ONE_STEP_COST, 0.0)
+    if tuned > max(MAX_ONE_STEP_COST, base):
+        say(
+            console,
+            f"one flow step gives latents that score {tuned:.1%} worse than those of many (base: {base:.1%}): play "
+            "with --num-steps 2 or more, or train with a larger objective.lsd_weight",
         )
 
 

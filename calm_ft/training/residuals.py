@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from calm_ft.adapters.base import RowResiduals, TTSAdapter
 
+ONE_STEP_COST = "one_step_cost"
 FORGETTING_ROW = "base voices residual"
 NO_BASE_VOICES = (
     "not measured: there is no other voice to measure it on; give evaluation.base_voices, a folder with a folder of "
@@ -54,8 +55,11 @@ class ResidualMean:
         return whole
 
     def means(self) -> dict[str, float]:
-        """Every named residual."""
-        return {name: total / self._num_frames for name, total in self._sums.items()}
+        """Every named residual and score, and by what share one step scores worse than many, where both are known."""
+        means = {name: total / self._num_frames for name, total in self._sums.items()}
+        if means.get("many_step_score"):
+            means[ONE_STEP_COST] = means["one_step_score"] / means["many_step_score"] - 1
+        return means
 
 
 def mean_residuals(adapter: TTSAdapter, batches: Iterable[Any], seed: int) -> dict[str, float]:

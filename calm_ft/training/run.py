@@ -283,6 +283,7 @@ class _Run:
         else:
             notices.say_residuals(self.console, residuals.rows())
         notices.say_steps(self.console, step, self.experiment.trainer_settings["max_steps"])
+        notices.say_one_step_cost(self.console, residuals.validation)
         notices.say_forgetting(self.console, residuals.base_voices, bool(prepared.batches.replay_clips))
         training_sec = self.record.training_sec
         notices.say_result(self.console, adapter, output_dir, training_sec, chosen.name, checkpoint_step)

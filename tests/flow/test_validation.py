@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from calm_ft.flow.validation import stratified_times, validation_residuals
+from calm_ft.flow.validation import one_step_scores, stratified_times, validation_residuals
 from calm_ft.randomness import make_rng
 from tests.flow.gaussian_oracle import average_velocity, impostor_velocity
 from tests.flow.tiny_head import rows, tiny_head
@@ -66,3 +66,27 @@ def test_residuals_are_the_same_under_autocast() -> None:
         residuals = validation_residuals(head, cond, x1, make_rng(0, "validation"))
     assert torch.equal(residuals["lsd"], expected["lsd"])
     assert torch.equal(residuals["flow"], expected["flow"])
+
+
+def test_one_steps_score_sees_a_map_that_the_flow_residual_takes_for_the_exact_one() -> None:
+    cond, _, x1 = rows(4096)
+    data = 0.3 * x1
+    exact, impostor = (
+        one_step_scores(AnalyticHead(velocity_fn), cond, data, 1.0, make_rng(0, "validation"))
+        for velocity_fn in (average_velocity, impostor_velocity)
+    )
+    torch.testing.assert_close(exact["one_step_score"], exact["many_step_score"])
+    assert impostor["one_step_score"].mean() > 1.2 * exact["one_step_score"].mean()
+    assert impostor["many_step_score"].mean() < impostor["one_step_score"].mean()
+
+
+def test_the_spread_falls_with_the_temperature_and_a_head_with_one_time_has_no_scores() -> None:
+    cond, _, x1 = rows(64, torch.float32)
+    warm, cold = (
+        one_step_scores(tiny_head(dtype=torch.float32), cond, x1, temperature, make_rng(0, "validation"))
+        for temperature in (1.0, 0.25)
+    )
+    assert set(warm) == {"one_step_score", "one_step_spread", "many_step_score"}
+    assert all(score.shape == (64,) for score in warm.values())
+    assert 0 < cold["one_step_spread"].mean() < warm["one_step_spread"].mean()
+    assert one_step_scores(tiny_head(1, torch.float32), cond, x1, 1.0, make_rng(0, "validation")) == {}

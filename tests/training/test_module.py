@@ -1,17 +1,20 @@
 """Training on the embedded model: a function of the seed, undisturbed by validation, stepping where it should."""
 
+import io
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from rich.console import Console
 
 from calm_ft.adapters.base import RowResiduals
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.config import compose_config, experiment_from
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.finetuning.strategy import Full
+from calm_ft.training import notices
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
 from calm_ft.training.evaluation import read_evaluation_sources
 from calm_ft.training.module import FineTuning
@@ -182,6 +185,23 @@ def test_a_mean_of_residuals_weighs_every_frame_alike_however_rows_are_batched()
     apart.add(rows((1.0, 10)))
     apart.add(rows((2.0, 90)))
     assert together.means() == apart.means() == {"residual": pytest.approx(1.9)}
+
+
+def test_what_one_step_costs_is_the_ratio_of_the_mean_scores() -> None:
+    mean = ResidualMean()
+    scores = {"one_step_score": torch.tensor([0.4, 0.5]), "many_step_score": torch.tensor([0.4, 0.4])}
+    mean.add(RowResiduals({"residual": torch.zeros(2), **scores}, torch.tensor([30, 10])))
+    assert mean.means()["one_step_cost"] == pytest.approx((0.4 * 30 + 0.5 * 10) / 40 / 0.4 - 1)
+
+
+@pytest.mark.parametrize(("base", "tuned", "told"), [(0.01, 0.06, True), (0.01, 0.04, False), (0.07, 0.06, False)])
+def test_a_run_tells_what_one_step_costs_where_it_came_to_cost_much(base: float, tuned: float, told: bool) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    notices.say_one_step_cost(console, {"base": {"one_step_cost": base}, "tuned": {"one_step_cost": tuned}})
+    text = console.file.getvalue()
+    assert bool(text) == told
+    if told:
+        assert all(each in text for each in ("6.0%", "base: 1.0%", "--num-steps 2", "objective.lsd_weight"))
 
 
 def test_what_the_command_line_sets_reaches_the_run(recordings_dir: Path, tmp_path: Path) -> None:

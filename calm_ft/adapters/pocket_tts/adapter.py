@@ -260,7 +260,7 @@ class PocketTTSAdapter(TTSAdapter):
 
     @torch.no_grad()
     def residuals(self, batch: PocketTTSBatch, seed: int) -> RowResiduals:
-        return row_residuals(self.flow_lm, self.hidden(batch), seed)
+        return row_residuals(self.flow_lm, self.hidden(batch), self.tts.temp, seed)
 
     def load_voice(self, source: str | Path, text: str | None = None) -> ModelState:
         return load_voice(self.tts, source)

@@ -22,7 +22,7 @@ from calm_ft.adapters.base import RowResiduals
 from calm_ft.adapters.packing import outputs_of_segment, pack_segments
 from calm_ft.adapters.pocket_tts.attention_guide import NO_WORD
 from calm_ft.flow.objective import Draws, Objective
-from calm_ft.flow.validation import validation_residuals
+from calm_ft.flow.validation import one_step_scores, validation_residuals
 from calm_ft.randomness import derive_seed, make_rng
 
 FLOW_SHARE = 0.75  # of the joint residual; the rest is LSD's
@@ -216,8 +216,8 @@ def head_rows(objective: Objective, hidden: Hidden, multiplier: int, seed: int) 
 
 
 @torch.no_grad()
-def row_residuals(flow_lm: FlowLMModel, hidden: Hidden, seed: int) -> RowResiduals:
-    """Unweighted residuals of each row, with noise and times from (seed, its utterance's id).
+def row_residuals(flow_lm: FlowLMModel, hidden: Hidden, temperature: float, seed: int) -> RowResiduals:
+    """Unweighted residuals and sampling scores of each row, with noise and times from (seed, its utterance's id).
 
     The joint one is 0.75 flow + 0.25 LSD whatever the objective trained, flow alone for a head with one time condition.
     """
@@ -227,7 +227,9 @@ def row_residuals(flow_lm: FlowLMModel, hidden: Hidden, seed: int) -> RowResidua
         rng = make_rng(derive_seed(seed, utterance_id), "validation")
         valid = batch.frame_mask[index]
         z, x1 = hidden.z[index, valid].float(), hidden.x1[index, valid].float()
-        for name, values in validation_residuals(flow_lm.flow_net, z, x1, rng).items():
+        residuals = validation_residuals(flow_lm.flow_net, z, x1, rng)
+        scores = one_step_scores(flow_lm.flow_net, z, x1, temperature, rng)
+        for name, values in (residuals | scores).items():
             collected.setdefault(name, []).append(values.mean())
         collected.setdefault("eos", []).append(eos[index, batch.eos_mask[index]].mean())
     means = {name: torch.stack(values) for name, values in collected.items()}
