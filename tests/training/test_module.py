@@ -196,9 +196,10 @@ def test_what_one_step_costs_is_the_ratio_of_the_mean_scores() -> None:
 
 @pytest.mark.parametrize(("base", "tuned", "told"), [(0.01, 0.06, True), (0.01, 0.04, False), (0.07, 0.06, False)])
 def test_a_run_tells_what_one_step_costs_where_it_came_to_cost_much(base: float, tuned: float, told: bool) -> None:
-    console = Console(file=io.StringIO(), width=200)
+    written = io.StringIO()
+    console = Console(file=written, width=200)
     notices.say_one_step_cost(console, {"base": {"one_step_cost": base}, "tuned": {"one_step_cost": tuned}})
-    text = console.file.getvalue()
+    text = written.getvalue()
     assert bool(text) == told
     if told:
         assert all(each in text for each in ("6.0%", "base: 1.0%", "--num-steps 2", "objective.lsd_weight"))
