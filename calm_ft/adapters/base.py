@@ -156,8 +156,6 @@ class TTSAdapter(nn.Module, ABC):
     """Whether the model speaks as the embedded recogniser was taught to hear; no released one does."""
     uses_prompts: bool = True
     """Whether training rows are prompted by another clip of the speaker (see `prompt_pool`)."""
-    prompts_from_own_beginning: bool = True
-    """Whether a clip with word times may be prompted by its own beginning; else another clip prompts it."""
     max_synthesis_batch: int = 1
     """How many texts `synthesize` speaks together at most. Callers that report progress pass no more at once."""
 
@@ -286,7 +284,14 @@ class TTSAdapter(nn.Module, ABC):
 
     def prompt_pool(self, clips: Sequence[EncodedUtterance]) -> PromptPool:
         """The clips from which training and validation rows are prompted. Called by the data module."""
-        return PromptPool(clips if self.uses_prompts else [], self.uses_prompts and self.prompts_from_own_beginning)
+        return PromptPool(clips, self.prompts_itself) if self.uses_prompts else PromptPool([])
+
+    def prompts_itself(self, clip: EncodedUtterance) -> bool:
+        """Whether a clip's own beginning is its prompt, instead of another clip. Called by the pool for every draw.
+
+        By default no clip's is: the model would be told what to say.
+        """
+        return False
 
     def stream(self, text: str, voice: Any, seed: int) -> Iterator[Tensor]:
         """What `synthesize([text], voice, seed)` says, in pieces [T] as soon as each can be played.

@@ -60,7 +60,6 @@ class SpectrumAdapter(TTSAdapter):
     name = "spectrum_tts"
     sample_rate_hz = upstream.SAMPLE_RATE_HZ
     frame_rate_hz = upstream.SAMPLE_RATE_HZ / upstream.HOP
-    prompts_from_own_beginning = False
 
     def __init__(self, model: str | None = None, width: int = 16, num_layers: int = 2, language: str = "en") -> None:
         """model: a folder with its files; None begins with random weights."""

@@ -41,8 +41,6 @@ TEMPERATURE, FLOW_STEPS = 0.8, 10  # upstream's
 class ChatterboxAdapter(TTSAdapter):
     """The English Chatterbox, of which the objective says what trains."""
 
-    prompts_from_own_beginning = False  # a prompt of the clip itself would be told what to say
-
     def __init__(
         self,
         model: str,

@@ -47,7 +47,7 @@ from calm_ft.adapters.pocket_tts.loading import (
     load_tts,
     words_of_miniature,
 )
-from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause
+from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause, word_cuts
 from calm_ft.adapters.pocket_tts.rows import (
     Hidden,
     PocketTTSBatch,
@@ -67,6 +67,7 @@ from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
+from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.errors import UserError
 from calm_ft.flow.objective import Objective
 from calm_ft.randomness import make_rng
@@ -136,7 +137,6 @@ class PocketTTSAdapter(TTSAdapter):
         self.eos_loss_weight = eos_loss_weight
         self.input_noise_std = input_noise_std
         self.attention_guide_weight = attention_guide_weight
-        self.prompts_from_own_beginning = self.prompt.own_beginning
         deep = config.flow_lm.transformer.num_layers >= GUIDED_NUM_LAYERS
         usual_dropout = NULL_BRANCH_DROPOUT if deep else 0.0
         self.conditioning_dropout = usual_dropout if conditioning_dropout is None else conditioning_dropout
@@ -214,6 +214,10 @@ class PocketTTSAdapter(TTSAdapter):
         if self.attention_guide_weight and words is not None:
             said = tokens_said(words, self.text.word_spans(text), len(latents), self.frame_rate_hz)
         return Row(target.utterance.id, latents, self.text.tokens(text), prompt, example.place, prompt_id, said)
+
+    def prompts_itself(self, clip: EncodedUtterance) -> bool:
+        cuts = word_cuts(clip.utterance, clip.num_frames, self.prompt, self.frame_rate_hz)
+        return self.prompt.own_beginning and bool(cuts)
 
     def hidden(self, batch: PocketTTSBatch, input_noise: Tensor | None = None) -> Hidden:
         """The trunk: teacher-forced backbone outputs for every frame and the first one past each end.

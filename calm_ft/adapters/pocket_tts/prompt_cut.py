@@ -16,6 +16,7 @@ from calm_ft.errors import UserError
 
 SPEECH_FLOOR_DB = 35.0
 SEARCH_FRAMES = 4
+MIN_TARGET_SEC = 1.0  # upstream's MIN_CUT_SEC (training/dataloader/loader.py)
 
 
 @dataclass(frozen=True)
@@ -70,10 +71,18 @@ def cut_on_pause(energy_db: Tensor, length: PromptLength, frame_rate_hz: float, 
 def cut_at_word(
     utterance: Utterance, num_frames: int, length: PromptLength, frame_rate_hz: float, rng: torch.Generator
 ) -> OwnBeginning | None:
-    """The utterance's own beginning up to a random boundary of words, or None where no boundary is usable.
+    """The utterance's own beginning up to a random boundary of `word_cuts`, or None where there is none."""
+    cuts = word_cuts(utterance, num_frames, length, frame_rate_hz)
+    if not cuts:
+        return None
+    return cuts[int(torch.randint(len(cuts), (1,), generator=rng))]
 
-    The boundary is the middle of the gap between two words. The remaining text keeps the transcript's
-    punctuation where transcript and word list agree in number of words.
+
+def word_cuts(utterance: Utterance, num_frames: int, length: PromptLength, frame_rate_hz: float) -> list[OwnBeginning]:
+    """Every usable boundary between two words: the prompt is as long as it may be, and MIN_TARGET_SEC remain.
+
+    The boundary is the middle of the gap between the words. The remaining text keeps the transcript's punctuation where
+    transcript and word list agree in number of words.
     """
     words = utterance.words or ()
     written = utterance.text.split()
@@ -83,14 +92,14 @@ def cut_at_word(
         boundary_sec = (words[index - 1].end_sec + words[index].start_sec) / 2
         frame = round(boundary_sec * frame_rate_hz)
         remaining = " ".join(spoken[index:])
-        if length.min_sec <= boundary_sec <= length.max_sec and 0 < frame < num_frames and _says_something(remaining):
-            cuts.append((frame, remaining, index))
-    if not cuts:
-        return None
-    frame, remaining, index = cuts[int(torch.randint(len(cuts), (1,), generator=rng))]
-    passed_sec = frame / frame_rate_hz
-    later = (WordTime(each.word, each.start_sec - passed_sec, each.end_sec - passed_sec) for each in words[index:])
-    return OwnBeginning(frame, remaining, tuple(later))
+        enough = frame > 0 and num_frames - frame >= MIN_TARGET_SEC * frame_rate_hz
+        if enough and length.min_sec <= boundary_sec <= length.max_sec and _says_something(remaining):
+            passed_sec = frame / frame_rate_hz
+            later = (
+                WordTime(each.word, each.start_sec - passed_sec, each.end_sec - passed_sec) for each in words[index:]
+            )
+            cuts.append(OwnBeginning(frame, remaining, tuple(later)))
+    return cuts
 
 
 def _says_something(text: str) -> bool:

@@ -77,8 +77,10 @@ def test_a_word_cut_lies_between_two_words_and_keeps_the_rest_as_written():
     assert {(round(b * RATE_HZ), rest) for b, rest in [(1.8, "now; or run!"), (2.8, "or run!"), (3.8, "run!")]} == (
         expected
     )
-    assert all_word_cuts(utterance, 60) == expected
-    assert all_word_cuts(utterance, 40) == {(22, "now; or run!"), (35, "or run!")}
+    assert all_word_cuts(utterance, 61) == expected
+    # 13 frames are the first whole second of target that is left.
+    assert all_word_cuts(utterance, 60) == {(22, "now; or run!"), (35, "or run!")}
+    assert all_word_cuts(utterance, 47) == {(22, "now; or run!")}
 
 
 def test_where_text_and_words_differ_in_number_the_spoken_words_remain():
@@ -114,8 +116,33 @@ def test_an_utterances_own_beginning_and_the_rest_are_the_whole_utterance(nano_a
     joined = torch.cat([batch.prompt_latents[0, :num_prompt_frames], batch.latents[0, : batch.num_frames[0]]])
     assert torch.equal(joined, word_timed.features()["latents"])
     tokens = batch.text_tokens[0, batch.text_mask[0]].tolist()
-    rest = {22: "now; or run!", 35: "or run!", 48: "run!"}[num_prompt_frames]
+    rest = {22: "now; or run!", 35: "or run!"}[num_prompt_frames]
     assert tokens == nano_adapter.text.tokens(rest)
+
+
+def test_a_clip_that_cannot_be_cut_is_prompted_by_another_one(nano_adapter, word_timed, make_encoded):
+    """Short clips with word times once trained without any voice, and nothing said so."""
+    short = word_timed.features()
+    features = {
+        name: values[:30] for name, values in short.items()
+    }  # 2.4 s: boundaries at .8 and 1.8 s, neither usable
+    words = spoken("", ["well", "stop", "now"]).words
+    clips = [make_encoded(name, features, "Well, stop now.", words=words) for name in ("one", "two")]
+    pool = nano_adapter.prompt_pool([*clips, word_timed])
+    rng = make_rng(0, "pool")
+    assert {pool.choose(clips[0], rng).utterance.id for _ in range(40)} == {"two", "clip"}
+    assert pool.choose(word_timed, rng) is word_timed
+    batch = nano_adapter.collate(
+        [Example(clip, pool.choose(clip, rng), seed=3, place=i) for i, clip in enumerate(clips)]
+    )
+    assert batch.prompt_mask.any(dim=1).all()
+    assert nano_adapter.prompt_pool(clips[:1]).num_without_prompt == 1
+
+
+def test_own_beginnings_can_be_turned_off(nano_adapter, word_timed, make_encoded):
+    nano_adapter.prompt = PromptLength(own_beginning=False)
+    other = make_encoded("other", word_timed.features(), "Another clip.")
+    assert nano_adapter.prompt_pool([word_timed, other]).choose(word_timed, make_rng(0, "pool")) is other
 
 
 def test_the_prompt_is_a_function_of_the_examples_seed(nano_adapter, make_example):
