@@ -23,7 +23,7 @@ from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.prompts import PromptPool
 from calm_ft.errors import UserError
 
-Role = Literal["head", "layer", "output_norm", "codec", "other"]
+Role = Literal["head", "layer", "output_norm", "codec", "loss", "other"]
 
 
 @dataclass(frozen=True)
@@ -32,13 +32,15 @@ class Component:
 
     Args:
         module: holds the part's parameters, which are the model's own.
-        role: `head` (turns the output of a stack into a prediction, or weighs the loss), `layer` (one of a stack),
-            `output_norm` (follows the last layer of a stack), `codec` (waveform to features and back), or `other`.
+        role: `head` (turns the output of a stack into a prediction), `layer` (one of a stack), `output_norm` (follows
+            the last layer of a stack), `codec` (waveform to features and back), `loss` (weighs the loss, is no part of
+            the model, and trains under every strategy), or `other`.
         stack: the stack of layers that the part belongs to, such as "backbone" or "t3"; None where it belongs to none.
         layer_index: place of a `layer` in its stack, counted from 0.
         trainable: whether the loss reaches the part. No strategy trains a part that the loss does not reach.
         blocks: repeated blocks inside the part, such as the residual blocks of a head. Their matrices are hidden
             weights, which Muon trains. A `layer` is one block by itself.
+        lr: its own rate, in place of the optimizer's.
 
     Raises ValueError for a layer without stack or index.
     """
@@ -49,6 +51,7 @@ class Component:
     layer_index: int | None = None
     trainable: bool = True
     blocks: tuple[nn.Module, ...] = ()
+    lr: float | None = None
 
     def __post_init__(self) -> None:
         if (self.role == "layer") != (self.layer_index is not None) or (self.role == "layer" and self.stack is None):

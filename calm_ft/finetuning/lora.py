@@ -64,7 +64,7 @@ class Lora(Strategy):
     def select(self, components: Mapping[str, Component]) -> set[str]:
         return {name for name in components if any(names(target, name) for target in self.targets)}
 
-    def selected(self, adapter: TTSAdapter) -> set[str]:
+    def _selected_parts(self, adapter: TTSAdapter) -> set[str]:
         """The components that have LoRA layers.
 
         Raises UserError where a target names nothing of the adapter.

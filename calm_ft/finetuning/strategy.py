@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from calm_ft.adapters.base import Component, FitsStatistics, TTSAdapter
 from calm_ft.errors import UserError
 
+LOSS = "loss"
+
 
 @dataclass(frozen=True)
 class ComponentPlan:
@@ -33,7 +35,7 @@ class ComponentPlan:
 
 @dataclass(frozen=True)
 class TrainedComponent:
-    """A component that trains, at `lr_factor` times the optimizer's rate.
+    """A component that trains, at `lr_factor` times the optimizer's rate, or times its own `lr` if it has one.
 
     blocks: repeated blocks of it, whose matrices are hidden weights.
     """
@@ -42,6 +44,11 @@ class TrainedComponent:
     module: nn.Module
     lr_factor: float
     blocks: tuple[nn.Module, ...] = ()
+    lr: float | None = None
+
+    def rate(self, optimizer_lr: float) -> float:
+        """The rate at which it trains under an optimizer's rate."""
+        return self.lr_factor * (optimizer_lr if self.lr is None else self.lr)
 
 
 class Strategy(ABC):
@@ -66,11 +73,17 @@ class Strategy(ABC):
         """
 
     def selected(self, adapter: TTSAdapter) -> set[str]:
-        """The names of the components of an adapter that train.
+        """The names of the components of an adapter that train; what weighs the loss is always among them.
 
         Raises UserError where there are none.
         """
-        trainable = {name: part for name, part in adapter.components().items() if part.trainable}
+        parts = adapter.components()
+        return self._selected_parts(adapter) | {name for name, part in parts.items() if part.role == LOSS}
+
+    def _selected_parts(self, adapter: TTSAdapter) -> set[str]:
+        """The names of the model's own components that train. Raises UserError where there are none."""
+        parts = adapter.components().items()
+        trainable = {name: part for name, part in parts if part.trainable and part.role != LOSS}
         selected = self.select(trainable)
         if not selected:
             raise UserError(
@@ -84,17 +97,20 @@ class Strategy(ABC):
 
         Raises UserError where nothing is selected, or a rate is set for what does not train.
         """
-        selected = self.selected(adapter)
-        parts = {name: part.module for name, part in adapter.components().items()}
-        self._check_factors(selected)
-        sizes = {name: self._num_parameters(part) for name, part in parts.items()}
+        self._check_factors(self.selected(adapter))
+        parts = adapter.components()
+        sizes = {name: self._num_parameters(part.module) for name, part in parts.items()}
         adapter.requires_grad_(False)
-        for name in selected:
-            self._enable(parts[name])
+        trained = {component.name: component for component in self.trained_components(adapter)}
+        for name, component in trained.items():
+            if parts[name].role == LOSS:
+                component.module.requires_grad_(True)
+            else:
+                self._enable(component.module)
         plans = []
         for name, part in parts.items():
-            num_trained = sum(p.numel() for p in part.parameters() if p.requires_grad)
-            rate = lr * self._factor(name) if name in selected else None
+            num_trained = sum(p.numel() for p in part.module.parameters() if p.requires_grad)
+            rate = trained[name].rate(lr) if name in trained else None
             plans.append(ComponentPlan(name, sizes[name], rate, num_trained))
         self.set_modes(adapter)
         return plans
@@ -117,7 +133,7 @@ class Strategy(ABC):
         """What trains, for an optimizer."""
         parts, selected = adapter.components(), self.selected(adapter)
         return [
-            TrainedComponent(name, part.module, self._factor(name), part.hidden_blocks)
+            TrainedComponent(name, part.module, self._factor(name), part.hidden_blocks, part.lr)
             for name, part in parts.items()
             if name in selected
         ]

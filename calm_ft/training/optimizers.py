@@ -272,7 +272,7 @@ def decay_groups(
 ) -> list[dict[str, Any]]:
     """One component's parameter groups, those that are not empty, at its own rate."""
     both = ((decayed, weight_decay), (undecayed, 0.0))
-    named = {"lr": lr * component.lr_factor, "component": component.name}
+    named = {"lr": component.rate(lr), "component": component.name}
     return [{"params": params, "weight_decay": decay, **named} for params, decay in both if params]
 
 

@@ -7,9 +7,13 @@ import torch
 from torch import nn
 
 from calm_ft.adapters.base import Component, Role
-from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.adapters.pocket_tts.adapter import WEIGHTING_LR, PocketTTSAdapter
 from calm_ft.errors import UserError
+from calm_ft.finetuning.lora import Lora
 from calm_ft.finetuning.strategy import Full, HeadOnly, LastNLayers, Strategy
+from calm_ft.flow.loss_weighting import LearnedUncertainty
+from calm_ft.randomness import make_rng
+from calm_ft.training.optimizers import AdamWFactory, ConstantSchedule
 from tests.adapters.chatterbox.conftest import make_adapter
 
 HEADS = ("flow_lm.flow_net.", "flow_lm.out_eos.")
@@ -39,6 +43,37 @@ def test_last_n_layers_trains_these_layers_the_output_norm_and_the_heads(nano_ad
     LastNLayers(2).apply(nano_adapter, 1e-3)
     parts = (*HEADS, "flow_lm.out_norm.", "flow_lm.transformer.layers.4.", "flow_lm.transformer.layers.5.")
     assert trained(nano_adapter) == {name for name, _ in nano_adapter.named_parameters() if name.startswith(parts)}
+
+
+@pytest.mark.parametrize("strategy", [HeadOnly(), LastNLayers(2), Full(), Lora(2, 4.0, {"backbone": ["in_proj"]})])
+def test_a_learned_weighting_trains_under_every_strategy_at_its_own_rate(
+    nano_adapter: PocketTTSAdapter, strategy: Strategy
+) -> None:
+    """Under LoRA it never trained; at a fine-tuning's rate it hardly moved."""
+    nano_adapter.objective.weighting = LearnedUncertainty()
+    (plan,) = [plan for plan in strategy.apply(nano_adapter, 2e-5) if plan.name == "objective"]
+    assert plan.lr == WEIGHTING_LR
+    assert plan.num_trained == sum(p.numel() for p in nano_adapter.objective.parameters())
+    components = strategy.trained_components(nano_adapter)
+    optimizer = AdamWFactory(lr=2e-5, schedule=ConstantSchedule(num_warmup_steps=0)).optimizer(components)
+    rates = {group["component"]: group["lr"] for group in optimizer.param_groups}
+    assert rates.pop("objective") == WEIGHTING_LR
+    assert set(rates.values()) == {2e-5}
+
+
+def test_the_weightings_own_rate_reaches_its_optimum_in_a_short_run() -> None:
+    """exp(w) is to be the mean residual, which here is 35 where it is largest (Kendall et al., arXiv 1705.07115)."""
+    weighting, rng = LearnedUncertainty(), make_rng(0, "weighting")
+    optimizer = torch.optim.AdamW(weighting.parameters(), lr=WEIGHTING_LR)
+    for _ in range(1000):
+        s, t = torch.rand(2, 256, 1, generator=rng).sort(dim=0).values
+        residual = (1 + 34 * t.squeeze(1)) * torch.rand(256, generator=rng) * 2
+        optimizer.zero_grad()
+        weighting(residual, s, t).mean().backward()
+        optimizer.step()
+    times = torch.tensor([[0.1], [0.5], [0.95]])
+    found = weighting.log_scale(torch.zeros_like(times), times).exp()
+    torch.testing.assert_close(found, 1 + 34 * times.squeeze(1), rtol=0.15, atol=0.3)
 
 
 def stack(name: str, num_layers: int) -> dict[str, Component]:

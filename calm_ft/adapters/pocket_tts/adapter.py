@@ -75,6 +75,7 @@ from calm_ft.randomness import make_rng
 GUIDED_NUM_LAYERS = 24  # released models this deep keep a null branch; shallower ones are distilled without it
 NULL_BRANCH_DROPOUT = 0.2
 EULER_STEPS = 16
+WEIGHTING_LR = 1e-3  # at 2e-5, the rate of fine-tuning, a learned weighting had hardly moved after 1000 steps
 
 
 class PocketTTSAdapter(TTSAdapter):
@@ -160,7 +161,7 @@ class PocketTTSAdapter(TTSAdapter):
     def components(self) -> Mapping[str, Component]:
         parts = named_parts(self.tts)
         if any(True for _ in self.objective.parameters()):
-            parts["objective"] = Component(self.objective, "head")
+            parts["objective"] = Component(self.objective, "loss", lr=WEIGHTING_LR)
         return parts
 
     def feature_fingerprint(self) -> str:
