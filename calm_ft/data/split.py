@@ -1,7 +1,8 @@
 """The choice of the validation clips, by a hash of each clip, so that a growing data set keeps its validation clips.
 
 The clips with the smallest hashes of (seed, id) are taken. A new clip can add or replace one validation clip; in a
-shuffled list it would change all of them.
+shuffled list it would change all of them. The same audio under several names stays together, for a clip that is trained
+on judges nothing.
 """
 
 import hashlib
@@ -22,21 +23,26 @@ class Split:
 
 
 def split_validation(encoded: Sequence[EncodedUtterance], fraction: float, seed: int) -> Split:
-    """Sets aside `max(1, round(fraction * n))` clips, but never all of them.
+    """Sets aside `max(1, round(fraction * n))` clips of the n different ones, but never all of them.
 
     Raises:
-        UserError: there are fewer than two clips, or the fraction is not in [0, 1).
+        UserError: there are fewer than two different clips, or the fraction is not in [0, 1).
     """
     if not 0 <= fraction < 1:
         raise UserError(f"The validation fraction is {fraction}; it must be at least 0 and less than 1.")
-    if len(encoded) < 2:
-        raise UserError(f"Usable clips: {len(encoded)}; training needs at least two, one of them for validation.")
-    num_validation = min(max(1, round(fraction * len(encoded))), len(encoded) - 1)
-    by_hash = sorted(encoded, key=lambda clip: _hash(seed, clip.utterance.id))
-    chosen = {clip.utterance.id for clip in by_hash[:num_validation]}
+    hashes: dict[str, bytes] = {}
+    for clip in encoded:
+        own = _hash(seed, clip.utterance.id)
+        hashes[clip.key] = min(own, hashes.get(clip.key, own))
+    if len(hashes) < 2:
+        raise UserError(
+            f"Usable clips: {len(hashes)}; training needs at least two different ones, one of them for validation."
+        )
+    num_validation = min(max(1, round(fraction * len(hashes))), len(hashes) - 1)
+    chosen = set(sorted(hashes, key=lambda key: hashes[key])[:num_validation])
     return Split(
-        train=[clip for clip in encoded if clip.utterance.id not in chosen],
-        validation=[clip for clip in encoded if clip.utterance.id in chosen],
+        train=[clip for clip in encoded if clip.key not in chosen],
+        validation=[clip for clip in encoded if clip.key in chosen],
     )
 
 

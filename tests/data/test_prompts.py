@@ -1,6 +1,7 @@
 """Voice prompts: whose, how often, and when there is none."""
 
 from collections import Counter
+from dataclasses import replace
 
 from calm_ft.data.prompts import PromptPool
 
@@ -17,6 +18,26 @@ def test_a_prompt_is_another_clip_of_the_same_speaker_all_equally_likely(make_en
     chosen = Counter(chosen_id(pool, clips[2], rng) for _ in range(3000))
     assert chosen.keys() == {"anna0", "anna2", "anna3"}
     assert all(abs(count - 1000) < 120 for count in chosen.values())  # 4.6 standard deviations
+
+
+def test_the_same_audio_under_another_name_is_no_prompt(make_encoded, rng):
+    clips = [make_encoded(f"clip{n}") for n in range(5)]
+    copies = [replace(make_encoded(f"copy{n}"), key=clips[1].key) for n in range(2)]
+    pool = PromptPool([copies[0], *clips, copies[1]])
+    chosen = Counter(chosen_id(pool, copies[1], rng) for _ in range(3000))
+    assert chosen.keys() == {"clip0", "clip2", "clip3", "clip4"}
+    assert all(abs(count - 750) < 120 for count in chosen.values())
+    assert {chosen_id(pool, clips[0], rng) for _ in range(200)} == {
+        "copy0",
+        "copy1",
+        "clip1",
+        "clip2",
+        "clip3",
+        "clip4",
+    }
+    twins = PromptPool([clips[1], *copies])
+    assert twins.choose(clips[1], rng) is None
+    assert twins.num_without_prompt == 3
 
 
 def test_a_clip_outside_the_pool_is_prompted_by_any_clip_of_its_speaker(make_encoded, rng):

@@ -1,5 +1,7 @@
 """The validation split: its size, its stability, and its independence of order."""
 
+from dataclasses import replace
+
 import pytest
 
 from calm_ft.data.split import split_validation
@@ -38,6 +40,23 @@ def test_a_clip_more_moves_at_most_one_clip_out_of_validation(make_encoded):
         after = set(ids(split_validation(clips[: num_clips + 1], 0.1, seed=0).validation))
         assert len(before - after) <= 1
         assert len(after - before) <= 1
+
+
+def test_the_same_audio_under_two_names_stays_on_one_side(make_encoded):
+    clips = [make_encoded(f"clip{n}") for n in range(40)]
+    copies = [replace(make_encoded(f"copy{n}"), key=clip.key) for n, clip in enumerate(clips[::4])]
+    for seed in range(5):
+        split = split_validation([*clips, *copies], 0.25, seed)
+        train, validation = ({clip.key for clip in part} for part in (split.train, split.validation))
+        assert not train & validation
+        assert len(validation) == 10
+        assert len(split.train) + len(split.validation) == 50
+
+
+def test_copies_of_one_clip_are_refused(make_encoded):
+    clip = make_encoded("a")
+    with pytest.raises(UserError, match="at least two different"):
+        split_validation([clip, replace(make_encoded("b"), key=clip.key)], 0.1, seed=0)
 
 
 def test_a_single_clip_is_refused(make_encoded):
