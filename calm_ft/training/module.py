@@ -44,6 +44,7 @@ class FineTuning(LightningModule):
         self.identity = dict(identity or {})
         self.ema = ExponentialMovingAverage(adapter, ema_decay)
         self.strict_loading = False  # a checkpoint holds only what is trained
+        self._frames_of_step = 0.0
         self._averaged = ExitStack()
         self._validation = ResidualMean()
 
@@ -59,20 +60,40 @@ class FineTuning(LightningModule):
         index = self.trainer.fit_loop.epoch_loop.total_batch_idx
         reseed(self.seed, index, self.global_rank)
         output = self.adapter.loss(batch, make_rng(self.seed, "train", index))
-        total = output.total_over(self._mean_counts(output))
+        num_frames, counts = self._mean_counts(output)
+        total = output.total_over(counts)
         self.log("train/loss", total.detach(), prog_bar=True, sync_dist=True)
         self.log_dict({f"train/{name}": value for name, value in output.parts.items()})
-        return total
+        return total * self._micro_batch_factor(index, num_frames)
 
-    def _mean_counts(self, output: LossOutput) -> dict[str, float]:
-        """Each term's count, averaged over processes as Lightning averages their gradients.
+    def _mean_counts(self, output: LossOutput) -> tuple[float, dict[str, float]]:
+        """The number of frames, and each term's count, averaged over processes as Lightning averages their gradients.
 
         With it every row has the same weight, whichever process computed it.
         """
-        counts = torch.tensor([float(term.count) for term in output.terms.values()], device=self.device)
+        counted = [output.num_frames, *(term.count for term in output.terms.values())]
+        counts = torch.tensor(counted, dtype=torch.float32, device=self.device)
         if self.trainer.world_size > 1:
             counts = self.trainer.strategy.reduce(counts, reduce_op="mean")
-        return dict(zip(output.terms, counts.tolist(), strict=True))
+        num_frames, *rest = counts.tolist()
+        return num_frames, dict(zip(output.terms, rest, strict=True))
+
+    def _micro_batch_factor(self, index: int, num_frames: float) -> float:
+        """Makes the micro-batches of a step one batch, in which every frame has the same weight.
+
+        Lightning adds gradients divided by the number of micro-batches. What was added so far is scaled down here, and
+        the loss to come is scaled by the returned factor, so that the sum is the mean over all frames so far. Between
+        steps a frame's weight does differ: a step's gradient is a mean, and the size of a step depends on its rate.
+        """
+        num_batches = self.trainer.accumulate_grad_batches
+        if num_batches == 1:
+            return 1.0
+        before = self._frames_of_step if index % num_batches else 0.0
+        self._frames_of_step = before + num_frames
+        if before:
+            added = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
+            torch._foreach_mul_(added, before / self._frames_of_step)
+        return num_batches * num_frames / self._frames_of_step
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         super().optimizer_step(*args, **kwargs)

@@ -187,6 +187,35 @@ def test_a_mean_of_residuals_weighs_every_frame_alike_however_rows_are_batched()
     assert together.means() == apart.means() == {"residual": pytest.approx(1.9)}
 
 
+class GradientOfEachStep(Callback):
+    """The gradient that the optimizer gets, and the number of frames of each micro-batch."""
+
+    def __init__(self) -> None:
+        self.gradients: list[torch.Tensor] = []
+        self.num_frames: list[int] = []
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        self.num_frames.append(int(batch.num_frames.sum()))
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Any) -> None:
+        self.gradients.append(next(p for p in pl_module.adapter.flow_lm.flow_net.parameters()).grad.clone())
+
+
+def test_frames_of_unequal_micro_batches_weigh_alike(clips: Clips, tmp_path: Path) -> None:
+    """A mean of the micro-batches' means gave the frames of the smaller one more."""
+    rate = adamw(lr=1e-12)
+    apart, joined = GradientOfEachStep(), GradientOfEachStep()
+    settings: dict[str, Any] = {"num_validation": 1, "optimizer": rate, "gradient_clip_val": None}
+    fit(nano(), clips, tmp_path / "apart", max_steps=2, callbacks=[apart], **settings)
+    fit(nano(), clips, tmp_path / "joined", max_steps=1, accumulate_grad_batches=2, callbacks=[joined], **settings)
+    assert apart.num_frames == joined.num_frames
+    first, second = apart.num_frames
+    assert first != second
+    expected = (first * apart.gradients[0] + second * apart.gradients[1]) / (first + second)
+    torch.testing.assert_close(joined.gradients[0], expected, rtol=1e-4, atol=1e-7)
+    assert not torch.allclose(joined.gradients[0], (apart.gradients[0] + apart.gradients[1]) / 2, rtol=1e-3, atol=1e-7)
+
+
 def test_what_one_step_costs_is_the_ratio_of_the_mean_scores() -> None:
     mean = ResidualMean()
     scores = {"one_step_score": torch.tensor([0.4, 0.5]), "many_step_score": torch.tensor([0.4, 0.4])}
