@@ -47,7 +47,7 @@ from calm_ft.adapters.pocket_tts.loading import (
     load_tts,
     words_of_miniature,
 )
-from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause, word_cuts
+from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause, trimmed, word_cuts
 from calm_ft.adapters.pocket_tts.rows import (
     Hidden,
     PocketTTSBatch,
@@ -97,6 +97,7 @@ class PocketTTSAdapter(TTSAdapter):
         eos_loss_weight: float = 0.1,
         conditioning_dropout: float | None = None,
         input_noise_std: float = 0.0,
+        final_period_dropout: float = 0.3,
         attention_guide_weight: float = 0.0,
         gradient_checkpointing: bool = False,
         language: str | None = None,
@@ -109,6 +110,8 @@ class PocketTTSAdapter(TTSAdapter):
             head_batch_multiplier: draws of noise and times a frame (CALM uses 8; upstream 4).
             conditioning_dropout: None takes 0.2 for 24 layers and 0 for the distilled shallower models.
             input_noise_std: the most noise that is added, in training, to the latents that are fed back.
+            final_period_dropout: how often a text's final period is left out, so that a text without one is spoken well
+                (upstream's `final_punct_dropout`).
             attention_guide_weight: of the loss that teaches one attention head which word is said (clips with word
                 times alone; `attention_guide`).
             gradient_checkpointing: the backbone's activations are computed twice instead of kept.
@@ -123,7 +126,8 @@ class PocketTTSAdapter(TTSAdapter):
                 "adapter=chatterbox with an experiment made for it."
             )
         weights = {"eos_loss_weight": eos_loss_weight, "attention_guide_weight": attention_guide_weight}
-        _check_settings(head_batch_multiplier, conditioning_dropout, weights | {"input_noise_std": input_noise_std})
+        dropouts = {"conditioning_dropout": conditioning_dropout, "final_period_dropout": final_period_dropout}
+        _check_settings(head_batch_multiplier, dropouts, weights | {"input_noise_std": input_noise_std})
         self.model = model
         config = load_config(model, local_dir)
         tts = load_tts(config, origin=model if is_released(model) and local_dir is None else None)
@@ -137,6 +141,7 @@ class PocketTTSAdapter(TTSAdapter):
         self.head_batch_multiplier = head_batch_multiplier
         self.eos_loss_weight = eos_loss_weight
         self.input_noise_std = input_noise_std
+        self.final_period_dropout = final_period_dropout
         self.attention_guide_weight = attention_guide_weight
         deep = config.flow_lm.transformer.num_layers >= GUIDED_NUM_LAYERS
         usual_dropout = NULL_BRANCH_DROPOUT if deep else 0.0
@@ -211,10 +216,19 @@ class PocketTTSAdapter(TTSAdapter):
         elif example.prompt is not None:
             source, prompt_id = example.prompt.features(), example.prompt.utterance.id
             prompt = source["latents"][: cut_on_pause(source["energy_db"], self.prompt, self.frame_rate_hz, rng)]
+        prompt = prompt[: trimmed(len(prompt), self.prompt, self.frame_rate_hz, rng)]
+        final_period = not self._drops_final_period(example.seed)
         said = None
         if self.attention_guide_weight and words is not None:
-            said = tokens_said(words, self.text.word_spans(text), len(latents), self.frame_rate_hz)
-        return Row(target.utterance.id, latents, self.text.tokens(text), prompt, example.place, prompt_id, said)
+            spans = self.text.word_spans(text, final_period)
+            said = tokens_said(words, spans, len(latents), self.frame_rate_hz)
+        tokens = self.text.tokens(text, final_period)
+        return Row(target.utterance.id, latents, tokens, prompt, example.place, prompt_id, said)
+
+    def _drops_final_period(self, seed: int) -> bool:
+        if self.final_period_dropout == 0:
+            return False
+        return float(torch.rand((), generator=make_rng(seed, "final_period"))) < self.final_period_dropout
 
     def prompts_itself(self, clip: EncodedUtterance) -> bool:
         cuts = word_cuts(clip.utterance, clip.num_frames, self.prompt, self.frame_rate_hz)
@@ -332,12 +346,13 @@ class FreshPocketTTSAdapter(PocketTTSAdapter, FitsStatistics):
 
 
 def _check_settings(
-    head_batch_multiplier: int, conditioning_dropout: float | None, at_least_zero: Mapping[str, float]
+    head_batch_multiplier: int, dropouts: Mapping[str, float | None], at_least_zero: Mapping[str, float]
 ) -> None:
     if head_batch_multiplier < 1:
         raise UserError(f"adapter.head_batch_multiplier must be at least 1, not {head_batch_multiplier}.")
-    if conditioning_dropout is not None and not 0 <= conditioning_dropout < 1:
-        raise UserError(f"adapter.conditioning_dropout is a probability below 1, not {conditioning_dropout}.")
+    for name, dropout in dropouts.items():
+        if dropout is not None and not 0 <= dropout < 1:
+            raise UserError(f"adapter.{name} is a probability below 1, not {dropout}.")
     for name, value in at_least_zero.items():
         if not value >= 0:
             raise UserError(f"adapter.{name} must not be negative, but is {value}.")

@@ -16,6 +16,7 @@ from calm_ft.errors import UserError
 
 SPEECH_FLOOR_DB = 35.0
 SEARCH_FRAMES = 4
+MIN_TRIMMED_SEC = 1.0
 MIN_TARGET_SEC = 1.0  # upstream's MIN_CUT_SEC (training/dataloader/loader.py)
 
 
@@ -33,21 +34,35 @@ class OwnBeginning:
 
 @dataclass(frozen=True)
 class PromptLength:
-    """Range of prompt lengths in seconds, and where prompts are from.
+    """Range of prompt lengths in seconds, and where prompts are from; upstream's values (training/args.py).
 
     own_beginning: a clip with word times is prompted by its own beginning; else another clip prompts it.
+    trim_max_sec: each prompt loses a random end of up to this length (upstream's `prompt_trim_max_sec`), but no prompt
+        gets shorter than MIN_TRIMMED_SEC by it: a voice that is given at playing may end anywhere.
     """
 
     min_sec: float = 1.0
-    max_sec: float = 10.0
+    max_sec: float = 5.0
     own_beginning: bool = True
+    trim_max_sec: float = 0.5
 
     def __post_init__(self) -> None:
-        """Raises UserError for an empty range."""
+        """Raises UserError for an empty range, and for a trim below 0."""
         if not 0 <= self.min_sec <= self.max_sec or self.max_sec == 0:
             raise UserError(
                 f"adapter.prompt takes lengths with 0 <= min_sec <= max_sec, not {self.min_sec} to {self.max_sec}."
             )
+        if not self.trim_max_sec >= 0:
+            raise UserError(f"adapter.prompt.trim_max_sec must not be negative, but is {self.trim_max_sec}.")
+
+
+def trimmed(num_frames: int, length: PromptLength, frame_rate_hz: float, rng: torch.Generator) -> int:
+    """How many of a prompt's frames are left of it once it is trimmed at random."""
+    longest = round(length.trim_max_sec * frame_rate_hz)
+    if longest == 0:
+        return num_frames
+    kept = num_frames - int(torch.randint(longest + 1, (1,), generator=rng))
+    return max(kept, min(num_frames, round(MIN_TRIMMED_SEC * frame_rate_hz)))
 
 
 def cut_on_pause(energy_db: Tensor, length: PromptLength, frame_rate_hz: float, rng: torch.Generator) -> int:

@@ -96,16 +96,23 @@ class PocketTTSText:
                 f"The text {text!r} is empty after upstream's text preparation: write some words."
             ) from error
 
-    def tokens(self, text: str) -> list[int]:
-        """Token ids of the prepared text. Raises UserError where none is left of it."""
-        tokens = self._tokenizer.encode(self.prepare(text))
+    def tokens(self, text: str, final_period: bool = True) -> list[int]:
+        """Token ids of the prepared text, without its final period if that is not wanted.
+
+        Raises UserError where none is left of it.
+        """
+        tokens = self._tokenizer.encode(self._written(text, final_period))
         if not tokens:
             raise UserError(f"Nothing of the text {text!r} is known to the model's tokenizer: write some words.")
         return tokens
 
-    def word_spans(self, text: str) -> list[tuple[int, int]]:
-        """(first token, one past the last) of every word of the prepared text; its marks count to the word before."""
-        pieces = self._pieces(self.prepare(text))
+    def _written(self, text: str, final_period: bool) -> str:
+        prepared = self.prepare(text)
+        return prepared if final_period else re.sub(r"\.\s*$", "", prepared) or prepared
+
+    def word_spans(self, text: str, final_period: bool = True) -> list[tuple[int, int]]:
+        """(first token, one past the last) of every word that `tokens` has; its marks count to the word before."""
+        pieces = self._pieces(self._written(text, final_period))
         starts = [place for place, piece in enumerate(pieces) if piece.startswith(WORD_START)]
         spans = list(zip(starts, [*starts[1:], len(pieces)], strict=True))
         return [span for span in spans if "".join(pieces[slice(*span)]).strip(WORD_START)]

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from calm_ft.adapters.pocket_tts.prompt_cut import SEARCH_FRAMES, PromptLength, cut_at_word, cut_on_pause
+from calm_ft.adapters.pocket_tts.prompt_cut import SEARCH_FRAMES, PromptLength, cut_at_word, cut_on_pause, trimmed
 from calm_ft.data.dataset import Example
 from calm_ft.data.utterance import Utterance, WordTime
 from calm_ft.errors import UserError
@@ -111,6 +111,7 @@ def word_timed(nano_adapter, make_encoded):
 
 
 def test_an_utterances_own_beginning_and_the_rest_are_the_whole_utterance(nano_adapter, word_timed):
+    nano_adapter.prompt, nano_adapter.final_period_dropout = PromptLength(max_sec=10.0, trim_max_sec=0.0), 0.0
     batch = nano_adapter.collate([Example(word_timed, word_timed, seed=3)])
     num_prompt_frames = int(batch.prompt_mask.sum())
     joined = torch.cat([batch.prompt_latents[0, :num_prompt_frames], batch.latents[0, : batch.num_frames[0]]])
@@ -161,3 +162,26 @@ def test_a_prompt_from_another_clip_is_its_beginning_and_leaves_the_target_whole
     assert 12 <= count <= 40
     assert torch.equal(batch.prompt_latents[0, :count], example.prompt.features()["latents"][:count])
     assert torch.equal(batch.latents[0, :20], example.target.features()["latents"])
+
+
+def test_a_trimmed_prompt_loses_up_to_half_a_second_but_keeps_one():
+    length = PromptLength(trim_max_sec=0.5)
+    left = {trimmed(40, length, RATE_HZ, make_rng(seed, "trim")) for seed in range(80)}
+    assert left == set(range(34, 41))  # 0.5 s are 6 frames
+    assert {trimmed(14, length, RATE_HZ, make_rng(seed, "trim")) for seed in range(80)} == {12, 13, 14}
+    assert trimmed(9, length, RATE_HZ, make_rng(0, "trim")) == 9
+    assert trimmed(40, PromptLength(trim_max_sec=0.0), RATE_HZ, make_rng(0, "trim")) == 40
+
+
+def test_final_periods_are_left_out_as_often_as_asked_and_other_marks_stay(nano_adapter, make_example):
+    nano_adapter.final_period_dropout = 0.3
+
+    def tokens(text: str, seed: int) -> list[int]:
+        batch = nano_adapter.collate([make_example(nano_adapter, "row", 20, text, seed=seed)])
+        return batch.text_tokens[0, batch.text_mask[0]].tolist()
+
+    without = nano_adapter.text.tokens("Some words.", final_period=False)
+    assert without == nano_adapter.text.tokens("Some words.")[: len(without)]
+    dropped = sum(tokens("Some words.", seed) == without for seed in range(200))
+    assert 40 < dropped < 80
+    assert {len(tokens("Some words?", seed)) for seed in range(50)} == {len(nano_adapter.text.tokens("Some words?"))}
