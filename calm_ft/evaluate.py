@@ -44,6 +44,9 @@ def main() -> None:
     )
     parser.add_argument("--base-sentences", type=int, help="sentences in each of them (4); 0: leave them out")
     parser.add_argument("--max-base-voices", type=int, help="at most so many of them (8)")
+    parser.add_argument("--temperature", type=float, help="how it is spoken (default: as in the run, or the model's)")
+    parser.add_argument("--num-steps", type=int, help="flow steps (default: as in the run, or the model's)")
+    parser.add_argument("--cfg-coef", type=float, help="guidance, 1 is none (default: as in the run, or the model's)")
     arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     # Torch is imported late: --help answers at once, and its threads find that they are not to spin while they wait,
     # by which they would stall each other beside any other busy program.

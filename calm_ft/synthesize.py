@@ -26,6 +26,12 @@ def main() -> None:
     parser.add_argument(
         "--num-steps", type=int, help="flow steps (default: Pocket TTS 1 a frame, Chatterbox 10 a text)"
     )
+    parser.add_argument(
+        "--cfg-coef",
+        type=float,
+        help="guidance, where the model has a null branch: 1 is none, 2 is usual for 24-layer Pocket TTS models "
+        "(default: the model's)",
+    )
     parser.add_argument("--lora", type=Path, help="a run's lora.safetensors, to be folded into the base model")
     arguments = parser.parse_args()
     from calm_ft.runs import synthesize_to_file  # late: torch takes seconds, --help none

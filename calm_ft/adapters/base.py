@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from calm_ft.adapters.playing import Playing
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.commands import command_line
 from calm_ft.data.audio import Clip
@@ -161,6 +162,8 @@ class TTSAdapter(nn.Module, ABC):
     """Whether training rows are prompted by another clip of the speaker (see `prompt_pool`)."""
     max_synthesis_batch: int = 1
     """How many texts `synthesize` speaks together at most. Callers that report progress pass no more at once."""
+    playing: Playing = Playing()
+    """How `synthesize` and `stream` draw speech where a call does not say otherwise; set by `play_as`."""
 
     # ---- What a system implements ----
 
@@ -221,8 +224,11 @@ class TTSAdapter(nn.Module, ABC):
         seed: int | Sequence[int],
         temperature: float | None = None,
         num_steps: int | None = None,
+        cfg_coef: float | None = None,
     ) -> list[Synthesis]:
         """One utterance for each text, with noise of its own from (seed, index).
+
+        Settings that are None are those of `playing`, and where these are None too, those of the model.
 
         A sequence of seeds holds one for each text, which then draws what a call with it alone would: from (its seed,
         0). `noise_places` gives these pairs. Called by the evaluation and by the synthesize command.
@@ -281,7 +287,7 @@ class TTSAdapter(nn.Module, ABC):
         Together with the weights, the voice and the seed this decides what `synthesize` says. Called by the evaluation,
         which keeps audio by it. By default the text itself and every plain setting that the adapter holds.
         """
-        plain = (str, int, float, bool)
+        plain = (str, int, float, bool, Playing)
         settings = {name: value for name, value in vars(self).items() if isinstance(value, plain)}
         return f"{text.strip()} {sorted(item for item in settings.items() if item[0] != 'training')}"
 
@@ -295,6 +301,13 @@ class TTSAdapter(nn.Module, ABC):
         By default no clip's is: the model would be told what to say.
         """
         return False
+
+    def play_as(self, playing: Playing) -> None:
+        """Let `synthesize` and `stream` draw speech in another way. Called before anything is spoken or written.
+
+        Raises UserError for settings that the system cannot speak with.
+        """
+        self.playing = playing
 
     def stream(self, text: str, voice: Any, seed: int) -> Iterator[Tensor]:
         """What `synthesize([text], voice, seed)` says, in pieces [T] as soon as each can be played.

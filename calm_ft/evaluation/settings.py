@@ -4,8 +4,9 @@ from typing import Annotated
 
 from pydantic import Field, field_validator
 
+from calm_ft.adapters.playing import Playing
 from calm_ft.metrics.recognisers import AUTO_ASR, PREFIX
-from calm_ft.settings import Settings
+from calm_ft.settings import NonNegativeNumber, PositiveInteger, PositiveNumber, Settings
 
 Recogniser = Annotated[
     str,
@@ -34,6 +35,7 @@ class EvaluationSettings(Settings):
         asr: the recogniser, as `recognisers.choose_recogniser` takes it.
         language: of the texts, an ISO 639-1 code; None: the model's.
         opinion_scores: UTMOS and DNSMOS too.
+        temperature, num_steps, cfg_coef: how all of this is spoken, as `Playing` has it; None: as the model is played.
     """
 
     section = "evaluation"
@@ -51,11 +53,19 @@ class EvaluationSettings(Settings):
     asr: Recogniser = AUTO_ASR
     language: str | None = None
     opinion_scores: bool = False
+    temperature: NonNegativeNumber | None = None
+    num_steps: PositiveInteger | None = None
+    cfg_coef: PositiveNumber | None = None
 
     @field_validator("every_n_steps", mode="before")
     @classmethod
     def _zero_is_never(cls, value: object) -> object:
         return None if value == 0 and not isinstance(value, bool) else value
+
+    @property
+    def playing(self) -> Playing:
+        """How systems speak."""
+        return Playing(temperature=self.temperature, num_steps=self.num_steps, cfg_coef=self.cfg_coef)
 
     @property
     def speaks_while_training(self) -> bool:

@@ -15,6 +15,7 @@ from pydantic import Field
 from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.playing import Playing
 from calm_ft.atomic_file import why_not_a_folder
 from calm_ft.config import build
 from calm_ft.data.sources import read_recordings
@@ -32,7 +33,7 @@ from calm_ft.evaluation.settings import Recogniser
 from calm_ft.metrics.recognisers import AUTO_ASR, choose_recogniser
 from calm_ft.report.result import BASE, EvaluationResult
 from calm_ft.runs.subject import Subject, SubjectModels, find_subject
-from calm_ft.settings import Settings
+from calm_ft.settings import NonNegativeNumber, PositiveInteger, PositiveNumber, Settings
 from calm_ft.training.prepare import encode_source, read_sources
 from calm_ft.training.record import data_fingerprint
 from calm_ft.training.settings import DataSettings
@@ -57,6 +58,15 @@ class EvaluationRequest(Settings):
     base_voices: Path | None = None
     base_sentences: int = Field(default=4, ge=0)
     max_base_voices: int = Field(default=8, ge=1)
+    temperature: NonNegativeNumber | None = None
+    num_steps: PositiveInteger | None = None
+    cfg_coef: PositiveNumber | None = None
+
+    def playing(self, config: Mapping[str, Any] | None) -> Playing:
+        """How systems speak: as asked for, else as in the run's own evaluation."""
+        own = (config or {}).get("evaluation", {})
+        kept = Playing(**{name: own[name] for name in Playing.model_fields if own.get(name) is not None})
+        return kept.but(self.temperature, self.num_steps, self.cfg_coef)
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,7 @@ def evaluate(model: str, request: EvaluationRequest, others: Sequence[Path] = ()
     heldout_folder = _heldout_folder(subject, request.heldout_path)
     prompt_file = _prompt_file(subject, request.voice)
     models = SubjectModels(subject, request.device)
+    models.play_as(request.playing(models.config))
     protocol = _protocol(subject, request, models, heldout_folder, prompt_file)
     earlier = [each for each in subject.evaluation_folders() if each != folder]
     evaluator = Evaluator(protocol, folder, [*earlier, *others])

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from calm_ft.adapters import registry
 from calm_ft.adapters.base import Synthesis, TTSAdapter, text_beside
+from calm_ft.adapters.playing import Playing
 from calm_ft.commands import command_line
 from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
@@ -135,6 +136,7 @@ def synthesize_to_file(
     temperature: float | None,
     num_steps: int | None,
     lora: Path | None = None,
+    cfg_coef: float | None = None,
 ) -> Synthesis:
     """Speak a text into a wav file, with a LoRA file folded into the model where one is given.
 
@@ -144,8 +146,11 @@ def synthesize_to_file(
         raise UserError(f"--temperature {temperature} cannot be negative.")
     if num_steps is not None and num_steps < 1:
         raise UserError(f"--num-steps {num_steps} must be at least 1.")
+    if cfg_coef is not None and cfg_coef <= 0:
+        raise UserError(f"--cfg-coef {cfg_coef} must be above 0; 1 is no guidance.")
     adapter = adapter_for(model)
     adapter.check_text(text)
+    adapter.play_as(Playing(temperature=temperature, num_steps=num_steps, cfg_coef=cfg_coef))
     if lora is not None:
         merge_lora_file(adapter, lora)
     voice = voice or own_voice(model)
@@ -157,7 +162,7 @@ def synthesize_to_file(
     prompt = adapter.load_voice(voice, text_beside(voice))
     for line in adapter.text_coverage(text).warnings():
         print(f"WARNING: {line}", file=sys.stderr)
-    spoken = adapter.synthesize([text], prompt, seed, temperature, num_steps)[0]
+    spoken = adapter.synthesize([text], prompt, seed)[0]
     try:
         write_wav(output, spoken.audio, spoken.sample_rate_hz)
     except OSError as error:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.playing import Playing
 from calm_ft.commands import command_line
 from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
@@ -166,6 +167,7 @@ class SubjectModels:
         self.config = subject.config()
         self._device = choose_device(device)
         self._strategy: Strategy | None = None
+        self._exported: TTSAdapter | None = None
         self._weights: dict[str, Mapping[str, Tensor]] = {}
         if self.config is None:
             self.adapter = self._exported = self._ready(adapter_for(str(subject.export)))
@@ -189,6 +191,11 @@ class SubjectModels:
     def _ready(self, adapter: TTSAdapter) -> TTSAdapter:
         return adapter.to(self._device).eval()
 
+    def play_as(self, playing: Playing) -> None:
+        """Let every system speak so. Raises UserError where one of them cannot."""
+        for adapter in {id(each): each for each in (self.adapter, self._exported) if each is not None}.values():
+            adapter.play_as(playing)
+
     @contextmanager
     def speaking(self, system: str) -> Iterator[TTSAdapter]:
         """The adapter that speaks as `system`."""
@@ -198,7 +205,8 @@ class SubjectModels:
             with self._strategy.merged(self.adapter):
                 yield self.adapter
         else:
-            yield self.adapter if system == BASE else self._exported
+            assert system == BASE or self._exported is not None
+            yield self.adapter if system == BASE or self._exported is None else self._exported
 
 
 def _trained(subject: Subject, config: Mapping[str, Any]) -> dict[str, Tensor]:

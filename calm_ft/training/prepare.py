@@ -70,6 +70,7 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Evaluatio
     seed, data = experiment.run.seed, experiment.data
     torch.manual_seed(seed)
     adapter = experiment.adapter_factory()
+    adapter.play_as(experiment.evaluation.playing)
     base_fingerprint = weights_fingerprint(adapter)
     plans = experiment.strategy.apply(adapter, experiment.optimizer.lr)
     experiment.strategy.begin(adapter)

@@ -153,6 +153,7 @@ class SpectrumAdapter(TTSAdapter):
         seed: int | Sequence[int],
         temperature: float | None = None,
         num_steps: int | None = None,
+        cfg_coef: float | None = None,
     ) -> list[Synthesis]:
         spoken = []
         for text, (noise_seed, index) in zip(texts, noise_places(seed, len(texts)), strict=True):

@@ -27,6 +27,7 @@ from calm_ft.adapters.chatterbox.models import named_parts
 from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, collate
 from calm_ft.adapters.chatterbox.synthesis import MIN_PROMPT_TOKENS, SamplingSettings, load_voice, speak
 from calm_ft.adapters.chatterbox.text import ChatterboxText
+from calm_ft.adapters.playing import Playing
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
@@ -141,7 +142,7 @@ class ChatterboxAdapter(TTSAdapter):
         return self.text.text_coverage(text)
 
     def synthesis_fingerprint(self, text: str) -> str:
-        drawn = (TEMPERATURE, FLOW_STEPS, self.cfg_weight, self.max_speech_tokens)
+        drawn = self._sampling_settings(self.playing)
         return f"{self.text.tokens(text).tolist()} {drawn} {self.prompt_sec} {self.exaggeration}"
 
     def collate(self, examples: Sequence[Example]) -> ChatterboxBatch:
@@ -167,20 +168,32 @@ class ChatterboxAdapter(TTSAdapter):
         seed: int | Sequence[int],
         temperature: float | None = None,
         num_steps: int | None = None,
+        cfg_coef: float | None = None,
     ) -> list[Synthesis]:
         """One utterance a text; temperature is that of T3's softmax, num_steps those of S3Gen's flow."""
-        if temperature is not None and not temperature > 0:
-            raise UserError(f"A temperature of {temperature} leaves Chatterbox nothing to draw: give more than 0.")
-        settings = SamplingSettings(
-            TEMPERATURE if temperature is None else temperature,
-            FLOW_STEPS if num_steps is None else num_steps,
-            self.cfg_weight,
-            self.max_speech_tokens,
-        )
+        settings = self._sampling_settings(self.playing.but(temperature, num_steps, cfg_coef))
         return [
             speak(self.models, voice, self.text.tokens(text), derive_seed(place[0], "synthesis", place[1]), settings)
             for text, place in zip(texts, noise_places(seed, len(texts)), strict=True)
         ]
+
+    def _sampling_settings(self, playing: Playing) -> SamplingSettings:
+        if playing.temperature == 0:
+            raise UserError("A temperature of 0 leaves Chatterbox nothing to draw: give more than 0.")
+        if playing.cfg_coef is not None and not playing.cfg_coef > 1:
+            raise UserError(
+                f"Guidance (cfg_coef {playing.cfg_coef:g}) must be above 1: upstream's generation needs it."
+            )
+        return SamplingSettings(
+            TEMPERATURE if playing.temperature is None else playing.temperature,
+            FLOW_STEPS if playing.num_steps is None else playing.num_steps,
+            self.cfg_weight if playing.cfg_coef is None else playing.cfg_coef - 1,
+            self.max_speech_tokens,
+        )
+
+    def play_as(self, playing: Playing) -> None:
+        self._sampling_settings(playing)
+        super().play_as(playing)
 
     def export(self, directory: Path, voice_prompt: Path) -> None:
         reached = {name.partition(".")[0] for name, part in self.components().items() if part.trainable}

@@ -28,6 +28,7 @@ from calm_ft.adapters.base import (
     checked_language,
     noise_places,
 )
+from calm_ft.adapters.playing import Playing
 from calm_ft.adapters.pocket_tts.attention_guide import (
     guide_losses,
     guided_layer,
@@ -36,7 +37,7 @@ from calm_ft.adapters.pocket_tts.attention_guide import (
     tokens_said,
 )
 from calm_ft.adapters.pocket_tts.components import checkpoint_layers, encoder_fingerprint, named_parts, trunk_trains
-from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, write_bundle
+from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, Card, write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
 from calm_ft.adapters.pocket_tts.generation import GenerationSettings
 from calm_ft.adapters.pocket_tts.loading import (
@@ -45,6 +46,7 @@ from calm_ft.adapters.pocket_tts.loading import (
     language_of,
     load_config,
     load_tts,
+    null_branch_on_card,
     words_of_miniature,
 )
 from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause, trimmed, word_cuts
@@ -74,6 +76,7 @@ from calm_ft.randomness import make_rng
 
 GUIDED_NUM_LAYERS = 24  # released models this deep keep a null branch; shallower ones are distilled without it
 NULL_BRANCH_DROPOUT = 0.2
+TEACHER_CFG_COEF = 2.0  # upstream's sample_cfg_coef for them (training/configs/finetune.yaml)
 EULER_STEPS = 16
 WEIGHTING_LR = 1e-3  # at 2e-5, the rate of fine-tuning, a learned weighting had hardly moved after 1000 steps
 
@@ -143,9 +146,10 @@ class PocketTTSAdapter(TTSAdapter):
         self.input_noise_std = input_noise_std
         self.final_period_dropout = final_period_dropout
         self.attention_guide_weight = attention_guide_weight
-        deep = config.flow_lm.transformer.num_layers >= GUIDED_NUM_LAYERS
-        usual_dropout = NULL_BRANCH_DROPOUT if deep else 0.0
+        self.is_deep = config.flow_lm.transformer.num_layers >= GUIDED_NUM_LAYERS
+        usual_dropout = NULL_BRANCH_DROPOUT if self.is_deep else 0.0
         self.conditioning_dropout = usual_dropout if conditioning_dropout is None else conditioning_dropout
+        self.has_null_branch = self.is_deep or self.conditioning_dropout > 0 or null_branch_on_card(config)
         if gradient_checkpointing:
             checkpoint_layers(self.flow_lm.transformer)
 
@@ -196,7 +200,8 @@ class PocketTTSAdapter(TTSAdapter):
 
     def synthesis_fingerprint(self, text: str) -> str:
         tts = self.tts
-        return f"{self.text.chunks(text)} {tts.temp} {tts.eos_threshold} {self.flow_lm.flow_type} {EULER_STEPS}"
+        drawn = f"{tts.temp} {tts.eos_threshold} {self.flow_lm.flow_type} {EULER_STEPS} {self.playing}"
+        return f"{self.text.chunks(text)} {drawn}"
 
     def collate(self, examples: Sequence[Example]) -> PocketTTSBatch:
         padding_token = self.tts.config.flow_lm.lookup_table.n_bins
@@ -291,32 +296,48 @@ class PocketTTSAdapter(TTSAdapter):
         seed: int | Sequence[int],
         temperature: float | None = None,
         num_steps: int | None = None,
-        cfg_coef: float = 1.0,
+        cfg_coef: float | None = None,
     ) -> list[Synthesis]:
         chunks = [self.text.chunks(text) for text in texts]
         rngs = [make_rng(seed, "synthesis", index) for seed, index in noise_places(seed, len(texts))]
-        return speak(self.tts, voice, chunks, rngs, self._generation_settings(temperature, num_steps, cfg_coef))
+        settings = self._generation_settings(self.playing.but(temperature, num_steps, cfg_coef))
+        return speak(self.tts, voice, chunks, rngs, settings)
 
     def stream(self, text: str, voice: ModelState, seed: int) -> Iterator[Tensor]:
         rng = make_rng(seed, "synthesis", 0)
-        yield from stream(self.tts, voice, self.text.chunks(text), rng, self._generation_settings())
+        yield from stream(self.tts, voice, self.text.chunks(text), rng, self._generation_settings(self.playing))
 
-    def _generation_settings(
-        self, temperature: float | None = None, num_steps: int | None = None, cfg_coef: float = 1.0
-    ) -> GenerationSettings:
+    def _generation_settings(self, playing: Playing) -> GenerationSettings:
         euler = self.flow_lm.flow_type == "flow_matching"
         return GenerationSettings(
-            self.tts.temp if temperature is None else temperature,
-            (EULER_STEPS if euler else 1) if num_steps is None else num_steps,
+            self.tts.temp if playing.temperature is None else playing.temperature,
+            (EULER_STEPS if euler else 1) if playing.num_steps is None else playing.num_steps,
             self.tts.eos_threshold,
-            cfg_coef,
+            self._guidance(playing),
         )
+
+    def _guidance(self, playing: Playing) -> float:
+        """Raises UserError where guidance is asked of a model that has no null branch to be guided away from."""
+        if playing.cfg_coef is None:
+            return TEACHER_CFG_COEF if self.is_deep else 1.0
+        if playing.cfg_coef != 1 and not self.has_null_branch:
+            raise UserError(
+                f"Guidance (cfg_coef {playing.cfg_coef:g}) takes a null branch, and {self.model} has none: released "
+                "models with fewer than 24 layers have guidance built in. Leave it out, or take a 24-layer model, or "
+                "one that was trained with adapter.conditioning_dropout."
+            )
+        return playing.cfg_coef
+
+    def play_as(self, playing: Playing) -> None:
+        self._guidance(playing)
+        super().play_as(playing)
 
     def reconstruct(self, audio: Tensor) -> Tensor:
         return round_trip(self.tts, audio)
 
     def export(self, directory: Path, voice_prompt: Path) -> None:
-        write_bundle(self.tts, directory, self.load_voice(voice_prompt), self.model, self.language)
+        card = Card(self.model, self.language, self.has_null_branch)
+        write_bundle(self.tts, directory, self.load_voice(voice_prompt), card)
 
     def how_to_play(self, directory: Path) -> str:
         config, voice = (shlex.quote(str(directory / name)) for name in (CONFIG, VOICE))

@@ -7,6 +7,7 @@ bit as they are.
 
 import shutil
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
@@ -26,7 +27,16 @@ WEIGHTS, VOICE, CONFIG = "model.safetensors", "voice.safetensors", "config.yaml"
 EXPORTED = {WEIGHTS, VOICE, CONFIG, CARD, *TOKENIZER_NAMES}
 
 
-def write_bundle(tts: TTSModel, directory: Path, voice: ModelState, base_model: str, language: str) -> None:
+@dataclass(frozen=True)
+class Card:
+    """What an export's README.md says of it: what it was tuned from, its language, and whether it can be guided."""
+
+    base_model: str
+    language: str
+    has_null_branch: bool
+
+
+def write_bundle(tts: TTSModel, directory: Path, voice: ModelState, card: Card) -> None:
     """Write config.yaml, model.safetensors, tokenizer.*, voice.safetensors and README.md.
 
     The folder appears under its name only when it is whole; an export that was there before is replaced by
@@ -38,8 +48,8 @@ def write_bundle(tts: TTSModel, directory: Path, voice: ModelState, base_model: 
     config = tts.config
     weights = (config.weights_path, config.flow_lm.weights_path, config.mimi.weights_path)
     check_target(directory, EXPORTED, CONFIG, [Path(path) for path in weights if path and not is_remote(path)])
-    card = _card(directory, base_model, language)
-    write_folder(directory, lambda staging: _write_files(tts, staging, directory, voice, card))
+    text = _text_of(card, directory)
+    write_folder(directory, lambda staging: _write_files(tts, staging, directory, voice, text))
 
 
 def _write_files(tts: TTSModel, staging: Path, directory: Path, voice: ModelState, card: str) -> None:
@@ -121,10 +131,12 @@ def _read_export(directory: Path) -> tuple[dict, str]:
         raise UserError(f"{directory / CONFIG} is damaged ({one_line(error)}): export the run again.") from error
 
 
-def _card(directory: Path, base_model: str, language: str) -> str:
-    base = base_model if is_remote(base_model) else Path(base_model).name  # nobody else has this machine's folders
+def _text_of(card: Card, directory: Path) -> str:
+    # Nobody else has this machine's folders.
+    base = card.base_model if is_remote(card.base_model) else Path(card.base_model).name
     return f"""---
-language: {language}
+language: {card.language}
+null_branch: {str(card.has_null_branch).lower()}
 ---
 
 # A fine-tuned Pocket TTS voice

@@ -80,24 +80,34 @@ def trainable_configs() -> list[str]:
 
 def language_of(config: Config) -> str:
     """ISO 639-1 code of a model's language: from the card beside its weights, or its released folder; else English."""
-    paths = (config.weights_path, config.weights_path_without_voice_cloning, config.flow_lm.weights_path)
-    for path in paths:
-        if path is not None and not is_remote(path) and (found := _language_on_card(Path(path).parent / CARD)):
-            return found
-    for path in paths:
+    if found := _on_card(config, "language", "[a-z]{2,3}"):
+        return found
+    for path in _weights_paths(config):
         released = re.search(r"/languages/([a-z]+)", path or "")
         if released and released.group(1) in LANGUAGES:
             return LANGUAGES[released.group(1)]
     return "en"
 
 
-def _language_on_card(card: Path) -> str | None:
-    """`language` in the front matter of a model card, as the hub has it."""
-    if not card.is_file():
-        return None
-    front_matter = re.match(r"---\n(.*?)\n---\n", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
-    found = re.search(r"^language: *([a-z]{2,3})$", front_matter.group(1), re.MULTILINE) if front_matter else None
-    return found.group(1) if found else None
+def null_branch_on_card(config: Config) -> bool:
+    """Whether the card beside a model's weights says that it learned to speak without text and voice too."""
+    return _on_card(config, "null_branch", "true") is not None
+
+
+def _weights_paths(config: Config) -> tuple[str | None, ...]:
+    return config.weights_path, config.weights_path_without_voice_cloning, config.flow_lm.weights_path
+
+
+def _on_card(config: Config, key: str, pattern: str) -> str | None:
+    """A value in the front matter of the model card beside local weights, as the hub has it."""
+    for path in _weights_paths(config):
+        if path is None or is_remote(path) or not (card := Path(path).parent / CARD).is_file():
+            continue
+        front_matter = re.match(r"---\n(.*?)\n---\n", card.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
+        found = re.search(rf"^{key}: *({pattern})$", front_matter.group(1), re.MULTILINE) if front_matter else None
+        if found:
+            return found.group(1)
+    return None
 
 
 def words_of_miniature() -> frozenset[str]:

@@ -81,7 +81,7 @@ CONFIG = {
     "part of an objective without it": Fault(
         ["objective=flow_matching", "objective/stop_gradient=detach"], "objective=flow_matching has no stop_gradient"
     ),
-    "setting of another system": Fault(["adapter.cfg_weight=1"], "adapter=pocket_tts has: conditioning_dropout"),
+    "setting of another system": Fault(["adapter.cfg_weight=1"], "adapter=pocket_tts has: attention_guide_weight"),
     "setting of another objective": Fault(["experiment=chatterbox_t3", "objective.lsd_weight=1"], "text_weight"),
     "unknown export": Fault(["export.which=first"], "best, last"),
     "resume in words": Fault(["resume=perhaps"], "resume=perhaps"),
@@ -93,6 +93,8 @@ CONFIG = {
     "evaluated after fewer steps than none": Fault(["evaluation.every_n_steps=-1"], "evaluation.every_n_steps=-1"),
     "no sentence to score": Fault(["evaluation.num_scored_sentences=0"], "evaluation.num_scored_sentences=0"),
     "share of time over one": Fault(["evaluation.max_time_share=1.5"], "evaluation.max_time_share=1.5"),
+    "no flow step": Fault(["evaluation.num_steps=0"], "evaluation.num_steps=0"),
+    "guidance without a null branch": Fault(["evaluation.cfg_coef=2"], "takes a null branch, and"),
     "recogniser without a name": Fault(["evaluation.asr=null"], "evaluation.asr=null"),
     "opinions in words": Fault(["evaluation.opinion_scores=some"], "evaluation.opinion_scores=some"),
     "embedded recogniser of another model": Fault(
