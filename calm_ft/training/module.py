@@ -91,8 +91,9 @@ class FineTuning(LightningModule):
         before = self._frames_of_step if index % num_batches else 0.0
         self._frames_of_step = before + num_frames
         if before:
-            added = [parameter.grad for parameter in self.parameters() if parameter.grad is not None]
-            torch._foreach_mul_(added, before / self._frames_of_step)
+            for parameter in self.parameters():
+                if parameter.grad is not None:
+                    parameter.grad.mul_(before / self._frames_of_step)
         return num_batches * num_frames / self._frames_of_step
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:

@@ -54,14 +54,14 @@ from calm_ft.adapters.pocket_tts.rows import (
     Hidden,
     PocketTTSBatch,
     Row,
-    assemble_rows,
-    backbone_outputs,
     collate_rows,
     drop_conditioning,
     eos_losses,
     head_rows,
     noise_on_inputs,
+    normalized,
     row_residuals,
+    teacher_forced,
 )
 from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, load_voice, round_trip, speak, stream
 from calm_ft.adapters.pocket_tts.text import PocketTTSText
@@ -245,13 +245,11 @@ class PocketTTSAdapter(TTSAdapter):
         `input_noise` [B, T, C] is added to the normalised latents that are fed back, not to the targets.
         """
         lm = self.flow_lm
-        x1 = (batch.latents - lm.emb_mean) / lm.emb_std
+        x1 = normalized(lm, batch)
         fed_back = x1 if input_noise is None else x1 + input_noise
-        inputs = (fed_back, batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
         with torch.set_grad_enabled(torch.is_grad_enabled() and trunk_trains(lm)):
-            assembled, prefix_lengths = assemble_rows(lm, *inputs)
             with projections_of(guided_layer(lm.transformer)) as projected:
-                z = backbone_outputs(lm, assembled, prefix_lengths, x1.shape[1])
+                z, prefix_lengths = teacher_forced(lm, batch, fed_back)
             guided = self._text_attention(projected[0], batch, prefix_lengths) if self.attention_guide_weight else None
         return Hidden(z, x1, batch, guided)
 

@@ -177,6 +177,18 @@ def backbone_outputs(flow_lm: FlowLMModel, rows: Tensor, prefix_lengths: Tensor,
     return outputs_of_segment(output, prefix_lengths, num_frames)
 
 
+def normalized(flow_lm: FlowLMModel, batch: PocketTTSBatch) -> Tensor:
+    """The batch's latents as the heads predict them, [B, T, C]."""
+    return (batch.latents - flow_lm.emb_mean) / flow_lm.emb_std
+
+
+def teacher_forced(flow_lm: FlowLMModel, batch: PocketTTSBatch, fed_back: Tensor) -> tuple[Tensor, Tensor]:
+    """Backbone outputs z [B, T, D] for the batch's rows, and prefix_lengths [B], with the latents `fed_back` heard."""
+    inputs = (fed_back, batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
+    assembled, prefix_lengths = assemble_rows(flow_lm, *inputs)
+    return backbone_outputs(flow_lm, assembled, prefix_lengths, fed_back.shape[1]), prefix_lengths
+
+
 @dataclass
 class Hidden:
     """What the heads consume: z [B, T, D], targets x1 [B, T, C] (normalised), and the batch's masks.

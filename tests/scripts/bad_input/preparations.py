@@ -148,7 +148,8 @@ def training_clip(place: Place) -> Utterance:
     """A clip that the usual split trains on."""
     found = read_recordings(place.good).utterances
     cache = FeatureCache(place.cache, "none")
-    return split_validation([EncodedUtterance(each, 1, 1.0, "", cache) for each in found], 0.1, 0).train[0].utterance
+    clips = [EncodedUtterance(each, 1, 1.0, each.id, cache) for each in found]
+    return split_validation(clips, 0.1, 0).train[0].utterance
 
 
 def not_a_number_in_the_cache(place: Place) -> None:

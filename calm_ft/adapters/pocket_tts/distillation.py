@@ -1,0 +1,136 @@
+"""A shallow student that speaks at once as its deep teacher speaks with guidance.
+
+The student is the teacher without some of its layers. Its backbone learns the teacher's guided output,
+
+    z_null + cfg_coef (z - z_null),
+
+for the same rows; heads and everything else are the teacher's, and the heads stay as they are. So the student needs one
+pass a frame, where the teacher needs two and more layers. This is how the released 6-layer models were made.
+
+Source: CALM (arXiv 2509.06926), the section on distillation; pocket_tts sdist, training/configs/depth_distill.yaml.
+"""
+
+import copy
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Literal
+
+import torch
+from pocket_tts.models.flow_lm import FlowLMModel
+from pocket_tts.models.tts_model import stamp_state_names
+from torch import Tensor, nn
+
+from calm_ft.adapters.base import Component, LossOutput, LossTerm, RowResiduals
+from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.adapters.pocket_tts.rows import PocketTTSBatch, drop_conditioning, normalized, teacher_forced
+from calm_ft.errors import UserError
+from calm_ft.flow.sampling import guide
+
+HEADS = ("flow_head", "eos_head")
+SHALLOWER = 4  # upstream's students have 6 of 24 layers
+LayerChoice = Literal["spaced", "first"]
+
+
+class DistilledPocketTTSAdapter(PocketTTSAdapter):
+    """The student as a Pocket TTS; its teacher is no part of what is trained, saved or exported."""
+
+    teacher: FlowLMModel
+
+    def __init__(
+        self,
+        num_layers: int | None = None,
+        layers: LayerChoice = "spaced",
+        cfg_coef: float = 2.0,
+        conditioning_dropout: float | None = None,
+        **settings: Any,
+    ) -> None:
+        """`model` and the other settings of a Pocket TTS are the teacher's.
+
+        Args:
+            num_layers: of the student; None takes a quarter of the teacher's.
+            layers: which of the teacher's layers it begins with: evenly spaced ones, or the first.
+            cfg_coef: guidance that the student learns to speak with; 1 distills depth alone.
+            conditioning_dropout: refused but for 0: a student is never played without text and voice.
+
+        Raises UserError for layers that the teacher has not, and for guidance of a teacher without a null branch.
+        """
+        if conditioning_dropout:
+            raise UserError(
+                f"adapter.conditioning_dropout={conditioning_dropout} has no place in distillation: the student would "
+                "learn the guided output from nothing. Leave it out."
+            )
+        super().__init__(conditioning_dropout=0.0, **settings)
+        if cfg_coef != 1 and not self.has_null_branch:
+            raise UserError(
+                f"adapter.cfg_coef={cfg_coef:g} takes a teacher with a null branch, and {self.model} has none: take a "
+                "24-layer model or one that was trained with adapter.conditioning_dropout, or set adapter.cfg_coef=1."
+            )
+        self.cfg_coef = cfg_coef
+        # Not a submodule: it must not be saved, exported or trained.
+        self.__dict__["teacher"] = self.flow_lm.eval().requires_grad_(False)
+        depth = len(self.teacher.transformer.layers)
+        chosen = chosen_layers(depth, max(1, depth // SHALLOWER) if num_layers is None else num_layers, layers)
+        self._become_student(chosen)
+
+    def _become_student(self, chosen: list[int]) -> None:
+        student = copy.deepcopy(self.teacher)
+        student.transformer.layers = nn.ModuleList([student.transformer.layers[index] for index in chosen])
+        config = self.tts.config.model_copy(deep=True)
+        config.flow_lm.transformer.num_layers = len(chosen)
+        self.tts.config, self.tts.flow_lm = config, student.requires_grad_(True)
+        stamp_state_names(self.tts)
+        self._adopt(self.tts)
+        self.is_deep = self.has_null_branch = False
+
+    def describe(self) -> str:
+        depth = len(self.teacher.transformer.layers)
+        return f"{super().describe()}, taught by its {depth} layers with guidance {self.cfg_coef:g}"
+
+    def components(self) -> Mapping[str, Component]:
+        """The loss does not reach the heads, so no strategy trains them."""
+        parts = super().components()
+        return {name: replace(part, trainable=False) if name in HEADS else part for name, part in parts.items()}
+
+    def loss(self, batch: PocketTTSBatch, rng: torch.Generator) -> LossOutput:
+        errors = self._errors(batch)[batch.eos_mask]
+        terms = {"distillation": LossTerm(1.0, errors.sum(), errors.numel())}
+        return LossOutput(terms, {"distillation": errors.detach().mean()}, int(batch.num_frames.sum()))
+
+    def _errors(self, batch: PocketTTSBatch) -> Tensor:
+        """Mean squared distance to the guided teacher [B, T], also at the first frame past each end."""
+        return (self.hidden(batch).z - self.guided(batch)).square().mean(dim=-1)
+
+    @torch.no_grad()
+    def guided(self, batch: PocketTTSBatch) -> Tensor:
+        """The teacher's output [B, T, D] for the batch's rows, as guidance makes it."""
+        teacher = self.teacher.to(batch.latents.device)
+        latents = normalized(teacher, batch)
+        z, _ = teacher_forced(teacher, batch, latents)
+        if self.cfg_coef == 1:
+            return z
+        z_null, _ = teacher_forced(teacher, drop_conditioning(batch, 1.0, seed=0), latents)
+        return guide(z, z_null, self.cfg_coef)
+
+    @torch.no_grad()
+    def residuals(self, batch: PocketTTSBatch, seed: int) -> RowResiduals:
+        """`residual` is the distance to the teacher; the others are those of every Pocket TTS, of the student."""
+        errors, mask = self._errors(batch), batch.eos_mask
+        distances = torch.stack([row[valid].mean() for row, valid in zip(errors, mask, strict=True)])
+        own = super().residuals(batch, seed)
+        return RowResiduals({**own.values, "residual": distances}, own.num_frames)
+
+
+def chosen_layers(depth: int, num_layers: int, layers: LayerChoice) -> list[int]:
+    """Which of a teacher's layers a student begins with.
+
+    Raises UserError where the teacher has not so many, and for an unknown choice.
+    """
+    if not 1 <= num_layers <= depth:
+        raise UserError(f"adapter.num_layers={num_layers} must be at least 1 and at most the teacher's {depth}.")
+    if layers == "first":
+        return list(range(num_layers))
+    if layers != "spaced":
+        raise UserError(f"adapter.layers={layers} is unknown: take spaced or first.")
+    if num_layers == 1:
+        return [0]
+    return [round(place * (depth - 1) / (num_layers - 1)) for place in range(num_layers)]

@@ -1,0 +1,149 @@
+"""Depth distillation: a student that equals its teacher has no loss, and learns what guidance would have said."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pocket_tts.data.audio_utils import end_on_pause
+
+from calm_ft.adapters.playing import Playing
+from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.adapters.pocket_tts.distillation import DistilledPocketTTSAdapter, chosen_layers
+from calm_ft.adapters.pocket_tts.generation import Chunk, GenerationSettings, generate_latents
+from calm_ft.adapters.pocket_tts.rows import Row, collate_rows
+from calm_ft.adapters.pocket_tts.synthesis import voice_from_audio
+from calm_ft.data.audio import load_clip
+from calm_ft.data.dataset import Example
+from calm_ft.data.utterance import Utterance
+from calm_ft.errors import UserError
+from calm_ft.finetuning.strategy import Full
+from calm_ft.randomness import make_rng
+from tests.adapters import contract
+from tests.conftest import NANO, default_objective
+
+
+@pytest.fixture
+def teacher_folder(tmp_path: Path, speech_file: Path) -> Path:
+    """The embedded model as an export that says that it has a null branch."""
+    adapter = PocketTTSAdapter(str(NANO), default_objective(), conditioning_dropout=0.1)
+    adapter.export(tmp_path / "teacher", speech_file)
+    return tmp_path / "teacher"
+
+
+def student(model: Path, **settings: Any) -> DistilledPocketTTSAdapter:
+    return DistilledPocketTTSAdapter(model=str(model), objective=default_objective(), **settings)
+
+
+def batch_for(adapter: PocketTTSAdapter):
+    rows = []
+    for place, (num_frames, num_prompt_frames) in enumerate([(14, 9), (6, 12)]):
+        rng = make_rng(place, "distillation")
+        latents, prompt = (torch.randn(n, adapter.flow_lm.ldim, generator=rng) for n in (num_frames, num_prompt_frames))
+        rows.append(Row(str(place), latents, adapter.text.tokens("The dog ran."), prompt, place))
+    return collate_rows(rows, adapter.tts.config.flow_lm.lookup_table.n_bins)
+
+
+def loss_of(adapter: DistilledPocketTTSAdapter) -> float:
+    return float(adapter.loss(batch_for(adapter), make_rng(0, "loss")).total.detach())
+
+
+def test_a_student_of_equal_depth_and_weights_has_no_loss_without_guidance(teacher_folder: Path) -> None:
+    equal = student(teacher_folder, num_layers=6, cfg_coef=1.0)
+    assert loss_of(equal) == 0
+    assert loss_of(student(teacher_folder, num_layers=6, cfg_coef=2.0)) > 1e-3
+    assert loss_of(student(teacher_folder, num_layers=3, cfg_coef=1.0)) > 1e-3
+
+
+def test_the_target_is_what_guided_generation_feeds_its_heads(teacher_folder: Path, speech_file: Path) -> None:
+    """Latents that the teacher generated with guidance come again from the target, through the same head."""
+    adapter = student(teacher_folder, num_layers=3, cfg_coef=2.0)
+    teacher = PocketTTSAdapter(str(teacher_folder), default_objective())
+    tokens = teacher.text.tokens("The dog ran.")
+    samples = load_clip(Utterance("voice", speech_file, ""), teacher.sample_rate_hz, 0.2).samples
+    voice = voice_from_audio(teacher.tts, samples)
+    heard = end_on_pause(samples[None], teacher.sample_rate_hz)[None]
+    with torch.no_grad():
+        prompt = teacher.mimi.encode_to_latent(heard)[0]
+    silent = torch.zeros(1, teacher.flow_lm.ldim)
+    settings = GenerationSettings(temperature=0.0, num_steps=1, eos_threshold=1e9, cfg_coef=2.0)
+    (said,) = generate_latents(teacher.tts, voice, [Chunk(tokens, 1, lambda: silent)], settings)
+    raw = said.latents * teacher.flow_lm.emb_std + teacher.flow_lm.emb_mean
+    batch = collate_rows([Row("0", raw, tokens, prompt, 0)], teacher.tts.config.flow_lm.lookup_table.n_bins)
+    z = adapter.guided(batch)[0, : len(raw)]
+    zero, one = torch.zeros(len(raw), 1), torch.ones(len(raw), 1)
+    with torch.no_grad():
+        again = teacher.flow_lm.flow_net(z, zero, one, torch.zeros_like(raw))
+    torch.testing.assert_close(again, said.latents, rtol=0, atol=1e-5)
+
+
+def test_training_brings_the_student_nearer_and_leaves_heads_and_teacher_alone(teacher_folder: Path) -> None:
+    adapter = student(teacher_folder, num_layers=3)
+    Full().apply(adapter, 1e-3)
+    trained = {name for name, p in adapter.named_parameters() if p.requires_grad}
+    assert not [name for name in trained if name.startswith(("flow_lm.flow_net", "flow_lm.out_eos", "mimi"))]
+    assert not [name for name, _ in adapter.named_parameters() if "teacher" in name]
+    before = copy.deepcopy(adapter.teacher.state_dict())
+    batch = batch_for(adapter)
+    losses = contract.fit_batch(adapter, batch, num_steps=30, lr=1e-3)
+    assert losses[-1] < 0.5 * losses[0]
+    assert all(torch.equal(before[name], tensor) for name, tensor in adapter.teacher.state_dict().items())
+    assert float(adapter.residuals(batch, 0).values["residual"].mean()) < losses[0]
+
+
+def test_the_student_is_exported_with_its_own_depth_and_no_null_branch(
+    teacher_folder: Path, speech_file: Path, tmp_path: Path
+) -> None:
+    adapter = student(teacher_folder, num_layers=2)
+    adapter.export(tmp_path / "student", speech_file)
+    exported = PocketTTSAdapter(str(tmp_path / "student"), default_objective())
+    assert exported.tts.config.flow_lm.transformer.num_layers == len(exported.flow_lm.transformer.layers) == 2
+    assert not exported.has_null_branch
+    for name, tensor in exported.tts.state_dict().items():
+        assert torch.equal(tensor, adapter.tts.state_dict()[name]), name
+    with pytest.raises(UserError, match="null branch"):
+        exported.play_as(Playing(cfg_coef=2.0))
+    assert len(exported.synthesize(["The dog ran."], exported.load_voice(speech_file), 0)[0].audio)
+
+
+@pytest.mark.parametrize(
+    ("depth", "num_layers", "layers", "expected"),
+    [
+        (24, 6, "spaced", [0, 5, 9, 14, 18, 23]),
+        (6, 3, "spaced", [0, 2, 5]),
+        (6, 3, "first", [0, 1, 2]),
+        (6, 6, "spaced", [0, 1, 2, 3, 4, 5]),
+        (6, 1, "spaced", [0]),
+    ],
+)
+def test_the_layers_are_those_asked_for(depth: int, num_layers: int, layers, expected: list[int]) -> None:
+    assert chosen_layers(depth, num_layers, layers) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        ({"num_layers": 7}, "at most the teacher's 6"),
+        ({"num_layers": 0}, "at least 1"),
+        ({"num_layers": 2, "layers": "last"}, "spaced or first"),
+        ({"conditioning_dropout": 0.2}, "no place in distillation"),
+    ],
+)
+def test_what_does_not_fit_is_refused(teacher_folder: Path, settings: dict, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        student(teacher_folder, **settings)
+
+
+def test_a_teacher_without_a_null_branch_is_refused(teacher_folder: Path) -> None:
+    card = teacher_folder / "README.md"
+    card.write_text(card.read_text().replace("null_branch: true", "null_branch: false"))
+    with pytest.raises(UserError, match="takes a teacher with a null branch"):
+        student(teacher_folder)
+    assert student(teacher_folder, cfg_coef=1.0).cfg_coef == 1.0
+
+
+def test_a_batch_as_training_draws_it_has_a_loss(teacher_folder: Path, make_example) -> None:
+    adapter = student(teacher_folder)
+    example: Example = make_example(adapter, "row", 20, "The dog ran.", num_prompt_frames=30)
+    assert float(adapter.loss(adapter.collate([example]), make_rng(0, "loss")).total.detach()) > 0
