@@ -5,6 +5,8 @@ cloning.
 """
 
 import random
+from collections.abc import Callable
+from typing import Any
 
 from calm_ft.randomness import derive_seed
 from tools.nano.espeak import EspeakVoice, list_variants
@@ -61,14 +63,12 @@ def codec_variants() -> list[str]:
 
 def make_codec_voices(num_settings: int, *, seed: int) -> list[EspeakVoice]:
     """Every codec variant with `num_settings` random accents, pitches, ranges and rates."""
-    voices = []
-    for variant in codec_variants():
-        for setting in range(num_settings):
-            rng = random.Random(derive_seed(seed, f"codec_voice.{variant}", setting))
-            name = f"{variant.replace(' ', '_')}-{setting}"
-            pitch, pitch_range, rate = rng.randint(20, 85), rng.randint(20, 80), rng.randint(135, 205)
-            voices.append(EspeakVoice(name, variant, rng.choice(CODEC_ACCENTS), pitch, pitch_range, rate))
-    return voices
+
+    def draw(rng: random.Random) -> dict[str, Any]:
+        pitch, pitch_range, rate = rng.randint(20, 85), rng.randint(20, 80), rng.randint(135, 205)
+        return {"accent": rng.choice(CODEC_ACCENTS), "pitch": pitch, "pitch_range": pitch_range, "rate_wpm": rate}
+
+    return _random_voices(num_settings, seed, "codec_voice", draw)
 
 
 def make_many_voices(num_settings: int, *, seed: int) -> list[EspeakVoice]:
@@ -76,16 +76,28 @@ def make_many_voices(num_settings: int, *, seed: int) -> list[EspeakVoice]:
 
     Voices from which a FlowLM learns to follow a prompt: the more there are, the more of them lie near a new one.
     """
-    voices = []
-    for variant in codec_variants():
-        for setting in range(num_settings):
-            rng = random.Random(derive_seed(seed, f"many_voices.{variant}", setting))
-            name = f"{variant.replace(' ', '_')}-{setting}"
-            pitch, pitch_range, rate = rng.randint(20, 80), rng.randint(20, 80), rng.randint(140, 195)
-            tract = round(1 + rng.uniform(-MAX_TRACT_CHANGE, MAX_TRACT_CHANGE), 2)
-            accent = rng.choice(CODEC_ACCENTS) if rng.random() < OTHER_ACCENT_SHARE else _US
-            voices.append(EspeakVoice(name, variant, accent, pitch, pitch_range, rate, tract))
-    return voices
+
+    def draw(rng: random.Random) -> dict[str, Any]:
+        pitch, pitch_range, rate = rng.randint(20, 80), rng.randint(20, 80), rng.randint(140, 195)
+        tract = round(1 + rng.uniform(-MAX_TRACT_CHANGE, MAX_TRACT_CHANGE), 2)
+        accent = rng.choice(CODEC_ACCENTS) if rng.random() < OTHER_ACCENT_SHARE else _US
+        return {"accent": accent, "pitch": pitch, "pitch_range": pitch_range, "rate_wpm": rate, "tract": tract}
+
+    return _random_voices(num_settings, seed, "many_voices", draw)
+
+
+def _random_voices(
+    num_settings: int, seed: int, stream: str, draw: Callable[[random.Random], dict[str, Any]]
+) -> list[EspeakVoice]:
+    return [
+        EspeakVoice(
+            f"{variant.replace(' ', '_')}-{setting}",
+            variant,
+            **draw(random.Random(derive_seed(seed, f"{stream}.{variant}", setting))),
+        )
+        for variant in codec_variants()
+        for setting in range(num_settings)
+    ]
 
 
 _BY_NAME = {voice.name: voice for voice in FLOW_LM_VOICES}

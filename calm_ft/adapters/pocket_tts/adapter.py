@@ -248,10 +248,11 @@ class PocketTTSAdapter(TTSAdapter):
         x1 = normalized(lm, batch)
         fed_back = x1 if input_noise is None else x1 + input_noise
         with torch.set_grad_enabled(torch.is_grad_enabled() and trunk_trains(lm)):
+            if not self.attention_guide_weight:
+                return Hidden(teacher_forced(lm, batch, fed_back)[0], x1, batch)
             with projections_of(guided_layer(lm.transformer)) as projected:
                 z, prefix_lengths = teacher_forced(lm, batch, fed_back)
-            guided = self._text_attention(projected[0], batch, prefix_lengths) if self.attention_guide_weight else None
-        return Hidden(z, x1, batch, guided)
+            return Hidden(z, x1, batch, self._text_attention(projected[0], batch, prefix_lengths))
 
     def _text_attention(self, projected: Tensor, batch: PocketTTSBatch, prefix_lengths: Tensor) -> Tensor:
         attention, num_frames = guided_layer(self.flow_lm.transformer), batch.latents.shape[1]
