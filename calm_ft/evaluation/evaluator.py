@@ -17,6 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.playing import Playing
 from calm_ft.data.utterance import Exclusion
 from calm_ft.evaluation.base_voices import BaseVoices
 from calm_ft.evaluation.clips import Scored, Spoken, recorded
@@ -69,6 +70,7 @@ class Protocol:
         opinion_scores: whether UTMOS and DNSMOS are wanted.
         language: of the texts, an ISO 639-1 code.
         excluded: recordings that cannot be used.
+        playing: how systems speak, where that is not as they are played by default.
     """
 
     model: str
@@ -87,6 +89,7 @@ class Protocol:
     base_voices: BaseVoices = field(default_factory=lambda: BaseVoices([], "they were not asked for."))
     other_voices: Callable[[], Mapping[str, Sequence[np.ndarray]]] = dict
     excluded: Sequence[Exclusion] = ()
+    playing: Playing = field(default_factory=Playing)
 
     def described(self) -> dict[str, Any]:
         """The fields that are stored in a result."""
@@ -103,6 +106,7 @@ class Protocol:
             "chance_sentence_identified": 1 / len(self.texts),
             "asr": self.recogniser if isinstance(self.recogniser, str) else self.recogniser.name,
             "language": self.language,
+            **self.playing.model_dump(exclude_none=True),
             **RULES,
         }
 

@@ -169,6 +169,7 @@ def _protocol(
     language = request.language or config.get("evaluation", {}).get("language") or adapter.language
     return Protocol(
         model=adapter.describe(),
+        playing=adapter.playing,
         texts=chosen.texts,
         recordings=chosen.recordings,
         source=source,

@@ -134,6 +134,7 @@ def _protocol(
 
     return Protocol(
         model=adapter.describe(),
+        playing=adapter.playing,
         texts=chosen.texts,
         recordings=chosen.recordings,
         source=settings.heldout_path or "the run's validation clips",

@@ -203,3 +203,22 @@ def test_a_chatterbox_with_lora_is_evaluated_without_a_round_trip_and_says_why(
     assert summary["systems"].keys() == {"reference", "base", "tuned"}
     assert "has no codec" in summary["missing"]["codec"]
     assert summary["systems"]["tuned"]["counts"]["utterances"] == 2
+
+
+def test_how_systems_spoke_is_one_of_the_rules_of_an_evaluation(
+    finished_run: Path, recordings_dir: Path, evaluated: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch
+) -> None:
+    """Else a run that was heard with four flow steps would be compared with one that was heard with one."""
+    arguments = [
+        "--heldout-path",
+        recordings_dir,
+        "--num-sentences",
+        2,
+        "--num-steps",
+        4,
+        "--output-dir",
+        tmp_path / "e",
+    ]
+    assert evaluate_run(monkeypatch, finished_run, *arguments, *NO_BASE_VOICES) == 0
+    assert summary_of(tmp_path / "e")["protocol"]["num_steps"] == 4
+    assert "num_steps" not in evaluated[1]["protocol"]
