@@ -6,8 +6,6 @@ be reduced, and it hardly sees a one-step map that decays. The energy score is p
 own distribution, and it punishes both a wrong place and a wrong spread.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
@@ -32,12 +30,6 @@ def spread(samples: Tensor) -> Tensor:
     assert num_samples > 1, "a spread takes two samples"
     first, second = torch.triu_indices(num_samples, num_samples, offset=1)
     return _norm(samples[first] - samples[second]).mean(dim=0)
-
-
-def sampler_scores(sample: Callable[[Tensor], Tensor], noises: Tensor, observed: Tensor) -> dict[str, Tensor]:
-    """Score and spread `[N]` of a sampler that turns noise `[N, C]` into latents, from noises `[K, N, C]`."""
-    samples = torch.stack([sample(noise) for noise in noises])
-    return {"score": energy_score(samples, observed), "spread": spread(samples)}
 
 
 def _norm(difference: Tensor) -> Tensor:
