@@ -1,7 +1,7 @@
 """Build the embedded miniature model and its voices from espeak-ng speech; needs `pip install 'calm_ft[nano]'`.
 
-Stages run in the order corpus, codec, tokenizer, flow_lm, bundle, assets, asr (a recogniser of this speech, which needs
-none of the others). Each keeps what an earlier call finished: a killed build goes on with the same command.
+Stages run in the order corpus, codec, tokenizer, flow_lm (the teacher), student, bundle, assets, asr (a recogniser of this
+speech, which needs none of the others). Each keeps what an earlier call finished: a killed build goes on with the same command.
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from calm_ft.errors import UserError, run_script
 
-STAGES = ("corpus", "codec", "tokenizer", "flow_lm", "bundle", "assets", "asr")
+STAGES = ("corpus", "codec", "tokenizer", "flow_lm", "student", "bundle", "assets", "asr")
 
 
 def main() -> None:
@@ -29,7 +29,7 @@ def main() -> None:
     parser.add_argument(
         "--assets-dir", type=Path, help="where the stages 'assets' and 'asr' write (default: OUTPUT_DIR/assets)"
     )
-    parser.add_argument("train_overrides", nargs="*", help="further settings for the FlowLM's scripts/train.py")
+    parser.add_argument("train_overrides", nargs="*", help="further settings for scripts/train.py in the stages flow_lm and student")
     arguments = parser.parse_args()
     if min(arguments.codec_steps, arguments.asr_steps) < 1:
         raise UserError("--codec-steps and --asr-steps must be at least 1.")
@@ -50,6 +50,7 @@ def run_stage(stage: str, arguments: argparse.Namespace) -> None:
         "codec": lambda: stages.build_codec(folder, CodecRecipe(num_steps=arguments.codec_steps, seed=seed)),
         "tokenizer": lambda: stages.build_tokenizer(folder),
         "flow_lm": lambda: stages.train_flow_lm(folder, seed, arguments.train_overrides),
+        "student": lambda: stages.train_student(folder, seed, arguments.train_overrides),
         "bundle": lambda: stages.build_bundle(folder, seed),
         "assets": lambda: assets.write_assets(assets_dir, seed),
         "asr": lambda: stages.build_asr(

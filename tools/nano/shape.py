@@ -2,7 +2,7 @@
 a second.
 
 SEANet strides 4 x 20, then a downsampling by 16; the decoder is wider than the encoder, as listening costs
-less than speaking. About 1.0M parameters of codec and 1.7M of FlowLM with an LSD head.
+less than speaking. About 1.0M parameters of codec and 3.2M of FlowLM with an LSD head.
 """
 
 from typing import Any

@@ -1,8 +1,8 @@
 """The build's stages over one working folder. Each stage keeps what an earlier call finished and says what
 it needs.
 
-corpus -> codec -> tokenizer -> bundle (codec only) -> flow_lm (this project's own trainer) -> bundle
-(final) -> assets -> asr (a recogniser of this speech, from a corpus of its own)
+corpus -> codec -> tokenizer -> flow_lm (the teacher, by this project's own trainer) -> student (which speaks at once as
+the teacher does with guidance) -> bundle -> assets -> asr (a recogniser of this speech, from a corpus of its own)
 """
 
 import os
@@ -36,14 +36,8 @@ _TRAIN_SCRIPT = Path(__file__).parents[2] / "scripts" / "train.py"
 # The FlowLM's recipe: 32 short clips a batch, two draws of noise and time a frame, Muon, noise on what is fed back, one
 # attention head guided by espeak-ng's word times. Text and voice are dropped now and then: it keeps a null branch. Two
 # processes of one thread each, with half of the batch.
-FLOW_LM_RECIPE = (
-    "optimizer=muon",
-    "optimizer.lr=1.5e-3",
-    "optimizer.schedule.num_warmup_steps=200",
-    "adapter.head_batch_multiplier=2",
+_BOTH = (
     "adapter.input_noise_std=0.4",
-    "adapter.attention_guide_weight=0.2",
-    "adapter.conditioning_dropout=0.1",
     "adapter.prompt.own_beginning=false",
     "adapter.prompt.max_sec=10",
     "adapter.prompt.trim_max_sec=0",
@@ -54,10 +48,30 @@ FLOW_LM_RECIPE = (
     "data.max_frames_per_batch=700",
     "data.max_duration_sec=12",
     "data.validation_fraction=0.004",
-    "trainer.max_steps=8000",
-    "trainer.val_check_interval=1000",
     "evaluation.num_sentences=0",
     "logger=csv",
+)
+FLOW_LM_RECIPE = (
+    "experiment=scratch",
+    "optimizer=muon",
+    "optimizer.lr=1.5e-3",
+    "optimizer.schedule.num_warmup_steps=200",
+    "adapter.head_batch_multiplier=2",
+    "adapter.attention_guide_weight=0.2",
+    "adapter.conditioning_dropout=0.1",
+    "trainer.max_steps=8000",
+    "trainer.val_check_interval=1000",
+    *_BOTH,
+)
+# The student has all of the layers: on this small model each of them is needed to read.
+STUDENT_RECIPE = (
+    "experiment=distill_depth",
+    "adapter.num_layers=6",
+    "adapter.cfg_coef=2",
+    "optimizer.schedule.num_warmup_steps=50",
+    "trainer.max_steps=1500",
+    "trainer.val_check_interval=250",
+    *_BOTH,
 )
 
 
@@ -90,6 +104,10 @@ class BuildFolder:
     @property
     def flow_lm_run(self) -> Path:
         return self.root / "flow_lm_run"
+
+    @property
+    def student_run(self) -> Path:
+        return self.root / "student_run"
 
     @property
     def bundle(self) -> Path:
@@ -157,43 +175,41 @@ def build_codec_bundle(folder: BuildFolder, seed: int) -> Path:
 
 
 def train_flow_lm(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
-    """Train the FlowLM with scripts/train.py, whose first phase caches latents.
-
-    A run that was killed goes on from its last checkpoint, one that ended is not repeated.
-    """
-    if (folder.flow_lm_run / "export" / "config.yaml").is_file():
-        print(f"{folder.flow_lm_run} holds a finished run", flush=True)
-        return
+    """Train the teacher with scripts/train.py, whose first phase caches latents."""
     if not (folder.codec_bundle / "config.yaml").is_file():
         build_codec_bundle(folder, seed)
+    _train(folder, folder.flow_lm_run, folder.codec_bundle, [f"seed={seed}", *FLOW_LM_RECIPE, *overrides])
+
+
+def train_student(folder: BuildFolder, seed: int, overrides: list[str]) -> None:
+    """Train the student that is shipped: a model of one pass that speaks as the guided teacher, as the released are."""
+    _require(folder.flow_lm_run / "export" / "config.yaml", "flow_lm")
+    _train(folder, folder.student_run, folder.flow_lm_run / "export", [f"seed={seed}", *STUDENT_RECIPE, *overrides])
+
+
+def _train(folder: BuildFolder, run: Path, model: Path, overrides: list[str]) -> None:
+    """A run that was killed goes on from its last checkpoint, one that ended is not repeated."""
+    if (run / "export" / "config.yaml").is_file():
+        print(f"{run} holds a finished run", flush=True)
+        return
     command = [
         sys.executable,
         str(_TRAIN_SCRIPT),
-        "experiment=scratch",
-        f"adapter.model={folder.codec_bundle.absolute() / 'config.yaml'}",
+        f"adapter.model={model.absolute() / 'config.yaml'}",
         f"data.path={folder.flow_lm_manifest.absolute()}",
-        f"output_dir={folder.flow_lm_run.absolute()}",
+        f"output_dir={run.absolute()}",
         "resume=true",
-        f"seed={seed}",
-        *FLOW_LM_RECIPE,
         *overrides,
     ]
     finished = subprocess.run(command, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"})
     if finished.returncode:
-        raise UserError(
-            f"The FlowLM's training ended with exit code {finished.returncode}; its own message stands above."
-        )
+        raise UserError(f"The training in {run} ended with exit code {finished.returncode}; its message stands above.")
 
 
 def build_bundle(folder: BuildFolder, seed: int) -> Path:
-    """The final bundle from the FlowLM run's export, with the words that it met often.
-
-    Without a run, the codec-only bundle.
-    """
-    export = folder.flow_lm_run / "export"
-    if not export.is_dir():
-        return build_codec_bundle(folder, seed)
-    config = write_bundle(folder.bundle, read_state(export), folder.tokenizer)
+    """The final bundle from the student's export, with the words that it met often."""
+    _require(folder.student_run / "export" / "config.yaml", "student")
+    config = write_bundle(folder.bundle, read_state(folder.student_run / "export"), folder.tokenizer)
     write_text(folder.bundle / WORDS_NAME, "\n".join(familiar_words(flow_lm_lines(seed))) + "\n")
     return config
 

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from calm_ft.adapters.base import Component, LossOutput, LossTerm, RowResiduals
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
-from calm_ft.adapters.pocket_tts.rows import PocketTTSBatch, drop_conditioning, normalized, teacher_forced
+from calm_ft.adapters.pocket_tts.rows import PocketTTSBatch, drop_conditioning, noise_on_inputs, normalized, teacher_forced
 from calm_ft.errors import UserError
 from calm_ft.flow.sampling import guide
 
@@ -92,23 +92,28 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
         return {name: replace(part, trainable=False) if name in HEADS else part for name, part in parts.items()}
 
     def loss(self, batch: PocketTTSBatch, rng: torch.Generator) -> LossOutput:
-        errors = self._errors(batch)[batch.eos_mask]
+        noise = None
+        if self.input_noise_std:
+            seed = int(torch.randint(2**62, (), generator=rng))
+            noise = noise_on_inputs(batch, self.input_noise_std, seed)
+        errors = self._errors(batch, noise)[batch.eos_mask]
         terms = {"distillation": LossTerm(1.0, errors.sum(), errors.numel())}
         return LossOutput(terms, {"distillation": errors.detach().mean()}, int(batch.num_frames.sum()))
 
-    def _errors(self, batch: PocketTTSBatch) -> Tensor:
+    def _errors(self, batch: PocketTTSBatch, input_noise: Tensor | None = None) -> Tensor:
         """Mean squared distance to the guided teacher [B, T], also at the first frame past each end."""
-        return (self.hidden(batch).z - self.guided(batch)).square().mean(dim=-1)
+        return (self.hidden(batch, input_noise).z - self.guided(batch, input_noise)).square().mean(dim=-1)
 
     @torch.no_grad()
-    def guided(self, batch: PocketTTSBatch) -> Tensor:
-        """The teacher's output [B, T, D] for the batch's rows, as guidance makes it."""
+    def guided(self, batch: PocketTTSBatch, input_noise: Tensor | None = None) -> Tensor:
+        """The teacher's output [B, T, D] for the batch's rows, as guidance makes it, from the same noisy latents."""
         teacher = self.teacher.to(batch.latents.device)
         latents = normalized(teacher, batch)
-        z, _ = teacher_forced(teacher, batch, latents)
+        fed_back = latents if input_noise is None else latents + input_noise
+        z, _ = teacher_forced(teacher, batch, fed_back)
         if self.cfg_coef == 1:
             return z
-        z_null, _ = teacher_forced(teacher, drop_conditioning(batch, 1.0, seed=0), latents)
+        z_null, _ = teacher_forced(teacher, drop_conditioning(batch, 1.0, seed=0), fed_back)
         return guide(z, z_null, self.cfg_coef)
 
     @torch.no_grad()

@@ -56,6 +56,12 @@ def test_a_student_of_equal_depth_and_weights_has_no_loss_without_guidance(teach
     assert loss_of(student(teacher_folder, num_layers=3, cfg_coef=1.0)) > 1e-3
 
 
+def test_student_and_teacher_hear_the_same_noise(teacher_folder: Path) -> None:
+    assert loss_of(student(teacher_folder, num_layers=6, cfg_coef=1.0, input_noise_std=0.4)) == 0
+    shallow = [loss_of(student(teacher_folder, num_layers=3, input_noise_std=std)) for std in (0.0, 0.4)]
+    assert shallow[0] != shallow[1]
+
+
 def test_the_target_is_what_guided_generation_feeds_its_heads(teacher_folder: Path, speech_file: Path) -> None:
     """Latents that the teacher generated with guidance come again from the target, through the same head."""
     adapter = student(teacher_folder, num_layers=3, cfg_coef=2.0)

@@ -35,11 +35,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> BuildFolder:
     return folder
 
 
-def test_the_final_bundle_is_that_of_the_run_with_its_words(trained: BuildFolder):
-    stages.build_bundle(trained, seed=0)
-    assert not trained.bundle.exists()  # no FlowLM yet: the codec-only bundle was written
-    export = trained.flow_lm_run / "export"
+def test_the_final_bundle_is_that_of_the_student_with_its_words(trained: BuildFolder):
+    stages.build_codec_bundle(trained, seed=0)
+    export = trained.student_run / "export"
     export.mkdir(parents=True)
+    (export / "config.yaml").touch()
     state = read_state(trained.codec_bundle)
     state["flow_lm.emb_mean"] = torch.full_like(state["flow_lm.emb_mean"], 3.0)
     safetensors.torch.save_file(state, export / "model.safetensors")
@@ -47,11 +47,11 @@ def test_the_final_bundle_is_that_of_the_run_with_its_words(trained: BuildFolder
     bundle = stages.build_bundle(trained, seed=0).parent
     assert read_state(bundle)["flow_lm.emb_mean"].unique().tolist() == [3.0]
     assert "house" in (bundle / "words.txt").read_text(encoding="utf-8").split()
-    shutil.rmtree(trained.flow_lm_run)
+    shutil.rmtree(trained.student_run)
 
 
 @pytest.mark.slow
-def test_the_recipe_trains_a_flow_lm_from_word_times_and_is_not_repeated(trained: BuildFolder, capfd):
+def test_teacher_and_student_train_from_word_times_and_are_not_repeated(trained: BuildFolder, capfd):
     voices = (EspeakVoice("f1", "f1"), EspeakVoice("f2", "f2"))
     texts = make_sentences(6, seed=0, stream="clips")
     lines = [Line(voice, text, f"{voice.name}/{n}.wav") for voice in voices for n, text in enumerate(texts)]
@@ -63,13 +63,16 @@ def test_the_recipe_trains_a_flow_lm_from_word_times_and_is_not_repeated(trained
         "data.validation_fraction=0.2",
     ]
     stages.train_flow_lm(trained, 0, overrides)
-    rows = (trained.flow_lm_run / "metrics.csv").read_text(encoding="utf-8")
-    assert "train/attention_guide" in rows
+    assert "train/attention_guide" in (trained.flow_lm_run / "metrics.csv").read_text(encoding="utf-8")
+    stages.train_student(trained, 0, overrides)
+    assert "train/distillation" in (trained.student_run / "metrics.csv").read_text(encoding="utf-8")
     assert stages.build_bundle(trained, seed=0).parent == trained.bundle
     capfd.readouterr()
     stages.train_flow_lm(trained, 0, overrides)
-    assert "holds a finished run" in capfd.readouterr().out
+    stages.train_student(trained, 0, overrides)
+    assert capfd.readouterr().out.count("holds a finished run") == 2
     shutil.rmtree(trained.flow_lm_run)
+    shutil.rmtree(trained.student_run)
 
 
 def test_a_fresh_flow_lm_is_a_function_of_the_seed(trained: BuildFolder):
@@ -85,7 +88,8 @@ def test_a_fresh_flow_lm_is_a_function_of_the_seed(trained: BuildFolder):
         (lambda folder: stages.build_codec(folder, ONE_STEP), "corpus"),
         (lambda folder: stages.build_tokenizer(folder), "corpus"),
         (lambda folder: stages.build_codec_bundle(folder, 0), "codec"),
-        (lambda folder: stages.build_bundle(folder, 0), "codec"),
+        (lambda folder: stages.train_student(folder, 0, []), "flow_lm"),
+        (lambda folder: stages.build_bundle(folder, 0), "student"),
     ],
 )
 def test_a_stage_without_its_input_names_the_stage_to_run(stage, missing: str, tmp_path: Path):
