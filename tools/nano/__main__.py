@@ -1,7 +1,8 @@
 """Build the embedded miniature model and its voices from espeak-ng speech; needs `pip install 'calm_ft[nano]'`.
 
-Stages run in the order corpus, codec, tokenizer, flow_lm (the teacher), student, bundle, assets, asr (a recogniser of this
-speech, which needs none of the others). Each keeps what an earlier call finished: a killed build goes on with the same command.
+Stages run in the order corpus, codec, tokenizer, flow_lm (the teacher), student, bundle, assets, asr (a recogniser of
+this speech, which needs none of the others). Each keeps what an earlier call finished: a killed build goes on with the
+same command.
 """
 
 import argparse
@@ -29,7 +30,9 @@ def main() -> None:
     parser.add_argument(
         "--assets-dir", type=Path, help="where the stages 'assets' and 'asr' write (default: OUTPUT_DIR/assets)"
     )
-    parser.add_argument("train_overrides", nargs="*", help="further settings for scripts/train.py in the stages flow_lm and student")
+    parser.add_argument(
+        "train_overrides", nargs="*", help="further settings for scripts/train.py in the stages flow_lm and student"
+    )
     arguments = parser.parse_args()
     if min(arguments.codec_steps, arguments.asr_steps) < 1:
         raise UserError("--codec-steps and --asr-steps must be at least 1.")

@@ -11,23 +11,33 @@ Source: CALM (arXiv 2509.06926), the section on distillation; pocket_tts sdist, 
 """
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 from pocket_tts.models.flow_lm import FlowLMModel
-from pocket_tts.models.tts_model import stamp_state_names
+from pocket_tts.models.tts_model import TTSModel, stamp_state_names
 from torch import Tensor, nn
 
 from calm_ft.adapters.base import Component, LossOutput, LossTerm, RowResiduals
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
-from calm_ft.adapters.pocket_tts.rows import PocketTTSBatch, drop_conditioning, noise_on_inputs, normalized, teacher_forced
+from calm_ft.adapters.pocket_tts.loading import is_released, load_config, load_tts
+from calm_ft.adapters.pocket_tts.rows import (
+    PocketTTSBatch,
+    drop_conditioning,
+    noise_on_inputs,
+    normalized,
+    teacher_forced,
+)
+from calm_ft.adapters.pocket_tts.text import PocketTTSText
 from calm_ft.errors import UserError
 from calm_ft.flow.sampling import guide
 
-HEADS = ("flow_head", "eos_head")
+HEADS = {"flow_head": "flow_net", "eos_head": "out_eos"}
+"""Part -> its module in upstream's FlowLM."""
 SHALLOWER = 4  # upstream's students have 6 of 24 layers
+_EVERY_LETTER = "Sphinx of black quartz, judge my vow: 1 234 567 890?"
 LayerChoice = Literal["spaced", "first"]
 
 
@@ -41,6 +51,7 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
         num_layers: int | None = None,
         layers: LayerChoice = "spaced",
         cfg_coef: float = 2.0,
+        student: str | None = None,
         conditioning_dropout: float | None = None,
         **settings: Any,
     ) -> None:
@@ -50,9 +61,12 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
             num_layers: of the student; None takes a quarter of the teacher's.
             layers: which of the teacher's layers it begins with: evenly spaced ones, or the first.
             cfg_coef: guidance that the student learns to speak with; 1 distills depth alone.
+            student: model (as `model`) whose backbone the student begins with, in place of the teacher's layers: an
+                earlier student of the teacher's base, for a teacher that was tuned. Minutes of speech are enough then.
             conditioning_dropout: refused but for 0: a student is never played without text and voice.
 
-        Raises UserError for layers that the teacher has not, and for guidance of a teacher without a null branch.
+        Raises UserError for layers that the teacher has not, for guidance of a teacher without a null branch, and for a
+        student that does not fit its teacher.
         """
         if conditioning_dropout:
             raise UserError(
@@ -68,15 +82,33 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
         self.cfg_coef = cfg_coef
         # Not a submodule: it must not be saved, exported or trained.
         self.__dict__["teacher"] = self.flow_lm.eval().requires_grad_(False)
-        depth = len(self.teacher.transformer.layers)
-        chosen = chosen_layers(depth, max(1, depth // SHALLOWER) if num_layers is None else num_layers, layers)
-        self._become_student(chosen)
+        if student is None:
+            depth = len(self.teacher.transformer.layers)
+            chosen = chosen_layers(depth, max(1, depth // SHALLOWER) if num_layers is None else num_layers, layers)
+            self._become_student(shallower(self.teacher, chosen))
+        elif num_layers is not None:
+            raise UserError("adapter.num_layers is that of adapter.student, where it is given: leave one of them out.")
+        else:
+            self._become_student(self._earlier_student(student))
 
-    def _become_student(self, chosen: list[int]) -> None:
-        student = copy.deepcopy(self.teacher)
-        student.transformer.layers = nn.ModuleList([student.transformer.layers[index] for index in chosen])
+    def _earlier_student(self, model: str) -> FlowLMModel:
+        """Another model's FlowLM with the teacher's heads. Raises UserError where the two do not fit."""
+        other = load_tts(load_config(model, None), origin=model if is_released(model) else None)
+        mine, its = _shared(self.tts), _shared(other)
+        differing = next((name for name, tensor in mine.items() if not torch.equal(tensor, its[name])), None)
+        if differing is not None:
+            raise UserError(
+                f"adapter.student={model} does not fit its teacher {self.model}: they differ in {differing}. Take the "
+                "shallow model of the same language and release."
+            )
+        student = other.flow_lm
+        for head in HEADS.values():
+            setattr(student, head, copy.deepcopy(getattr(self.teacher, head)))
+        return student
+
+    def _become_student(self, student: FlowLMModel) -> None:
         config = self.tts.config.model_copy(deep=True)
-        config.flow_lm.transformer.num_layers = len(chosen)
+        config.flow_lm.transformer.num_layers = len(student.transformer.layers)
         self.tts.config, self.tts.flow_lm = config, student.requires_grad_(True)
         stamp_state_names(self.tts)
         self._adopt(self.tts)
@@ -123,6 +155,25 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
         distances = torch.stack([row[valid].mean() for row, valid in zip(errors, mask, strict=True)])
         own = super().residuals(batch, seed)
         return RowResiduals({**own.values, "residual": distances}, own.num_frames)
+
+
+def shallower(teacher: FlowLMModel, chosen: Sequence[int]) -> FlowLMModel:
+    """A copy of the teacher with some of its layers."""
+    student = copy.deepcopy(teacher)
+    student.transformer.layers = nn.ModuleList([student.transformer.layers[index] for index in chosen])
+    return student
+
+
+def _shared(tts: TTSModel) -> dict[str, Tensor]:
+    """What a student and its teacher must have in common."""
+    lm = tts.flow_lm
+    codec = torch.cat([tensor.flatten().float() for _, tensor in sorted(tts.mimi.state_dict().items())])
+    return {
+        "the width": torch.tensor([lm.dim, lm.out_eos.in_features]),
+        "the codec": codec,
+        "the tokenizer": torch.tensor(PocketTTSText(tts).tokens(_EVERY_LETTER)),
+        "the statistics of the latents": torch.stack([lm.emb_mean, lm.emb_std]),
+    }
 
 
 def chosen_layers(depth: int, num_layers: int, layers: LayerChoice) -> list[int]:

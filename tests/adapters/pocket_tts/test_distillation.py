@@ -113,6 +113,35 @@ def test_the_student_is_exported_with_its_own_depth_and_no_null_branch(
     assert len(exported.synthesize(["The dog ran."], exported.load_voice(speech_file), 0)[0].audio)
 
 
+def test_an_earlier_student_brings_its_backbone_and_takes_the_tuned_teachers_heads(
+    teacher_folder: Path, speech_file: Path, tmp_path: Path
+) -> None:
+    earlier = student(teacher_folder, num_layers=2)
+    earlier.export(tmp_path / "earlier", speech_file)
+    tuned = PocketTTSAdapter(str(teacher_folder), default_objective(), conditioning_dropout=0.1)
+    with torch.no_grad():
+        for parameter in (*tuned.flow_lm.flow_net.parameters(), *tuned.flow_lm.out_eos.parameters()):
+            parameter.mul_(1.01)
+    tuned.export(tmp_path / "tuned", speech_file)
+    adapter = student(tmp_path / "tuned", student=str(tmp_path / "earlier"))
+    for name, tensor in adapter.flow_lm.state_dict().items():
+        source = tuned if name.startswith(("flow_net", "out_eos")) else earlier
+        assert torch.equal(tensor, source.flow_lm.state_dict()[name]), name
+    assert adapter.tts.config.flow_lm.transformer.num_layers == 2
+    assert loss_of(adapter) == pytest.approx(loss_of(student(tmp_path / "tuned", num_layers=2)))
+
+
+def test_a_student_that_does_not_fit_is_refused(teacher_folder: Path, speech_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="leave one of them out"):
+        student(teacher_folder, student=str(teacher_folder), num_layers=3)
+    other = PocketTTSAdapter(str(teacher_folder), default_objective())
+    with torch.no_grad():
+        other.flow_lm.emb_std.mul_(2)
+    other.export(tmp_path / "other", speech_file)
+    with pytest.raises(UserError, match="differ in the statistics of the latents"):
+        student(teacher_folder, student=str(tmp_path / "other"))
+
+
 @pytest.mark.parametrize(
     ("depth", "num_layers", "layers", "expected"),
     [
