@@ -250,8 +250,8 @@ class Evaluator:
             against_base=compared.against_base,
             missing={**self.available.missing, **self._missing},
             doubts={name: doubt for name, doubt in doubts.items() if _is_measured(compared.systems, name)},
-            warnings=warnings_of(compared.systems),
-            notes=notes_of(compared.systems, doubts),
+            warnings=warnings_of(compared),
+            notes=notes_of(compared, base_voices, doubts),
             base_voices=base_voices,
             excluded=[
                 ExcludedClip(path=each.path, reason=each.reason)

@@ -112,9 +112,9 @@ def _doubt(figure: Figure, clips: Mapping[str, Sequence[Scored]]) -> str | None:
     return None
 
 
-def warnings_of(systems: Mapping[str, SystemSummary]) -> list[str]:
+def warnings_of(compared: Comparison) -> list[str]:
     """What went wrong with the tuned model's speech, with the ways out, one sentence each."""
-    tuned = systems.get(TUNED)
+    tuned, base = compared.systems.get(TUNED), compared.systems.get(BASE)
     if tuned is None or not tuned.counts.get("utterances"):
         return []
     words = {
@@ -127,7 +127,6 @@ def warnings_of(systems: Mapping[str, SystemSummary]) -> list[str]:
         "truncated": ("was cut off", "look at recordings that end in a word, or raise data.tail_sec"),
     }
     num = tuned.counts["utterances"]
-    base = systems.get(BASE)
     lines = []
     for flag in FLAGS:
         what, way = words[flag]
@@ -136,11 +135,40 @@ def warnings_of(systems: Mapping[str, SystemSummary]) -> list[str]:
         if count / num > max(MAX_FAULTY_SHARE, before):
             beside = "" if base is None else f" (base: {base.counts.get(flag, 0)})"
             lines.append(f"{count} of {num} clips of the tuned model: speech {what}{beside}. To mend it: {way}.")
+    if worse := reads_worse(compared):
+        lines.append(
+            f"The tuned model reads worse than its base: {worse}. To mend it: take fewer steps (trainer.max_steps) or "
+            "a lower optimizer.lr, see whether the texts say what is heard, or tune its teacher and distil that "
+            "(docs/training.md, Teacher and student)."
+        )
     return lines
 
 
-def notes_of(systems: Mapping[str, SystemSummary], doubts: Mapping[str, str]) -> list[str]:
-    """Where the codec, not the tuning, is the limit: it takes more from the recordings than the model lacks of it."""
+def reads_worse(compared: Comparison) -> str:
+    """How much more the tuned model gets wrong than the base; empty where that cannot be said."""
+    for name in HEADLINES[0]:
+        difference = compared.against_base.get(TUNED, {}).get(name)
+        if difference is None or difference.better is None or difference.low is None or difference.high is None:
+            continue
+        if difference.verdict(FIGURES[name].direction) != "worse":
+            return ""
+        means = (f"{100 * (compared.systems[system].mean(name) or 0.0):.1f}%" for system in (BASE, TUNED))
+        interval = f"{100 * difference.low:+.1f} to {100 * difference.high:+.1f} points"
+        return f"{FIGURES[name].label} {' to '.join(means)} (difference {interval})"
+    return ""
+
+
+def notes_of(compared: Comparison, base_voices: Comparison, doubts: Mapping[str, str]) -> list[str]:
+    """What a reader should know beside the figures: what other voices lost, and where the codec is the limit."""
+    worse = reads_worse(base_voices)
+    forgotten = (
+        [f"In other voices it reads worse than its base: {worse}. data=replay keeps more of them."] if worse else []
+    )
+    return [*forgotten, *_limited_by_the_codec(compared.systems, doubts)]
+
+
+def _limited_by_the_codec(systems: Mapping[str, SystemSummary], doubts: Mapping[str, str]) -> list[str]:
+    """Where the codec takes more from the recordings than the model lacks of its round trip."""
     if not {REFERENCE, CODEC, TUNED} <= systems.keys():
         return []
     limited = []

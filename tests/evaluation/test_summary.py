@@ -13,7 +13,7 @@ from calm_ft.evaluation.scoring import score
 from calm_ft.evaluation.summary import compare, doubts_about, means_of, notes_of, timing_of, warnings_of
 from calm_ft.metrics.distortion import Distortion
 from calm_ft.metrics.registry import FIGURES, MEASURED, TIMINGS
-from calm_ft.report.result import FLAGS, Difference
+from calm_ft.report.result import FLAGS, Comparison, Difference
 from tests.evaluation.conftest import TIMING, made, references, spoken
 from tests.metrics.conftest import RATE_HZ, voiced
 
@@ -132,7 +132,7 @@ def test_faults_are_said_with_their_number_and_the_ways_out_unless_the_base_has_
     clips = [made("tuned", index, flags=[flag] * (index < num_tuned)) for index in range(NUM_SENTENCES)]
     if num_base is not None:
         clips += [made("base", index, flags=[flag] * (index < num_base)) for index in range(NUM_SENTENCES)]
-    warnings = warnings_of(compare(clips, [], {}).systems)
+    warnings = warnings_of(compare(clips, [], {}))
     assert len(warnings) == is_warned
     if is_warned:
         beside = "" if num_base is None else f" (base: {num_base})"
@@ -143,8 +143,8 @@ def test_faults_are_said_with_their_number_and_the_ways_out_unless_the_base_has_
 
 def test_one_clip_in_twenty_is_no_warning() -> None:
     clips = [made("tuned", index, flags=["runaway"] * (index == 0)) for index in range(20)]
-    assert warnings_of(compare(clips, [], {}).systems) == []
-    assert warnings_of({}) == []
+    assert warnings_of(compare(clips, [], {})) == []
+    assert warnings_of(Comparison(systems={})) == []
 
 
 @pytest.mark.parametrize(
@@ -164,14 +164,39 @@ def test_the_codec_is_named_where_it_takes_more_than_the_tuning_lacks(
     name: str, reference: float, codec: float, tuned: float, is_limit: bool
 ) -> None:
     clips = clips_of(name, {"reference": reference, "codec": codec, "tuned": tuned})
-    systems = compare(clips, MEASURED, {}).systems
-    notes = notes_of(systems, {})
+    compared, nothing = compare(clips, MEASURED, {}), Comparison(systems={})
+    notes = notes_of(compared, nothing, {})
     assert len(notes) == is_limit
     if is_limit:
         figures = f"{FIGURES[name].label} ({reference:.2f} to {codec:.2f}, tuned {tuned:.2f})"
         assert notes == [f"The codec is the limit, more than the tuning, of: {figures}."]
-    assert notes_of(systems, {name: "a judge that fails"}) == []
-    assert notes_of({each: systems[each] for each in ("reference", "tuned")}, {}) == []
+    assert notes_of(compared, nothing, {name: "a judge that fails"}) == []
+    without_codec = Comparison(systems={each: compared.systems[each] for each in ("reference", "tuned")})
+    assert notes_of(without_codec, nothing, {}) == []
+
+
+@pytest.mark.parametrize("name", ["cer", "wer"])
+@pytest.mark.parametrize(
+    ("base", "tuned", "recordings", "is_worse"),
+    [(0.05, 0.12, 0.02, True), (0.05, 0.051, 0.02, False), (0.12, 0.05, 0.02, False), (0.5, 0.8, 0.6, False)],
+)
+def test_a_tuned_model_that_reads_worse_than_its_base_is_warned_of_unless_the_judge_fails(
+    name: str, base: float, tuned: float, recordings: float, is_worse: bool
+) -> None:
+    clips = clips_of(name, {"reference": recordings, "base": base, "tuned": tuned})
+    compared = compare(clips, MEASURED, doubts_about(clips, MEASURED))
+    warnings, notes = warnings_of(compared), notes_of(Comparison(systems={}), compared, {})
+    assert [len(warnings), len(notes)] == [is_worse, is_worse]
+    if is_worse:
+        low, high = (100 * getattr(compared.against_base["tuned"][name], side) for side in ("low", "high"))
+        difference = f"5.0% to 12.0% (difference {low:+.1f} to {high:+.1f} points)"
+        assert warnings[0].startswith(
+            f"The tuned model reads worse than its base: {FIGURES[name].label} {difference}. To mend it: "
+        )
+        assert notes == [
+            f"In other voices it reads worse than its base: {FIGURES[name].label} {difference}. data=replay keeps more "
+            "of them."
+        ]
 
 
 def test_a_system_that_is_closer_to_the_recordings_is_better_and_the_other_way_round_worse() -> None:
