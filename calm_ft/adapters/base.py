@@ -160,6 +160,8 @@ class TTSAdapter(nn.Module, ABC):
     """Whether the model speaks as the embedded recogniser was taught to hear; no released one does."""
     uses_prompts: bool = True
     """Whether training rows are prompted by another clip of the speaker (see `prompt_pool`)."""
+    needs_replay: bool = False
+    """Whether training takes clips of further sources (`data.sources`) beside those of the voice."""
     max_synthesis_batch: int = 1
     """How many texts `synthesize` speaks together at most. Callers that report progress pass no more at once."""
     playing: Playing = Playing()

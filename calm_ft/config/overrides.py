@@ -13,6 +13,8 @@ from hydra.errors import HydraException
 from calm_ft.errors import UserError
 
 UNLISTED = (
+    "adapter.anchor_rows",
+    "adapter.anchor_weight",
     "adapter.attention_guide_weight",
     "adapter.conditioning_dropout",
     "adapter.eos_loss_weight",
@@ -47,7 +49,7 @@ _RENAMED_GROUPS = {"interpolant": "objective/interpolant"}
 """Earlier name of a group of options -> its name now."""
 _NEEDS_PLUS_PLUS = re.compile(rf"^\+{{0,2}}((?:trainer\.[\w.]+|{'|'.join(map(re.escape, UNLISTED))})=.*)", re.DOTALL)
 _PATH_SETTING = re.compile(
-    r"(?P<name>\+{0,2}(?:output_dir|adapter\.(?:model|local_dir)|data\.(?:path|cache_dir)|data\.sources\.[^.=]+\.path"
+    r"(?P<name>\+{0,2}(?:output_dir|adapter\.(?:model|local_dir|student)|data\.(?:path|cache_dir)|data\.sources\.[^.=]+\.path"
     r"|evaluation\.(?:heldout_path|base_voices)|strategy\.weights))=(?P<value>.+)",
     re.DOTALL,
 )

@@ -27,7 +27,7 @@ class WordTime:
 class Utterance:
     """One recording and its text; `id` is unique among the recordings that are read together.
 
-    `end_sec` None means the end of the file.
+    `end_sec` None means the end of the file. `is_replayed`: it is of one of `data.sources`, not of the tuned voice.
     """
 
     id: str
@@ -37,6 +37,7 @@ class Utterance:
     words: tuple[WordTime, ...] | None = None
     start_sec: float = 0.0
     end_sec: float | None = None
+    is_replayed: bool = False
 
     @property
     def is_segment(self) -> bool:

@@ -58,7 +58,7 @@ def read_sources(data: DataSettings) -> list[ReadSource]:
         recordings = read_recordings(path, settings.format, settings.speakers)
         if sources:  # the first keeps its ids, by which its validation clips are chosen
             recordings.utterances[:] = [
-                replace(each, id=f"{name}:{each.id}", speaker=f"{name}:{each.speaker}")
+                replace(each, id=f"{name}:{each.id}", speaker=f"{name}:{each.speaker}", is_replayed=True)
                 for each in recordings.utterances
             ]
         sources.append(ReadSource(name, settings.weight, recordings))
@@ -71,6 +71,11 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Evaluatio
     torch.manual_seed(seed)
     adapter = experiment.adapter_factory()
     adapter.play_as(experiment.evaluation.playing)
+    if adapter.needs_replay and len(sources) == 1:
+        raise UserError(
+            "adapter.anchor_rows=replayed holds a model to its base on replayed clips, and there are none: add "
+            "data=replay, or take adapter.anchor_rows=all."
+        )
     base_fingerprint = weights_fingerprint(adapter)
     plans = experiment.strategy.apply(adapter, experiment.optimizer.lr)
     experiment.strategy.begin(adapter)

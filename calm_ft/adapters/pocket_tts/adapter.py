@@ -6,6 +6,7 @@ are the keys of the exported bundle.
 
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from calm_ft.adapters.base import (
     noise_places,
 )
 from calm_ft.adapters.playing import Playing
+from calm_ft.adapters.pocket_tts.anchor import ANCHOR_ROWS, Anchor
 from calm_ft.adapters.pocket_tts.attention_guide import (
     guide_losses,
     guided_layer,
@@ -71,6 +73,7 @@ from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.errors import UserError
+from calm_ft.flow.heads import head_time_conditions
 from calm_ft.flow.objective import Objective
 from calm_ft.randomness import make_rng
 
@@ -102,6 +105,8 @@ class PocketTTSAdapter(TTSAdapter):
         input_noise_std: float = 0.0,
         final_period_dropout: float = 0.3,
         attention_guide_weight: float = 0.0,
+        anchor_weight: float = 0.0,
+        anchor_rows: str = "all",
         gradient_checkpointing: bool = False,
         language: str | None = None,
     ) -> None:
@@ -117,6 +122,8 @@ class PocketTTSAdapter(TTSAdapter):
                 (upstream's `final_punct_dropout`).
             attention_guide_weight: of the loss that teaches one attention head which word is said (clips with word
                 times alone; `attention_guide`).
+            anchor_weight: of the distance to what the base model itself makes of the same rows (`anchor`).
+            anchor_rows: "all", or "replayed": those of `data.sources` alone.
             gradient_checkpointing: the backbone's activations are computed twice instead of kept.
             language: ISO 639-1 code of what the model speaks; None takes that of the released model or of its card.
 
@@ -129,6 +136,7 @@ class PocketTTSAdapter(TTSAdapter):
                 "adapter=chatterbox with an experiment made for it."
             )
         weights = {"eos_loss_weight": eos_loss_weight, "attention_guide_weight": attention_guide_weight}
+        weights |= {"anchor_weight": anchor_weight}
         dropouts = {"conditioning_dropout": conditioning_dropout, "final_period_dropout": final_period_dropout}
         _check_settings(head_batch_multiplier, dropouts, weights | {"input_noise_std": input_noise_std})
         self.model = model
@@ -150,8 +158,20 @@ class PocketTTSAdapter(TTSAdapter):
         usual_dropout = NULL_BRANCH_DROPOUT if self.is_deep else 0.0
         self.conditioning_dropout = usual_dropout if conditioning_dropout is None else conditioning_dropout
         self.has_null_branch = self.is_deep or self.conditioning_dropout > 0 or null_branch_on_card(config)
+        self.anchor = self._anchored(anchor_weight, anchor_rows) if anchor_weight else None
+        self.needs_replay = self.anchor is not None and self.anchor.rows == "replayed"
         if gradient_checkpointing:
             checkpoint_layers(self.flow_lm.transformer)
+
+    def _anchored(self, weight: float, rows: str) -> Anchor:
+        if rows not in ANCHOR_ROWS:
+            raise UserError(f"adapter.anchor_rows={rows} is unknown: take all or replayed.")
+        if head_time_conditions(self.flow_lm.flow_net) < 2:
+            raise UserError(
+                f"adapter.anchor_weight={weight:g} takes a model that speaks in one step, and the flow head of "
+                f"{self.model} has no second time: leave it out."
+            )
+        return Anchor(self.flow_lm, weight, rows)
 
     def _adopt(self, tts: TTSModel) -> None:
         # Not a submodule: its parameters are registered below, under upstream's names.
@@ -228,7 +248,8 @@ class PocketTTSAdapter(TTSAdapter):
             spans = self.text.word_spans(text, final_period)
             said = tokens_said(words, spans, len(latents), self.frame_rate_hz)
         tokens = self.text.tokens(text, final_period)
-        return Row(target.utterance.id, latents, tokens, prompt, example.place, prompt_id, said)
+        replayed = target.utterance.is_replayed
+        return Row(target.utterance.id, latents, tokens, prompt, example.place, prompt_id, said, replayed)
 
     def _drops_final_period(self, seed: int) -> bool:
         if self.final_period_dropout == 0:
@@ -279,7 +300,14 @@ class PocketTTSAdapter(TTSAdapter):
         if self.conditioning_dropout:
             batch = drop_conditioning(batch, self.conditioning_dropout, seed)
         noise = noise_on_inputs(batch, self.input_noise_std, seed) if self.input_noise_std else None
-        return self.head_loss(self.hidden(batch, noise), seed)
+        hidden = self.hidden(batch, noise)
+        output = self.head_loss(hidden, seed)
+        if self.anchor is None:
+            return output
+        fed_back = hidden.x1 if noise is None else hidden.x1 + noise
+        term = self.anchor.term(self.flow_lm, hidden, fed_back, self.tts.temp, seed)
+        parts = output.parts | {"anchor": term.sum.detach() / max(1, term.count)}
+        return replace(output, terms=output.terms | {"anchor": term}, parts=parts)
 
     @torch.no_grad()
     def residuals(self, batch: PocketTTSBatch, seed: int) -> RowResiduals:
@@ -350,6 +378,8 @@ class FreshPocketTTSAdapter(PocketTTSAdapter, FitsStatistics):
         """conditioning_dropout: None is 0.2 at any depth, for the null branch is to be learned."""
         dropout = NULL_BRANCH_DROPOUT if conditioning_dropout is None else conditioning_dropout
         super().__init__(conditioning_dropout=dropout, **settings)
+        if self.anchor is not None:
+            raise UserError("adapter.anchor_weight holds a model to its base, and a new model has none: leave it out.")
         initialize_flow_lm(self.flow_lm, seed)
 
     def fit_statistics(self, features: Iterable[Features]) -> None:

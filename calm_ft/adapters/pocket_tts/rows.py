@@ -35,7 +35,8 @@ class PocketTTSBatch:
     latents [B, T, C] raw codec latents, T = longest + 1; num_frames [B]; text_tokens [B, S]; text_mask [B,
     S]; prompt_latents [B, P, C] raw; prompt_mask [B, P]; places: each row's index in the whole batch, of which
     this may be one process's share; prompt_ids: the other utterances that prompt some of the rows; said [B, T, 2]: the
-    tokens of the word that each frame says (`attention_guide.tokens_said`).
+    tokens of the word that each frame says (`attention_guide.tokens_said`); replayed [B]: True where the clip is of
+    another source than the tuned voice's.
     """
 
     latents: Tensor
@@ -48,6 +49,7 @@ class PocketTTSBatch:
     places: list[int]
     prompt_ids: list[str]
     said: Tensor
+    replayed: Tensor
 
     @property
     def frame_mask(self) -> Tensor:
@@ -89,6 +91,7 @@ class Row:
     place: int
     prompt_id: str | None = None
     said: Tensor | None = None
+    is_replayed: bool = False
 
 
 def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
@@ -110,7 +113,10 @@ def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
         text_mask[index, : len(row.tokens)] = True
     ids, places = [row.utterance_id for row in rows], [row.place for row in rows]
     prompt_ids = [row.prompt_id for row in rows if row.prompt_id is not None]
-    return PocketTTSBatch(latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids, places, prompt_ids, said)
+    replayed = torch.tensor([row.is_replayed for row in rows])
+    return PocketTTSBatch(
+        latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids, places, prompt_ids, said, replayed
+    )
 
 
 def drop_conditioning(batch: PocketTTSBatch, probability: float, seed: int) -> PocketTTSBatch:

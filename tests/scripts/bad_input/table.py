@@ -81,6 +81,9 @@ CONFIG = {
     "part of an objective without it": Fault(
         ["objective=flow_matching", "objective/stop_gradient=detach"], "objective=flow_matching has no stop_gradient"
     ),
+    "anchor on replayed clips without any": Fault(
+        ["adapter.anchor_weight=1", "adapter.anchor_rows=replayed"], "there are none: add data=replay, or take"
+    ),
     "setting of another system": Fault(["adapter.cfg_weight=1"], "adapter=pocket_tts has: attention_guide_weight"),
     "setting of another objective": Fault(["experiment=chatterbox_t3", "objective.lsd_weight=1"], "text_weight"),
     "unknown export": Fault(["export.which=first"], "best, last"),
