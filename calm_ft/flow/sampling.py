@@ -16,12 +16,17 @@ from calm_ft.flow.heads import VelocityFn
 
 def sample_flow_map(velocity_fn: VelocityFn, x0: torch.Tensor, num_steps: int = 1) -> torch.Tensor:
     """Latents `[N, C]` from noise x0 `[N, C]` by num_steps jumps; velocity_fn takes (s, t, x)."""
-    x = x0
+    return flow_map_trajectory(velocity_fn, x0, num_steps)[-1]
+
+
+def flow_map_trajectory(velocity_fn: VelocityFn, x0: torch.Tensor, num_steps: int) -> torch.Tensor:
+    """All points of the way from x0 `[N, C]` by num_steps jumps, the first and the last among them: `[K + 1, N, C]`."""
+    points = [x0]
     for step in range(num_steps):
         s = torch.full_like(x0[:, :1], step / num_steps)
         t = torch.full_like(x0[:, :1], (step + 1) / num_steps)
-        x = x + velocity_fn(s, t, x) / num_steps
-    return x
+        points.append(points[-1] + velocity_fn(s, t, points[-1]) / num_steps)
+    return torch.stack(points)
 
 
 def sample_euler(

@@ -7,6 +7,9 @@ The student is the teacher without some of its layers. Its backbone learns the t
 for the same rows; heads and everything else are the teacher's, and the heads stay as they are. So the student needs one
 pass a frame, where the teacher needs two and more layers. This is how the released 6-layer models were made.
 
+A head never met guided outputs, and may need more steps for them. With `trajectory_steps` the student's learns to do in
+one what the teacher's does in several (`flow.trajectory_distillation`).
+
 Source: CALM (arXiv 2509.06926), the section on distillation; pocket_tts sdist, training/configs/depth_distill.yaml.
 """
 
@@ -32,7 +35,11 @@ from calm_ft.adapters.pocket_tts.rows import (
 )
 from calm_ft.adapters.pocket_tts.text import PocketTTSText
 from calm_ft.errors import UserError
+from calm_ft.flow.heads import bind_condition, head_time_conditions
+from calm_ft.flow.precision import at_least_float32, without_autocast
 from calm_ft.flow.sampling import guide
+from calm_ft.flow.trajectory_distillation import TrajectoryDraws, draw_pieces, trajectory_residual
+from calm_ft.randomness import make_rng
 
 HEADS = {"flow_head": "flow_net", "eos_head": "out_eos"}
 """Part -> its module in upstream's FlowLM."""
@@ -52,6 +59,7 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
         layers: LayerChoice = "spaced",
         cfg_coef: float = 2.0,
         student: str | None = None,
+        trajectory_steps: int = 0,
         conditioning_dropout: float | None = None,
         **settings: Any,
     ) -> None:
@@ -63,6 +71,8 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
             cfg_coef: guidance that the student learns to speak with; 1 distills depth alone.
             student: model (as `model`) whose backbone the student begins with, in place of the teacher's layers: an
                 earlier student of the teacher's base, for a teacher that was tuned. Minutes of speech are enough then.
+            trajectory_steps: the flow head learns to do in one step what the teacher's does in so many; 0 keeps the
+                teacher's head, as upstream does.
             conditioning_dropout: refused but for 0: a student is never played without text and voice.
 
         Raises UserError for layers that the teacher has not, for guidance of a teacher without a null branch, and for a
@@ -79,7 +89,15 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
                 f"adapter.cfg_coef={cfg_coef:g} takes a teacher with a null branch, and {self.model} has none: take a "
                 "24-layer model or one that was trained with adapter.conditioning_dropout, or set adapter.cfg_coef=1."
             )
+        if trajectory_steps < 0 or trajectory_steps == 1:
+            raise UserError(f"adapter.trajectory_steps={trajectory_steps} must be 0, or 2 and more.")
+        if trajectory_steps and head_time_conditions(self.flow_lm.flow_net) < 2:
+            raise UserError(
+                f"adapter.trajectory_steps={trajectory_steps} takes a flow head that jumps, and that of {self.model} "
+                "has no second time: leave it out."
+            )
         self.cfg_coef = cfg_coef
+        self.trajectory_steps = trajectory_steps
         # Not a submodule: it must not be saved, exported or trained.
         self.__dict__["teacher"] = self.flow_lm.eval().requires_grad_(False)
         if student is None:
@@ -119,22 +137,40 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
         return f"{super().describe()}, taught by its {depth} layers with guidance {self.cfg_coef:g}"
 
     def components(self) -> Mapping[str, Component]:
-        """The loss does not reach the heads, so no strategy trains them."""
+        """No strategy trains a head that the loss does not reach."""
         parts = super().components()
-        return {name: replace(part, trainable=False) if name in HEADS else part for name, part in parts.items()}
+        frozen = {"eos_head"} if self.trajectory_steps else set(HEADS)
+        return {name: replace(part, trainable=False) if name in frozen else part for name, part in parts.items()}
 
     def loss(self, batch: PocketTTSBatch, rng: torch.Generator) -> LossOutput:
-        noise = None
-        if self.input_noise_std:
-            seed = int(torch.randint(2**62, (), generator=rng))
-            noise = noise_on_inputs(batch, self.input_noise_std, seed)
-        errors = self._errors(batch, noise)[batch.eos_mask]
+        seed = int(torch.randint(2**62, (), generator=rng))
+        noise = noise_on_inputs(batch, self.input_noise_std, seed) if self.input_noise_std else None
+        z, guided = self.hidden(batch, noise).z, self.guided(batch, noise)
+        errors = _distance(z, guided)[batch.eos_mask]
         terms = {"distillation": LossTerm(1.0, errors.sum(), errors.numel())}
-        return LossOutput(terms, {"distillation": errors.detach().mean()}, int(batch.num_frames.sum()))
+        if self.trajectory_steps:
+            along = self._trajectory_errors(batch, z, guided, seed)
+            terms["trajectory"] = LossTerm(1.0, along.sum(), along.numel())
+        parts = {name: term.sum.detach() / term.count for name, term in terms.items()}
+        return LossOutput(terms, parts, int(batch.num_frames.sum()))
 
-    def _errors(self, batch: PocketTTSBatch, input_noise: Tensor | None = None) -> Tensor:
-        """Mean squared distance to the guided teacher [B, T], also at the first frame past each end."""
-        return (self.hidden(batch, input_noise).z - self.guided(batch, input_noise)).square().mean(dim=-1)
+    def _trajectory_errors(self, batch: PocketTTSBatch, z: Tensor, guided: Tensor, seed: int) -> Tensor:
+        """How far the student's flow head is from several steps of the teacher's, [N] for the valid frames."""
+        num_channels = batch.latents.shape[-1]
+        drawn = [
+            draw_pieces(length, num_channels, self.trajectory_steps, self.tts.temp, make_rng(seed, "trajectory", place))
+            for length, place in zip(batch.num_frames.tolist(), batch.places, strict=True)
+        ]
+        draws = TrajectoryDraws(*(torch.cat(each).to(z.device) for each in zip(*drawn, strict=True)))
+        mask = batch.frame_mask
+        student, teacher = self.flow_lm.flow_net, self.teacher.flow_net
+        with without_autocast(z.device):
+            return trajectory_residual(
+                bind_condition(student, at_least_float32(z[mask])),
+                bind_condition(teacher, at_least_float32(guided[mask])),
+                draws,
+                self.trajectory_steps,
+            )
 
     @torch.no_grad()
     def guided(self, batch: PocketTTSBatch, input_noise: Tensor | None = None) -> Tensor:
@@ -151,10 +187,15 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
     @torch.no_grad()
     def residuals(self, batch: PocketTTSBatch, seed: int) -> RowResiduals:
         """`residual` is the distance to the teacher; the others are those of every Pocket TTS, of the student."""
-        errors, mask = self._errors(batch), batch.eos_mask
+        errors, mask = _distance(self.hidden(batch).z, self.guided(batch)), batch.eos_mask
         distances = torch.stack([row[valid].mean() for row, valid in zip(errors, mask, strict=True)])
         own = super().residuals(batch, seed)
         return RowResiduals({**own.values, "residual": distances}, own.num_frames)
+
+
+def _distance(z: Tensor, guided: Tensor) -> Tensor:
+    """Mean squared distance to the guided teacher [B, T], also at the first frame past each end."""
+    return (z - guided).square().mean(dim=-1)
 
 
 def shallower(teacher: FlowLMModel, chosen: Sequence[int]) -> FlowLMModel:

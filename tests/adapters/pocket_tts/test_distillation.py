@@ -18,7 +18,9 @@ from calm_ft.data.audio import load_clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
-from calm_ft.finetuning.strategy import Full
+from calm_ft.finetuning.strategy import Full, HeadOnly
+from calm_ft.flow.heads import bind_condition
+from calm_ft.flow.sampling import sample_flow_map
 from calm_ft.randomness import make_rng
 from tests.adapters import contract
 from tests.conftest import NANO, default_objective
@@ -96,6 +98,27 @@ def test_training_brings_the_student_nearer_and_leaves_heads_and_teacher_alone(t
     assert losses[-1] < 0.5 * losses[0]
     assert all(torch.equal(before[name], tensor) for name, tensor in adapter.teacher.state_dict().items())
     assert float(adapter.residuals(batch, 0).values["residual"].mean()) < losses[0]
+
+
+def test_the_students_flow_head_learns_to_do_in_one_step_what_its_teachers_does_in_eight(teacher_folder: Path) -> None:
+    adapter = student(teacher_folder, num_layers=6, trajectory_steps=8)
+    HeadOnly().apply(adapter, 1e-3)
+    assert {name.split(".")[1] for name, p in adapter.named_parameters() if p.requires_grad} == {"flow_net"}
+    batch = batch_for(adapter)
+    guided = adapter.guided(batch)[batch.frame_mask]
+    x0 = adapter.tts.temp**0.5 * torch.randn(len(guided), adapter.flow_lm.ldim, generator=make_rng(0, "x0"))
+
+    def gap() -> float:
+        """How far one step of the student is from eight of its guided teacher, from the same noise."""
+        with torch.no_grad():
+            z = adapter.hidden(batch).z[batch.frame_mask]
+            said = sample_flow_map(bind_condition(adapter.flow_lm.flow_net, z), x0, 1)
+            wanted = sample_flow_map(bind_condition(adapter.teacher.flow_net, guided), x0, 8)
+        return float((said - wanted).square().mean())
+
+    before = gap()
+    contract.fit_batch(adapter, batch, num_steps=60, lr=1e-3)
+    assert gap() < 0.7 * before
 
 
 def test_the_student_is_exported_with_its_own_depth_and_no_null_branch(
