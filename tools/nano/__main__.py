@@ -1,8 +1,8 @@
 """Build the embedded miniature model and its voices from espeak-ng speech; needs `pip install 'calm_ft[nano]'`.
 
-Stages run in the order corpus, codec, tokenizer, flow_lm (the teacher), student, bundle, assets, asr (a recogniser of
-this speech, which needs none of the others). Each keeps what an earlier call finished: a killed build goes on with the
-same command.
+Stages run in the order corpus, codec, tokenizer, flow_lm (the teacher), student, one_step (its flow head), bundle,
+assets, asr (a recogniser of this speech, which needs none of the others). Each keeps what an earlier call finished: a
+killed build goes on with the same command.
 """
 
 import argparse
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from calm_ft.errors import UserError, run_script
 
-STAGES = ("corpus", "codec", "tokenizer", "flow_lm", "student", "bundle", "assets", "asr")
+STAGES = ("corpus", "codec", "tokenizer", "flow_lm", "student", "one_step", "bundle", "assets", "asr")
 
 
 def main() -> None:
@@ -31,7 +31,7 @@ def main() -> None:
         "--assets-dir", type=Path, help="where the stages 'assets' and 'asr' write (default: OUTPUT_DIR/assets)"
     )
     parser.add_argument(
-        "train_overrides", nargs="*", help="further settings for scripts/train.py in the stages flow_lm and student"
+        "train_overrides", nargs="*", help="further settings for scripts/train.py in flow_lm, student and one_step"
     )
     arguments = parser.parse_args()
     if min(arguments.codec_steps, arguments.asr_steps) < 1:
@@ -54,6 +54,7 @@ def run_stage(stage: str, arguments: argparse.Namespace) -> None:
         "tokenizer": lambda: stages.build_tokenizer(folder),
         "flow_lm": lambda: stages.train_flow_lm(folder, seed, arguments.train_overrides),
         "student": lambda: stages.train_student(folder, seed, arguments.train_overrides),
+        "one_step": lambda: stages.train_one_step(folder, seed, arguments.train_overrides),
         "bundle": lambda: stages.build_bundle(folder, seed),
         "assets": lambda: assets.write_assets(assets_dir, seed),
         "asr": lambda: stages.build_asr(

@@ -35,9 +35,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> BuildFolder:
     return folder
 
 
-def test_the_final_bundle_is_that_of_the_student_with_its_words(trained: BuildFolder):
+def test_the_final_bundle_is_that_of_the_last_run_with_its_words(trained: BuildFolder):
     stages.build_codec_bundle(trained, seed=0)
-    export = trained.student_run / "export"
+    export = trained.one_step_run / "export"
     export.mkdir(parents=True)
     (export / "config.yaml").touch()
     state = read_state(trained.codec_bundle)
@@ -47,7 +47,7 @@ def test_the_final_bundle_is_that_of_the_student_with_its_words(trained: BuildFo
     bundle = stages.build_bundle(trained, seed=0).parent
     assert read_state(bundle)["flow_lm.emb_mean"].unique().tolist() == [3.0]
     assert "house" in (bundle / "words.txt").read_text(encoding="utf-8").split()
-    shutil.rmtree(trained.student_run)
+    shutil.rmtree(trained.one_step_run)
 
 
 @pytest.mark.slow
@@ -66,13 +66,16 @@ def test_teacher_and_student_train_from_word_times_and_are_not_repeated(trained:
     assert "train/attention_guide" in (trained.flow_lm_run / "metrics.csv").read_text(encoding="utf-8")
     stages.train_student(trained, 0, overrides)
     assert "train/distillation" in (trained.student_run / "metrics.csv").read_text(encoding="utf-8")
+    stages.train_one_step(trained, 0, overrides)
+    assert "train/trajectory" in (trained.one_step_run / "metrics.csv").read_text(encoding="utf-8")
     assert stages.build_bundle(trained, seed=0).parent == trained.bundle
     capfd.readouterr()
     stages.train_flow_lm(trained, 0, overrides)
     stages.train_student(trained, 0, overrides)
-    assert capfd.readouterr().out.count("holds a finished run") == 2
-    shutil.rmtree(trained.flow_lm_run)
-    shutil.rmtree(trained.student_run)
+    stages.train_one_step(trained, 0, overrides)
+    assert capfd.readouterr().out.count("holds a finished run") == 3
+    for run in (trained.flow_lm_run, trained.student_run, trained.one_step_run):
+        shutil.rmtree(run)
 
 
 def test_a_fresh_flow_lm_is_a_function_of_the_seed(trained: BuildFolder):
@@ -89,7 +92,8 @@ def test_a_fresh_flow_lm_is_a_function_of_the_seed(trained: BuildFolder):
         (lambda folder: stages.build_tokenizer(folder), "corpus"),
         (lambda folder: stages.build_codec_bundle(folder, 0), "codec"),
         (lambda folder: stages.train_student(folder, 0, []), "flow_lm"),
-        (lambda folder: stages.build_bundle(folder, 0), "student"),
+        (lambda folder: stages.train_one_step(folder, 0, []), "student"),
+        (lambda folder: stages.build_bundle(folder, 0), "one_step"),
     ],
 )
 def test_a_stage_without_its_input_names_the_stage_to_run(stage, missing: str, tmp_path: Path):
