@@ -186,9 +186,12 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
 
     @torch.no_grad()
     def residuals(self, batch: PocketTTSBatch, seed: int) -> RowResiduals:
-        """`residual` is the distance to the teacher; the others are those of every Pocket TTS, of the student."""
-        errors, mask = _distance(self.hidden(batch).z, self.guided(batch)), batch.eos_mask
-        distances = torch.stack([row[valid].mean() for row, valid in zip(errors, mask, strict=True)])
+        """`residual` is the distance to the teacher, as it is trained; the others are of every Pocket TTS."""
+        z, guided, mask = self.hidden(batch).z, self.guided(batch), batch.eos_mask
+        distances = torch.stack([row[valid].mean() for row, valid in zip(_distance(z, guided), mask, strict=True)])
+        if self.trajectory_steps:
+            along = self._trajectory_errors(batch, z, guided, seed).split(batch.num_frames.tolist())
+            distances = distances + torch.stack([each.mean() for each in along])
         own = super().residuals(batch, seed)
         return RowResiduals({**own.values, "residual": distances}, own.num_frames)
 

@@ -116,9 +116,10 @@ def test_the_students_flow_head_learns_to_do_in_one_step_what_its_teachers_does_
             wanted = sample_flow_map(bind_condition(adapter.teacher.flow_net, guided), x0, 8)
         return float((said - wanted).square().mean())
 
-    before = gap()
+    before, residual = gap(), adapter.residuals(batch, 0).values["residual"].mean()
     contract.fit_batch(adapter, batch, num_steps=60, lr=1e-3)
     assert gap() < 0.7 * before
+    assert adapter.residuals(batch, 0).values["residual"].mean() < residual
 
 
 def test_the_student_is_exported_with_its_own_depth_and_no_null_branch(
