@@ -108,4 +108,4 @@ JUDGING_VOICES = tuple(_BY_NAME[name] for name in ("alicia", "f2", "f4", "belind
 
 # Mixed into tuning so that they are not forgotten: of the 16 voices that judge nothing, the eight with the lowest
 # validation residual of the untuned base, lowest first (benchmarks/known_voices.py).
-REPLAY_VOICES = tuple(_BY_NAME[name] for name in ("alex", "max", "m3", "denis", "f1", "steph", "john", "andy"))
+REPLAY_VOICES = tuple(_BY_NAME[name] for name in ("denis", "alex", "steph", "max", "f1", "m3", "storm", "john"))
