@@ -1,12 +1,14 @@
 """Fine-tune a voice: python -m calm_ft.train experiment=head_only data.path=my_recordings"""
 
 import os
+import re
+import subprocess
 import sys
 import traceback
 from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 
 from calm_ft.commands import words_of
 from calm_ft.config import (
@@ -32,6 +34,11 @@ from calm_ft.sweeps.work import SweepStopped, line_that_continues, say_how_it_en
 register_resolvers()
 
 
+_SHARED_WITH_TEACHER = re.compile(
+    r"\+*(data(=|\.)|adapter(=|\.(model|local_dir|language|prompt)\b)|logger|evaluation|seed="
+    r"|trainer\.(accelerator|devices|precision|strategy)=)"
+)
+
 faults: list[UserError] = []
 """What the only job raised; Hydra would write a line of its own before it is said."""
 
@@ -53,7 +60,49 @@ def train_one(config: DictConfig) -> float | None:
     """Train by a run's own configuration; returns the validation residual of the tuned model."""
     from calm_ft.training.run import run_training  # late: --help answers at once
 
+    if config.get("teacher") is not None:
+        config = taught_by(train_teacher(config), config)
     return run_training(experiment_from(config), words_of("train"), job_overrides())
+
+
+def train_teacher(config: DictConfig) -> Path:
+    """Tune `adapter.model` by `teacher.experiment` in OUTPUT_DIR-teacher; the folder of its export.
+
+    A run that was interrupted goes on, one that ended is not repeated. What is wrong with the student is said before.
+    """
+    folder = Path(f"{Path(str(config.output_dir)).expanduser()}-teacher")
+    export = folder / "export"
+    if (export / "config.yaml").is_file():
+        print(f"the teacher in {folder} is tuned already")
+        return export
+    own = [each.lstrip("+").removeprefix("teacher.") for each in job_overrides() if re.match(r"\+*teacher\.", each)]
+    own = [each for each in own if not each.startswith("experiment=")]
+    check_student(config, becomes_teacher=any("conditioning_dropout" in each for each in own))
+    shared = [each for each in job_overrides() if _SHARED_WITH_TEACHER.match(each)]
+    words = [f"experiment={config.teacher.experiment}", *shared, *own, f"output_dir={folder}", "resume=true"]
+    finished = subprocess.run([sys.executable, "-m", "calm_ft.train", *words], check=False)
+    if finished.returncode:
+        raise SystemExit(finished.returncode)  # it has said why
+    return export
+
+
+def check_student(config: DictConfig, becomes_teacher: bool) -> None:
+    """Raises UserError where the student would not fit, though its teacher is not tuned yet.
+
+    becomes_teacher: the model learns its null branch only in being tuned.
+    """
+    untaught = config.copy()
+    if becomes_teacher:
+        untaught.adapter.cfg_coef = 1
+    experiment_from(untaught).adapter_factory()
+
+
+def taught_by(export: Path, config: DictConfig) -> DictConfig:
+    """The student's configuration, with the tuned teacher as its model."""
+    own = config.copy()
+    with open_dict(own):
+        own.adapter.model, own.adapter.local_dir, own.teacher = str((export / "config.yaml").absolute()), None, None
+    return own
 
 
 def train_job(config: DictConfig) -> float | None:

@@ -47,7 +47,7 @@ UNLISTED = (
 """Settings that conf/ does not list: hardly anybody changes them, and their defaults stand in their classes."""
 _RENAMED_GROUPS = {"interpolant": "objective/interpolant"}
 """Earlier name of a group of options -> its name now."""
-_NEEDS_PLUS_PLUS = re.compile(rf"^\+{{0,2}}((?:trainer\.[\w.]+|{'|'.join(map(re.escape, UNLISTED))})=.*)", re.DOTALL)
+_NEEDS_PLUS_PLUS = re.compile(rf"^\+{{0,2}}((?:(?:trainer|teacher)\.[\w.]+|{'|'.join(map(re.escape, UNLISTED))})=.*)", re.DOTALL)
 _PATH_SETTING = re.compile(
     r"(?P<name>\+{0,2}(?:output_dir|adapter\.(?:model|local_dir|student)|data\.(?:path|cache_dir)|data\.sources\.[^.=]+\.path"
     r"|evaluation\.(?:heldout_path|base_voices)|strategy\.weights))=(?P<value>.+)",
@@ -60,7 +60,7 @@ def tidy_arguments(arguments: Sequence[str]) -> list[str]:
     """The arguments in the form that Hydra reads; idempotent.
 
     - `trainer.x=y` becomes `++trainer.x=y`: conf/trainer lists only some of the arguments that Lightning takes. The
-      settings in `UNLISTED` get `++` too.
+      settings in `UNLISTED` get `++` too, and `teacher.x=y`, which is a setting of another run.
     - `interpolant=linear` becomes `objective/interpolant=linear`.
     - `adapter._target_=` without `adapter=` chooses `adapter=custom`.
     - Paths are quoted where Hydra's grammar would refuse them or read something else.
