@@ -47,7 +47,9 @@ UNLISTED = (
 """Settings that conf/ does not list: hardly anybody changes them, and their defaults stand in their classes."""
 _RENAMED_GROUPS = {"interpolant": "objective/interpolant"}
 """Earlier name of a group of options -> its name now."""
-_NEEDS_PLUS_PLUS = re.compile(rf"^\+{{0,2}}((?:(?:trainer|teacher)\.[\w.]+|{'|'.join(map(re.escape, UNLISTED))})=.*)", re.DOTALL)
+_NEEDS_PLUS_PLUS = re.compile(
+    rf"^\+{{0,2}}((?:(?:trainer|teacher)\.[\w.]+|{'|'.join(map(re.escape, UNLISTED))})=.*)", re.DOTALL
+)
 _PATH_SETTING = re.compile(
     r"(?P<name>\+{0,2}(?:output_dir|adapter\.(?:model|local_dir|student)|data\.(?:path|cache_dir)|data\.sources\.[^.=]+\.path"
     r"|evaluation\.(?:heldout_path|base_voices)|strategy\.weights))=(?P<value>.+)",

@@ -56,6 +56,7 @@ def test_an_adapter_that_no_system_knows_is_refused_with_the_way_to_register_it(
         registry.import_package("no_such_module")
 
 
+@pytest.mark.slow
 def test_systems_are_listed_without_importing_chatterbox() -> None:
     program = (
         "import sys; from calm_ft.adapters import registry; registry.packages(); "
@@ -64,6 +65,7 @@ def test_systems_are_listed_without_importing_chatterbox() -> None:
     assert python(program).strip() == "[]"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("object", ["SpectrumSystem", "SYSTEM"])
 def test_an_installed_package_brings_its_system_by_an_entry_point(tmp_path: Path, object: str) -> None:
     info = tmp_path / "outside-1.0.dist-info"

@@ -81,6 +81,7 @@ def test_a_second_call_neither_speaks_nor_measures_nor_times_and_says_the_same(
     assert {path.name: path.read_bytes() for path in (tmp_path / "out" / "audio").iterdir()} == clips
 
 
+@pytest.mark.slow
 def test_on_another_machine_sentences_are_timed_anew_and_nothing_else_is_said(
     unevaluated: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +136,7 @@ def test_more_sentences_are_said_without_saying_the_first_again(
     assert before.items() <= after.items()
 
 
+@pytest.mark.slow
 def test_a_base_that_spoke_for_the_run_is_not_asked_again_for_its_export(
     unevaluated: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -57,6 +57,7 @@ def facts(run: Path) -> dict[str, Any]:
     return json.loads((run / "run.json").read_text())
 
 
+@pytest.mark.slow
 def test_base_steps_and_export_are_scored_alike_and_the_best_by_a_figure_is_exported(
     overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

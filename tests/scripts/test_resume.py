@@ -79,6 +79,7 @@ def test_a_folder_that_another_run_is_using_is_refused_and_stays_as_it_is(
         assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*")} == before
 
 
+@pytest.mark.slow
 def test_a_finished_run_has_nothing_left_to_do_unless_it_is_to_be_longer(
     overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +106,7 @@ def test_where_there_is_nothing_to_resume_the_run_begins_and_says_so(
     assert status(run) == "finished"
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_while_it_exported_exports_again(
     overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -62,6 +62,7 @@ def test_ctrl_c_saves_says_where_and_ends_with_0(
     assert (stopped / "export" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_a_run_among_such_names_is_stopped_and_its_line_continues_it_in_a_shell(
     tmp_path: Path, tiny: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -94,6 +95,7 @@ def test_a_bug_keeps_its_traceback_and_the_run_says_failed(
     assert status(tmp_path / "run") == "failed"
 
 
+@pytest.mark.slow
 def test_a_job_that_cannot_run_does_not_end_the_sweep(
     recordings_dir: Path,
     tiny: list[str],
@@ -112,6 +114,7 @@ def test_a_job_that_cannot_run_does_not_end_the_sweep(
     assert "optimizer.lr=-1" in errors[0]
 
 
+@pytest.mark.slow
 def test_a_job_with_a_bug_does_not_end_the_sweep_and_the_exit_code_is_1(
     recordings_dir: Path,
     tiny: list[str],
@@ -139,7 +142,8 @@ def test_the_users_recordings_on_the_miniature_warn_first_and_last_and_speech_th
     run_train(monkeypatch, *tiny, *endless, f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}")
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == lines[-1]
-    assert lines[-2].startswith("WARNING: 1 of 1 clips of the tuned model: speech did not end where the sentence ends")
+    endless_speech = "WARNING: 1 of 1 clips of the tuned model: speech did not end where the sentence ends"
+    assert any(line.startswith(endless_speech) for line in lines[-5:-1])  # what is cut off may be said beside it
     assert lines[0].startswith("WARNING: this is the embedded miniature")
     assert (
         shlex.join([f"data.path={recordings_dir}", "adapter=pocket_tts", "adapter.model=english_2026-10"]) in lines[0]

@@ -169,6 +169,7 @@ def test_a_damaged_checkpoint_is_one_sentence(
     assert capsys.readouterr().err.count("error: ") == 1
 
 
+@pytest.mark.slow
 def test_more_judging_changes_no_weight_and_the_residual_is_returned(
     finished_run: Path, tmp_path: Path, recordings_dir: Path, tiny: list[str]
 ) -> None:

@@ -15,6 +15,7 @@ PLANTED = {
 KINDS = {".wandb", ".log", ".txt", ".csv", ".json", ".yaml", ".ckpt", ".safetensors", ".wav", ".png", ".md"}
 
 
+@pytest.mark.slow
 def test_no_planted_key_is_in_anything_a_run_writes_or_prints(
     recordings_dir: Path,
     tiny: list[str],

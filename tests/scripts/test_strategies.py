@@ -70,6 +70,7 @@ def test_what_trains_moves_and_everything_else_is_exported_bit_for_bit(
     assert [row["step"] for row in rows if row["val_base/residual"]] == ["0", "2"]
 
 
+@pytest.mark.slow
 def test_tokens_that_the_data_never_shows_keep_their_rows(
     recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -160,6 +161,7 @@ def test_an_export_written_again_is_the_same(lora_run: Path, tmp_path: Path, mon
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+@pytest.mark.slow
 def test_a_run_starts_from_the_weights_of_another_and_can_be_exported_without_them(
     lora_run: Path, recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -34,6 +34,7 @@ def with_wandb(tiny: list[str], recordings_dir: Path, *overrides: str) -> list[s
     return [each for each in tiny if not each.startswith("logger")] + [f"data.path={recordings_dir}", *overrides]
 
 
+@pytest.mark.slow
 def test_a_resumed_run_is_one_wandb_run_that_begins_with_the_base(
     recordings_dir: Path, tiny: list[str], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

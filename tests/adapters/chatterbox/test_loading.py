@@ -120,6 +120,7 @@ def test_settings_out_of_range_are_refused(setting: dict[str, Any]) -> None:
         make_adapter(**setting)
 
 
+@pytest.mark.slow
 def test_without_the_package_one_sentence_says_how_to_get_it(tmp_path: Path) -> None:
     (tmp_path / "chatterbox").mkdir()
     (tmp_path / "chatterbox" / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'chatterbox'\")")

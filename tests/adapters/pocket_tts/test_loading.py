@@ -99,6 +99,7 @@ def test_paths_in_an_hf_yaml_mean_its_own_repository_and_revision(tiny_bundle, m
     assert config.flow_lm.lookup_table.tokenizer_path == "hf://someone/voice/deep/tokenizer.model@main"
 
 
+@pytest.mark.slow
 def test_neither_import_nor_load_changes_the_number_of_threads():
     program = f"""
 import torch

@@ -84,7 +84,7 @@ CONFIG = {
     "anchor on replayed clips without any": Fault(
         ["adapter.anchor_weight=1", "adapter.anchor_rows=replayed"], "there are none: add data=replay, or take"
     ),
-    "setting of another system": Fault(["adapter.cfg_weight=1"], "adapter=pocket_tts has: attention_guide_weight"),
+    "setting of another system": Fault(["adapter.cfg_weight=1"], "adapter=pocket_tts has: anchor_rows"),
     "setting of another objective": Fault(["experiment=chatterbox_t3", "objective.lsd_weight=1"], "text_weight"),
     "unknown export": Fault(["export.which=first"], "best, last"),
     "resume in words": Fault(["resume=perhaps"], "resume=perhaps"),

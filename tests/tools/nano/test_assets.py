@@ -17,14 +17,14 @@ def _texts(folder: Path) -> list[str]:
     return [path.read_text(encoding="utf-8").strip() for path in sorted(folder.glob("*.txt"))]
 
 
-def test_the_assets_are_below_15_mb_and_the_demo_voice_below_5():
+def test_the_assets_are_below_17_mb_and_the_demo_voice_below_5():
     def size(folder: Path) -> int:
         return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
-    assert size(ASSETS) < 15e6
+    assert size(ASSETS) < 17e6
     assert size(ASSETS / "demo_voice") < 5e6
     assert size(ASSETS / "base_voices") < 3.2e6
-    assert size(ASSETS / "nano") < 8e6
+    assert size(ASSETS / "nano") < 9e6
 
 
 def test_every_clip_has_its_text_and_can_be_heard():
@@ -71,6 +71,7 @@ def test_base_voices_to_replay_judge_nothing_and_say_what_nothing_else_says():
     assert not set(said) & {line.text for line in flow_lm_lines(0)}
 
 
+@pytest.mark.slow
 def test_the_assets_stage_writes_what_is_shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(assets, "JUDGING_VOICES", (BASE_VOICE,))  # the whole takes longer
     write_assets(tmp_path, seed=0)
