@@ -18,6 +18,7 @@ from calm_ft.report.result import SystemSummary
 from calm_ft.report.runs import Run, read_runs
 
 NUM_STEPS = 200
+NUM_SEEDS = 3
 BASE_VOICE = "belinda"
 JUDGING_VOICES = ASSETS / "judging_voices"
 NUM_BASE_SENTENCES = 24
@@ -93,14 +94,20 @@ def judged_on(folder: Path, judged: Path, others: Mapping[str, Path]) -> list[st
 
     The voices are copied into `folder`. Runs speak in the first ones by name, hence the number before the judged one.
     """
-    shutil.rmtree(folder, ignore_errors=True)
-    for name, source in {f"0-{judged.name}": judged, **others}.items():
-        shutil.copytree(source, folder / name)
+    copied_voices(folder, {f"0-{judged.name}": judged, **others})
     return [
         f"evaluation.base_voices={folder}",
         f"evaluation.base_sentences={NUM_BASE_SENTENCES}",
         "evaluation.max_base_voices=1",
     ]
+
+
+def copied_voices(folder: Path, voices: Mapping[str, Path]) -> Path:
+    """The voices side by side in a folder, which is made anew."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, source in voices.items():
+        shutil.copytree(source, folder / name)
+    return folder
 
 
 def shipped_judging_voices(*without: str) -> dict[str, Path]:

@@ -19,7 +19,7 @@ from calm_ft.errors import UserError
 from tests.benchmarks.conftest import copy_clips
 from tools.nano.assets import held_out_sentences
 
-SHARED = ("measuring", "studies")
+SHARED = ("measuring", "paired", "studies")
 NAMES = sorted(path.stem for path in Path(benchmarks.__path__[0]).glob("[a-z]*.py") if path.stem not in SHARED)
 
 

@@ -10,11 +10,20 @@ from types import ModuleType
 import pytest
 import yaml
 
-from benchmarks import evaluation_study, lora_update_ratio, replay_diagnosis, strategies_study, studies
+from benchmarks import (
+    evaluation_study,
+    lora_update_ratio,
+    paired,
+    recipe_study,
+    replay_diagnosis,
+    strategies_study,
+    studies,
+)
 from benchmarks.studies import BASE_VOICE, Estimate, Sweep, change_that_counts, figures_of, finished_runs
 from calm_ft.config import compose_config, experiment_from
 from calm_ft.config.overrides import tidy_arguments
 from calm_ft.report.result import read_result
+from tests.conftest import NANO
 
 
 def test_a_runs_figures_are_those_of_its_evaluation_and_its_residuals(tiny_study: Path) -> None:
@@ -106,19 +115,19 @@ def test_the_table_of_lora_rates_and_its_file_have_the_runs_ratio(tiny_study: Pa
 
 def test_the_evaluation_study_compares_each_sentence_with_itself(tiny_study: Path, tmp_path: Path) -> None:
     for sweep in evaluation_study.sweeps():
-        for seed in range(evaluation_study.NUM_SEEDS):
+        for seed in range(studies.NUM_SEEDS):
             folder = tmp_path / "runs" / f"{sweep.name}-{seed}" / "evaluation"
             folder.mkdir(parents=True)
             shutil.copy(tiny_study / "full-0" / "evaluation" / "utterances.jsonl", folder)
     table = evaluation_study.table(tmp_path)
     content = json.loads((tmp_path / "evaluation_study.json").read_text(encoding="utf-8"))
     mcd = content["means"]["full_replay"]["tuned voice: mcd_db"]
-    assert mcd["num_clips"] == 3 * evaluation_study.NUM_SEEDS
+    assert mcd["num_clips"] == 3 * studies.NUM_SEEDS
     assert mcd["mean"] == pytest.approx(figures_of(finished_runs(tiny_study)[0], "tuned")["MCD"].mean)
     by_pair = {(each["setting"], each["against"]): each["outcomes"] for each in content["comparisons"]}
     same = by_pair["full_replay", "full_recordings"]["tuned voice: mcd_db"]
     assert (same["mean"], same["counts"], same["num_sentences"]) == (0, False, 3)
-    assert by_pair["full_replay", evaluation_study.ZERO_SHOT]["tuned voice: mcd_db"]["num_sentences"] == 3
+    assert by_pair["full_replay", paired.ZERO_SHOT]["tuned voice: mcd_db"]["num_sentences"] == 3
     assert len([line for line in table.splitlines() if " against " in line]) == len(by_pair)
 
 
@@ -141,6 +150,19 @@ def test_every_setting_of_a_study_is_one_that_a_run_takes(
         if experiment.evaluation.num_sentences:
             first = sorted(each.name for each in Path(experiment.evaluation.base_voices).iterdir())[0]
             assert (first, experiment.evaluation.max_base_voices) == (f"0-{BASE_VOICE}", 1)
+
+
+def test_every_setting_of_the_recipe_study_is_one_that_a_run_takes_and_is_compared(tmp_path: Path) -> None:
+    asked = list(recipe_study.sweeps(NANO))
+    for sweep in asked:
+        first_values = [re.sub(r"^seed=.*", "seed=0", override) for override in sweep.overrides]
+        config = compose_config(tidy_arguments([*studies.overrides_of_all(tmp_path), *first_values]))
+        experiment = experiment_from(config)
+        if "anchor" in sweep.name:
+            assert experiment.adapter_factory().needs_replay == ("replay" in sweep.name)
+    compared_with = {setting for setting, against in recipe_study.comparisons() if against == paired.ZERO_SHOT}
+    assert compared_with == {each.name for each in asked}
+    assert {name for pair in recipe_study.comparisons() for name in pair} == compared_with | {paired.ZERO_SHOT}
 
 
 def _copy_run(study: Path, folder: Path, seed: int = 0, status: str = "finished", sources: object = None) -> None:
