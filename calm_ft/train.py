@@ -68,21 +68,25 @@ def train_one(config: DictConfig) -> float | None:
 def train_teacher(config: DictConfig) -> Path:
     """Tune `adapter.model` by `teacher.experiment` in OUTPUT_DIR-teacher; the folder of its export.
 
-    A run that was interrupted goes on, one that ended is not repeated. What is wrong with the student is said before.
+    With resume=true an interrupted teacher goes on, and one that ended is not tuned again; other settings than its own
+    are refused, as in every run. What is wrong with the student is said before.
     """
     folder = Path(f"{Path(str(config.output_dir)).expanduser()}-teacher")
     export = folder / "export"
-    if (export / "config.yaml").is_file():
-        print(f"the teacher in {folder} is tuned already")
-        return export
     own = [each.lstrip("+").removeprefix("teacher.") for each in job_overrides() if re.match(r"\+*teacher\.", each)]
     own = [each for each in own if not each.startswith("experiment=")]
     check_student(config, becomes_teacher=any("conditioning_dropout" in each for each in own))
     shared = [each for each in job_overrides() if _SHARED_WITH_TEACHER.match(each)]
-    words = [f"experiment={config.teacher.experiment}", *shared, *own, f"output_dir={folder}", "resume=true"]
-    finished = subprocess.run([sys.executable, "-m", "calm_ft.train", *words], check=False)
-    if finished.returncode:
-        raise SystemExit(finished.returncode)  # it has said why
+    words = [f"experiment={config.teacher.experiment}", *shared, *own, f"output_dir={folder}"]
+    words.append(f"resume={str(config.resume).lower()}")
+    teacher = subprocess.Popen([sys.executable, "-m", "calm_ft.train", *words])
+    try:
+        code = teacher.wait()
+    except KeyboardInterrupt:
+        teacher.wait()  # Ctrl-C reached it too: it saves its last step
+        raise KeyboardInterrupt(f"the teacher in {folder} goes on by the same command with resume=true") from None
+    if code or not (export / "config.yaml").is_file():
+        raise SystemExit(code)  # it has said why
     return export
 
 

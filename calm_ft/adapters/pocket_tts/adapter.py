@@ -135,8 +135,11 @@ class PocketTTSAdapter(TTSAdapter):
                 f"Pocket TTS does not train by {type(objective).__name__}: choose objective=lsd or flow_matching, or "
                 "adapter=chatterbox with an experiment made for it."
             )
-        weights = {"eos_loss_weight": eos_loss_weight, "attention_guide_weight": attention_guide_weight}
-        weights |= {"anchor_weight": anchor_weight}
+        weights = {
+            "anchor_weight": anchor_weight,
+            "attention_guide_weight": attention_guide_weight,
+            "eos_loss_weight": eos_loss_weight,
+        }
         dropouts = {"conditioning_dropout": conditioning_dropout, "final_period_dropout": final_period_dropout}
         _check_settings(head_batch_multiplier, dropouts, weights | {"input_noise_std": input_noise_std})
         self.model = model

@@ -83,6 +83,12 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
                 f"adapter.conditioning_dropout={conditioning_dropout} has no place in distillation: the student would "
                 "learn the guided output from nothing. Leave it out."
             )
+        for name in ("anchor_weight", "attention_guide_weight"):
+            if settings.get(name):
+                raise UserError(
+                    f"adapter.{name}={settings[name]} has no place in distillation, whose only target is the teacher: "
+                    "leave it out."
+                )
         super().__init__(conditioning_dropout=0.0, **settings)
         if cfg_coef != 1 and not self.has_null_branch:
             raise UserError(

@@ -155,6 +155,12 @@ def test_an_earlier_student_brings_its_backbone_and_takes_the_tuned_teachers_hea
     assert loss_of(adapter) == pytest.approx(loss_of(student(tmp_path / "tuned", num_layers=2)))
 
 
+@pytest.mark.parametrize("name", ["anchor_weight", "attention_guide_weight"])
+def test_terms_that_distillation_has_not_are_refused(teacher_folder: Path, name: str) -> None:
+    with pytest.raises(UserError, match=f"adapter.{name}=1 has no place in distillation"):
+        student(teacher_folder, num_layers=3, **{name: 1})
+
+
 def test_a_student_that_does_not_fit_is_refused(teacher_folder: Path, speech_file: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="leave one of them out"):
         student(teacher_folder, student=str(teacher_folder), num_layers=3)
