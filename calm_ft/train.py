@@ -83,10 +83,11 @@ def train_teacher(config: DictConfig) -> Path:
     try:
         code = teacher.wait()
     except KeyboardInterrupt:
-        teacher.wait()  # Ctrl-C reached it too: it saves its last step
-        raise KeyboardInterrupt(f"the teacher in {folder} goes on by the same command with resume=true") from None
-    if code or not (export / "config.yaml").is_file():
+        code = teacher.wait()  # Ctrl-C reached it too: it saves its last step
+    if code:
         raise SystemExit(code)  # it has said why
+    if not (export / "config.yaml").is_file():
+        raise KeyboardInterrupt("the student was not begun: the whole goes on by the same command with resume=true")
     return export
 
 
