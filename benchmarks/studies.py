@@ -4,10 +4,12 @@ A difference counts where it has the same sign in all seeds and exceeds twice it
 """
 
 import math
+import os
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -69,11 +71,28 @@ def run_or_table(description: str | None, run: Callable[[Path], None], table: Ca
     given.call(given)
 
 
-def train(sweeps: Iterable[Sweep], runs: Path, cache: Path) -> None:
+def train(sweeps: Iterable[Sweep], runs: Path, cache: Path, num_processes: int = 1) -> None:
     """Train all jobs by the whole command on a CPU; the last weights are exported and evaluated."""
-    for sweep in sweeps:
-        overrides = [*overrides_of_all(cache), f"output_dir={runs / sweep.name}", "resume=true", *sweep.overrides]
-        subprocess.run([sys.executable, "-m", "calm_ft.train", "-m", *overrides], cwd=ROOT, check=True)
+    commands = [
+        [
+            *("calm_ft.train", "-m", *overrides_of_all(cache)),
+            *(f"output_dir={runs / each.name}", "resume=true", *each.overrides),
+        ]
+        for each in sweeps
+    ]
+    run_side_by_side(commands, num_processes)
+
+
+def run_side_by_side(commands: Iterable[Sequence[str]], num_processes: int) -> None:
+    """Run Python modules with their arguments, as many at once; where one fails, those that run come to their end."""
+    environment = {"OMP_NUM_THREADS": "1", **os.environ} if num_processes > 1 else None
+
+    def run(command: Sequence[str]) -> None:
+        subprocess.run([sys.executable, "-m", *command], cwd=ROOT, env=environment, check=True)
+
+    with ThreadPoolExecutor(num_processes) as pool:
+        for each in [pool.submit(run, command) for command in commands]:
+            each.result()
 
 
 def overrides_of_all(cache: Path) -> list[str]:

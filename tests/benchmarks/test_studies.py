@@ -4,6 +4,7 @@ import json
 import math
 import re
 import shutil
+import subprocess
 from pathlib import Path
 from types import ModuleType
 
@@ -153,16 +154,50 @@ def test_every_setting_of_a_study_is_one_that_a_run_takes(
 
 
 def test_every_setting_of_the_recipe_study_is_one_that_a_run_takes_and_is_compared(tmp_path: Path) -> None:
-    asked = list(recipe_study.sweeps(NANO))
+    amounts = {minutes: tmp_path / str(minutes) for minutes in recipe_study.MINUTES}
+    asked = [*recipe_study.ways(NANO), *recipe_study.measures(amounts)]
+    common = [*studies.overrides_of_all(tmp_path), "data.path=elsewhere"]
+    configs = {}
     for sweep in asked:
         first_values = [re.sub(r"^seed=.*", "seed=0", override) for override in sweep.overrides]
-        config = compose_config(tidy_arguments([*studies.overrides_of_all(tmp_path), *first_values]))
+        configs[sweep.name] = config = compose_config(tidy_arguments([*common, *first_values]))
         experiment = experiment_from(config)
         if "anchor" in sweep.name:
             assert experiment.adapter_factory().needs_replay == ("replay" in sweep.name)
-    compared_with = {setting for setting, against in recipe_study.comparisons() if against == paired.ZERO_SHOT}
-    assert compared_with == {each.name for each in asked}
-    assert {name for pair in recipe_study.comparisons() for name in pair} == compared_with | {paired.ZERO_SHOT}
+    assert configs["full_steps_600"].trainer.max_steps == 600
+    assert Path(configs["full_minutes_1"].data.path) == amounts[1]
+    assert configs["head_only_lsd_1"].objective.lsd_weight == 1
+    names = [each.name for each in asked]
+    assert len(set(names)) == len(names) == 37
+    pairs = list(recipe_study.comparisons(names))
+    assert [setting for setting, against in pairs if against == paired.ZERO_SHOT] == names
+    assert {name for pair in pairs for name in pair} == {*names, paired.ZERO_SHOT}
+    ways_alone = [each.name for each in recipe_study.ways(NANO)]
+    assert {name for pair in recipe_study.comparisons(ways_alone) for name in pair} == {*ways_alone, paired.ZERO_SHOT}
+
+
+def test_the_recipe_study_shows_what_each_setting_costs(tiny_study: Path, tmp_path: Path) -> None:
+    study = recipe_study.VoiceStudy(tmp_path, "annie", NANO, ways_alone=True)
+    for sweep in study.sweeps():
+        for seed in range(studies.NUM_SEEDS):
+            _copy_run(tiny_study, tmp_path / "runs" / f"{sweep.name}-{seed}", seed)
+    _copy_run(tiny_study, tmp_path / "runs" / f"{recipe_study.TAUGHT}_replay-0-teacher")
+    content = study.table()
+    record = json.loads((tiny_study / "full-0" / "run.json").read_text(encoding="utf-8"))
+    costs = content["costs"]
+    assert costs["lora_replay"]["training_sec"] == pytest.approx(record["training_sec"])
+    assert costs["lora_replay"]["num_trained_parameters"] == record["num_trained_parameters"]
+    with_a_teacher = costs[f"{recipe_study.TAUGHT}_replay"]["training_sec"]
+    assert with_a_teacher == pytest.approx(record["training_sec"] * 4 / 3)
+    assert len(content["comparisons"]) == len(list(recipe_study.comparisons(list(content["costs"]))))
+
+
+def test_a_failure_of_one_of_the_runs_side_by_side_is_raised_when_the_others_are_done(tmp_path: Path) -> None:
+    done = tmp_path / "done.txt"
+    commands = [["timeit", "-n1", "-r1", "1/0"], ["timeit", "-n1", "-r1", f"open({str(done)!r}, 'w')"]]
+    with pytest.raises(subprocess.CalledProcessError):
+        studies.run_side_by_side(commands, 2)
+    assert done.is_file()
 
 
 def _copy_run(study: Path, folder: Path, seed: int = 0, status: str = "finished", sources: object = None) -> None:

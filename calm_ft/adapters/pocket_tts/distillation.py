@@ -119,7 +119,7 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
         """Another model's FlowLM with the teacher's heads. Raises UserError where the two do not fit."""
         other = load_tts(load_config(model, None), origin=model if is_released(model) else None)
         mine, its = _shared(self.tts), _shared(other)
-        differing = next((name for name, tensor in mine.items() if not torch.equal(tensor, its[name])), None)
+        differing = next((name for name, tensor in mine.items() if not _same(tensor, its[name])), None)
         if differing is not None:
             raise UserError(
                 f"adapter.student={model} does not fit its teacher {self.model}: they differ in {differing}. Take the "
@@ -128,6 +128,10 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
         student = other.flow_lm
         for head in HEADS.values():
             setattr(student, head, copy.deepcopy(getattr(self.teacher, head)))
+        student.emb_mean, student.emb_std = (
+            self.teacher.emb_mean,
+            self.teacher.emb_std,
+        )  # of one rounding with the heads
         return student
 
     def _become_student(self, student: FlowLMModel) -> None:
@@ -224,6 +228,13 @@ def _shared(tts: TTSModel) -> dict[str, Tensor]:
         "the tokenizer": torch.tensor(PocketTTSText(tts).tokens(_EVERY_LETTER)),
         "the statistics of the latents": torch.stack([lm.emb_mean, lm.emb_std]),
     }
+
+
+def _same(mine: Tensor, its: Tensor) -> bool:
+    """Whether two tensors are one, but for one of them having been stored in 16 bits."""
+    if not mine.is_floating_point() or mine.shape != its.shape:
+        return torch.equal(mine, its)
+    return torch.allclose(mine, its, rtol=torch.finfo(torch.bfloat16).eps, atol=1e-6)
 
 
 def chosen_layers(depth: int, num_layers: int, layers: LayerChoice) -> list[int]:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from pocket_tts.data.audio_utils import end_on_pause
+from safetensors.torch import load_file, save_file
 
 from calm_ft.adapters.playing import Playing
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
@@ -153,6 +154,19 @@ def test_an_earlier_student_brings_its_backbone_and_takes_the_tuned_teachers_hea
         assert torch.equal(tensor, source.flow_lm.state_dict()[name]), name
     assert adapter.tts.config.flow_lm.transformer.num_layers == 2
     assert loss_of(adapter) == pytest.approx(loss_of(student(tmp_path / "tuned", num_layers=2)))
+
+
+def test_an_earlier_student_that_is_stored_in_16_bits_fits_its_teacher(
+    teacher_folder: Path, speech_file: Path, tmp_path: Path
+) -> None:
+    student(teacher_folder, num_layers=2).export(tmp_path / "earlier", speech_file)
+    weights = tmp_path / "earlier" / "model.safetensors"
+    state = load_file(weights)
+    save_file({name: tensor.bfloat16() for name, tensor in state.items()}, weights)
+    adapter = student(teacher_folder, student=str(tmp_path / "earlier"))
+    assert torch.equal(adapter.flow_lm.emb_std, adapter.teacher.emb_std)
+    assert not torch.equal(adapter.flow_lm.emb_std, state["flow_lm.emb_std"].bfloat16().float())
+    assert float(loss_of(adapter)) == pytest.approx(float(loss_of(student(teacher_folder, num_layers=2))), rel=0.05)
 
 
 @pytest.mark.parametrize("name", ["anchor_weight", "attention_guide_weight"])
