@@ -103,7 +103,8 @@ def measure_command(command: list[str], directory: Path = ROOT) -> tuple[dict[st
 
     Raises UserError with the command's last words where it fails.
     """
-    environment = {"HF_HUB_OFFLINE": "1", **os.environ, "PYTHONPATH": str(ROOT)}
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    environment = {"HF_HUB_OFFLINE": "1", **os.environ, "PYTHONPATH": path}
     with tempfile.TemporaryFile() as output, tempfile.NamedTemporaryFile() as usage:
         measured = [sys.executable, "-c", MEASURED, usage.name, *command]
         code = subprocess.call(measured, cwd=directory, env=environment, stdout=output, stderr=subprocess.STDOUT)

@@ -5,6 +5,7 @@ command runs as a user runs it, in a process of its own. The recordings are the 
 
     python -m benchmarks.real_size --layers 6 --output-dir real_size
     python -m benchmarks.real_size --layers 24 --output-dir real_size_24 --strategies head_only
+    python -m benchmarks.real_size --layers 24 --output-dir students --strategies distill_depth teacher_then_student
     python -m benchmarks.real_size --output-dir gpu --device cuda --precision bf16-mixed --batch-size 64 --steps 20
 """
 
@@ -22,10 +23,13 @@ from benchmarks.measuring import measure_command, size_mb
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS, compose_config, experiment_from
 from calm_ft.config.overrides import tidy_arguments
-from calm_ft.errors import run_script
+from calm_ft.errors import UserError, run_script
 from tools.nano.released_shape import RELEASED, write_released_shape
 
 STRATEGIES = ("head_only", "last_n_layers", "full", "lora")
+DISTILLED = "distill_depth"
+TAUGHT = "teacher_then_student"
+"""With the student of DISTILLED, which goes before it, as the earlier student."""
 NUM_CLIPS = 8
 NUM_RESUMED_STEPS = 1
 MAX_FRAMES_PER_CLIP = 100
@@ -37,8 +41,12 @@ def main() -> None:
     parser = measuring.parser_of(__doc__)
     measuring.add_training_options(parser, batch_size=4, steps=2)
     parser.add_argument("--layers", type=int, choices=sorted(RELEASED), default=6)
-    parser.add_argument("--strategies", nargs="+", choices=STRATEGIES, default=STRATEGIES)
+    parser.add_argument("--strategies", nargs="+", choices=(*STRATEGIES, DISTILLED, TAUGHT), default=STRATEGIES)
     given = parser.parse_args()
+    if given.layers == min(RELEASED) and {DISTILLED, TAUGHT} & set(given.strategies):
+        raise UserError(f"{DISTILLED} and {TAUGHT} take a teacher with a null branch: add --layers {max(RELEASED)}.")
+    if TAUGHT in given.strategies and DISTILLED not in given.strategies[: given.strategies.index(TAUGHT)]:
+        raise UserError(f"{TAUGHT} takes the student of {DISTILLED}: name both, {DISTILLED} first.")
     folder = measuring.new_folder(given.output_dir)
     bundle = write_released_shape(folder / "bundle", given.layers)
     recordings = copy_recordings(folder / "recordings", max(NUM_CLIPS, 2 * given.batch_size))
@@ -86,7 +94,10 @@ def copy_recordings(folder: Path, num_clips: int) -> Path:
 def rehearse(strategy: str, common: list[str], num_steps: int, folder: Path) -> dict[str, Any]:
     """Train, resume for a step more, export the last checkpoint, load it strictly with the stock package."""
     run, elsewhere = folder / "runs" / strategy, folder / "exports" / strategy
-    train = measuring.train_command(f"experiment={strategy}", *common, f"output_dir={run}")
+    own = [f"experiment={strategy}"]
+    if strategy == TAUGHT:
+        own += [f"adapter.student={folder / 'exports' / DISTILLED}", f"teacher.trainer.max_steps={num_steps}"]
+    train = measuring.train_command(*own, *common, f"output_dir={run}")
     export = [sys.executable, "-m", "calm_ft.export", str(run), "--which", "last", "--output-dir", str(elsewhere)]
     costs = {
         "train": measure_command([*train, f"trainer.max_steps={num_steps}"]),

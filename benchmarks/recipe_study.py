@@ -9,6 +9,7 @@ What is finished is not repeated. Writes study/recipe_study.json and prints its 
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -47,6 +48,7 @@ TAUGHT = "teacher_then_student"
 OTHER_RATES = {"head_only": ("1e-4", "3e-3"), "full": ("3e-5", "1e-4", "1e-3")}
 LSD_WEIGHTS = ("0.5", "1")
 FEW_STEPS, MANY_STEPS = 50, 600
+LONG = {f"experiment={TAUGHT}", f"trainer.max_steps={MANY_STEPS}"}
 SEEDS = f"seed={','.join(map(str, range(NUM_SEEDS)))}"
 MINUTES = {1: 30, 15: 456}
 """Minutes of a voice -> clips; the ways have five minutes."""
@@ -59,15 +61,18 @@ def main() -> None:
     parser.add_argument("--teacher", type=Path, required=True, help="export of the embedded model's teacher")
     parser.add_argument("--ways-alone", action="store_true", help="the first part: 60 runs of each voice")
     parser.add_argument("--processes", type=positive, default=1, help="runs at once, of one thread each (default: 1)")
+    parser.add_argument("--accelerator", default="cpu", help="Lightning's, such as gpu (default: cpu)")
     given = parser.parse_args()
     if not (given.teacher / "config.yaml").is_file():
         raise UserError(f"--teacher {given.teacher} is no export: make it by `python -m tools.nano --stage flow_lm`.")
     output_dir, teacher = given.output_dir.absolute(), given.teacher.absolute()
     studies_of = {voice: VoiceStudy(output_dir / voice, voice, teacher, given.ways_alone) for voice in VOICES}
-    for study in studies_of.values():
-        study.train(output_dir / "cache", given.processes)
-    for study in studies_of.values():
-        study.evaluate(given.processes)
+    training = [study.training(output_dir / "cache", given.accelerator) for study in studies_of.values()]
+    # The longest first, so that few processes wait at the end.
+    training_commands = sorted(chain(*training), key=lambda command: not LONG & set(command))
+    studies.run_side_by_side(training_commands, given.processes)
+    evaluations = [study.evaluation(given.processes) for study in studies_of.values()]
+    studies.run_side_by_side(chain(*evaluations), given.processes)
     contents = {voice: study.table() for voice, study in studies_of.items()}
     write_text(output_dir / "recipe_study.json", json.dumps(contents, indent=1) + "\n")
     print("\n\n".join(f"### {voice}\n\n{markdown(content)}" for voice, content in contents.items()))
@@ -86,24 +91,21 @@ class VoiceStudy:
         amounts = {minutes: self.folder / "data" / f"{minutes}_min" for minutes in MINUTES}
         return [*ways(self.teacher), *([] if self.ways_alone else measures(amounts))]
 
-    def train(self, cache: Path, num_processes: int) -> None:
-        """The longest first, so that few processes wait at the end."""
+    def training(self, cache: Path, accelerator: str) -> list[Sequence[str]]:
+        """The commands that train."""
         common = [f"data.path={self._recordings() / 'train'}", "evaluation.num_sentences=0"]
-        common.append(f"evaluation.base_voices={self._judging()}")
+        common += [f"evaluation.base_voices={self._judging()}", f"trainer.accelerator={accelerator}"]
         if not self.ways_alone:
             write_amounts(self.folder / "data", OTHER_VOICE if self.voice == OTHER_VOICE.name else ANNIE)
         sweeps = [Sweep(each.name, [*common, *each.overrides]) for each in self.sweeps()]
-        sweeps.sort(key=lambda sweep: not (sweep.name.startswith(TAUGHT) or sweep.name.endswith(f"steps_{MANY_STEPS}")))
-        studies.train(sweeps, self.folder / "runs", cache, num_processes)
+        return studies.training_commands(sweeps, self.folder / "runs", cache)
 
-    def evaluate(self, num_processes: int) -> None:
-        """All of them on the same sentences."""
+    def evaluation(self, num_shares: int) -> list[Sequence[str]]:
+        """The commands that judge all runs on the same sentences."""
         heldout = write_heldout(self.folder / "heldout", self.voice)
         common = ["--heldout-path", str(heldout), "--base-voices", str(self._judging()), "--base-sentences", "2"]
         runs = [str(each) for each in self._run_folders()]
-        shares = [runs[first::num_processes] for first in range(num_processes)]
-        commands = [["calm_ft.evaluate", *share, *common] for share in shares if share]
-        studies.run_side_by_side(commands, num_processes)
+        return [["calm_ft.evaluate", *runs[first::num_shares], *common] for first in range(min(num_shares, len(runs)))]
 
     def table(self) -> dict[str, Any]:
         """Means and comparisons of all settings, and what each costs."""

@@ -71,19 +71,18 @@ def run_or_table(description: str | None, run: Callable[[Path], None], table: Ca
     given.call(given)
 
 
-def train(sweeps: Iterable[Sweep], runs: Path, cache: Path, num_processes: int = 1) -> None:
+def train(sweeps: Iterable[Sweep], runs: Path, cache: Path) -> None:
     """Train all jobs by the whole command on a CPU; the last weights are exported and evaluated."""
-    commands = [
-        [
-            *("calm_ft.train", "-m", *overrides_of_all(cache)),
-            *(f"output_dir={runs / each.name}", "resume=true", *each.overrides),
-        ]
-        for each in sweeps
-    ]
-    run_side_by_side(commands, num_processes)
+    run_side_by_side(training_commands(sweeps, runs, cache))
 
 
-def run_side_by_side(commands: Iterable[Sequence[str]], num_processes: int) -> None:
+def training_commands(sweeps: Iterable[Sweep], runs: Path, cache: Path) -> list[Sequence[str]]:
+    """One command a sweep. It goes on where it was interrupted."""
+    common = ["calm_ft.train", "-m", *overrides_of_all(cache), "resume=true"]
+    return [[*common, f"output_dir={runs / each.name}", *each.overrides] for each in sweeps]
+
+
+def run_side_by_side(commands: Iterable[Sequence[str]], num_processes: int = 1) -> None:
     """Run Python modules with their arguments, as many at once; where one fails, those that run come to their end."""
     environment = {"OMP_NUM_THREADS": "1", **os.environ} if num_processes > 1 else None
 
