@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import traceback
@@ -79,16 +80,29 @@ def train_teacher(config: DictConfig) -> Path:
     shared = [each for each in job_overrides() if _SHARED_WITH_TEACHER.match(each)]
     words = [f"experiment={config.teacher.experiment}", *shared, *own, f"output_dir={folder}"]
     words.append(f"resume={str(config.resume).lower()}")
-    teacher = subprocess.Popen([sys.executable, "-m", "calm_ft.train", *words])
-    try:
-        code = teacher.wait()
-    except KeyboardInterrupt:
-        code = teacher.wait()  # Ctrl-C reached it too: it saves its last step
+    code = wait_and_pass_on_signals(subprocess.Popen([sys.executable, "-m", "calm_ft.train", *words]))
     if code:
         raise SystemExit(code)  # it has said why
     if not (export / "config.yaml").is_file():
         raise KeyboardInterrupt("the student was not begun: the whole goes on by the same command with resume=true")
     return export
+
+
+def wait_and_pass_on_signals(child: subprocess.Popen[bytes]) -> int:
+    """Wait for a run in a process of its own; its exit code. What tells this process to end tells it too: it saves."""
+
+    def pass_on(number: int, frame: object) -> None:
+        child.send_signal(number)
+
+    alone = [each for name in ("SIGTERM", "SIGUSR1") if (each := getattr(signal, name, None))]  # Ctrl-C reaches both
+    before = {each: signal.signal(each, pass_on) for each in alone}
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        return child.wait()
+    finally:
+        for each, handler in before.items():
+            signal.signal(each, handler)
 
 
 def check_student(config: DictConfig, becomes_teacher: bool) -> None:

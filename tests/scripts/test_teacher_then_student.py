@@ -1,5 +1,9 @@
 """Two runs by one command: a teacher that is tuned, and a student that learns from its export."""
 
+import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +33,30 @@ def test_the_student_learns_from_the_tuned_teacher_which_is_not_tuned_twice(
     assert "training:" in "".join(capfd.readouterr())
     run_train(monkeypatch, *tiny, *BOTH, *TEACHER, "evaluation.num_sentences=0", f"output_dir={folder}", "resume=true")
     assert "training:" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+def test_a_stop_that_reaches_the_first_process_alone_ends_both_and_resume_goes_on(
+    tiny: list[str], tmp_path: Path
+) -> None:
+    folder, teacher = tmp_path / "both", tmp_path / "both-teacher"
+    endless = ["teacher.trainer.max_steps=100000", "teacher.trainer.val_check_interval=null"]
+    words = [*tiny, *BOTH, *TEACHER, *endless, f"output_dir={folder}"]
+    run = subprocess.Popen(
+        [sys.executable, "-m", "calm_ft.train", *words], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert run.stdout is not None
+    for line in run.stdout:
+        if line.startswith("training:"):
+            break
+    run.send_signal(signal.SIGTERM)
+    rest = run.stdout.read()  # ends when both processes have
+    assert run.wait() == 0
+    assert "the student was not begun" in rest
+    assert json.loads((teacher / "run.json").read_text(encoding="utf-8"))["status"] == "interrupted"
+    assert list((teacher / "checkpoints").glob("last*"))
+    assert not folder.exists()
 
 
 def test_what_the_student_cannot_be_taught_is_said_before_the_teacher_is_tuned(

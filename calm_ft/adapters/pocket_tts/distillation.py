@@ -110,8 +110,9 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
             depth = len(self.teacher.transformer.layers)
             chosen = chosen_layers(depth, max(1, depth // SHALLOWER) if num_layers is None else num_layers, layers)
             self._become_student(shallower(self.teacher, chosen))
-        elif num_layers is not None:
-            raise UserError("adapter.num_layers is that of adapter.student, where it is given: leave one of them out.")
+        elif num_layers is not None or layers != "spaced":
+            given = "num_layers" if num_layers is not None else "layers"
+            raise UserError(f"adapter.{given} is that of adapter.student, where it is given: leave one of them out.")
         else:
             self._become_student(self._earlier_student(student))
 

@@ -176,8 +176,9 @@ def test_terms_that_distillation_has_not_are_refused(teacher_folder: Path, name:
 
 
 def test_a_student_that_does_not_fit_is_refused(teacher_folder: Path, speech_file: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="leave one of them out"):
-        student(teacher_folder, student=str(teacher_folder), num_layers=3)
+    for settings in ({"num_layers": 3}, {"layers": "first"}):
+        with pytest.raises(UserError, match=f"adapter.{next(iter(settings))} is that of .* leave one of them out"):
+            student(teacher_folder, student=str(teacher_folder), **settings)
     other = PocketTTSAdapter(str(teacher_folder), default_objective())
     with torch.no_grad():
         other.flow_lm.emb_std.mul_(2)
