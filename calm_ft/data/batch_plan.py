@@ -25,8 +25,8 @@ class BatchPlan:
     """An endless sequence of batches with every clip exactly once in an epoch (clips of other sources as in `Mixture`).
 
     The cost of a batch (the length of its longest clip times its number of rows) is at most `max_frames_per_batch`; a
-    clip longer than that is a batch by itself. No batch has fewer than `min_rows` rows, whatever its cost; this is the
-    number of processes that share each batch.
+    clip longer than that is a batch by itself. `max_batch_size` limits the rows; None leaves them to the cost. No batch
+    has fewer than `min_rows` rows, whatever its cost; this is the number of processes that share each batch.
 
     Raises:
         UserError: a limit is below one, or there are fewer clips than `min_rows`.
@@ -36,12 +36,12 @@ class BatchPlan:
         self,
         num_frames: Sequence[int],
         max_frames_per_batch: int,
-        max_batch_size: int,
+        max_batch_size: int | None,
         seed: int,
         mixture: Mixture | None = None,
         min_rows: int = 1,
     ) -> None:
-        if max_frames_per_batch < 1 or max_batch_size < 1:
+        if max_frames_per_batch < 1 or (max_batch_size is not None and max_batch_size < 1):
             raise UserError(
                 f"A batch of at most {max_frames_per_batch} frames and {max_batch_size} clips holds nothing; "
                 "both limits must be at least 1."
@@ -51,7 +51,7 @@ class BatchPlan:
         self.num_frames = torch.tensor(num_frames)
         self.seed = seed
         self.mixture = mixture or Mixture([len(num_frames)], [1.0], seed)
-        self._limits = (max_frames_per_batch, max_batch_size, min_rows)
+        self._limits = (max_frames_per_batch, max_batch_size or len(num_frames), min_rows)
         self._buckets = _bucket_ceilings(self.num_frames)
         self._starts = [0]  # index of the first batch of each epoch, computed as needed
         self._epochs: OrderedDict[int, list[list[int]]] = OrderedDict()

@@ -41,7 +41,12 @@ class BatchLimits:
     """What one process's share of a batch may hold."""
 
     max_frames_per_batch: int
-    max_batch_size: int
+    max_batch_size: int | None
+
+    def of_all(self, num_ranks: int) -> "BatchLimits":
+        """What the shares of all processes may hold together."""
+        rows = None if self.max_batch_size is None else self.max_batch_size * num_ranks
+        return BatchLimits(self.max_frames_per_batch * num_ranks, rows)
 
 
 class RecordingsDataModule(LightningDataModule):
@@ -67,10 +72,12 @@ class RecordingsDataModule(LightningDataModule):
         self.replay_clips = [clip for source in sources[1:] for clip in source.split.train]
         self.replay_validation_clips = [clip for source in sources[1:] for clip in source.split.validation]
         self.pool = adapter.prompt_pool([*self.train_clips, *self.replay_clips])
-        whole = (limits.max_frames_per_batch * num_ranks, limits.max_batch_size * num_ranks)
+        whole = limits.of_all(num_ranks)
         mixture = Mixture([len(each.split.train) for each in sources], [each.weight for each in sources], seed)
         lengths = [clip.num_frames for clip in (*self.train_clips, *self.replay_clips)]
-        self.plan = BatchPlan(lengths, *whole, seed, mixture, min_rows=num_ranks)
+        self.plan = BatchPlan(
+            lengths, whole.max_frames_per_batch, whole.max_batch_size, seed, mixture, min_rows=num_ranks
+        )
         validation_lengths = [clip.num_frames for clip in self.validation_clips]
         self.validation_plan = BatchPlan(validation_lengths, limits.max_frames_per_batch, limits.max_batch_size, seed)
 

@@ -79,7 +79,8 @@ class DataSettings(Settings):
     max_duration_sec: PositiveNumber
     validation_fraction: FractionBelowOne
     max_frames_per_batch: PositiveInteger
-    max_batch_size: PositiveInteger
+    max_batch_size: PositiveInteger | None
+    """None: `max_frames_per_batch` alone limits a batch."""
     num_workers: NonNegativeInteger = 0
     format: str | None = None
     speakers: str = "auto"

@@ -100,6 +100,13 @@ def test_a_clip_beyond_the_budget_is_a_batch_alone():
     assert plan.num_batches_first_epoch == 2
 
 
+def test_without_a_limit_of_rows_the_frames_alone_limit_a_batch():
+    lengths = [10] * 90
+    assert {len(batch) for batch in epoch(BatchPlan(lengths, 300, None, seed=0), 0)} == {30}
+    assert {len(batch) for batch in epoch(BatchPlan(lengths, 300, 16, seed=0), 0)} == {15}
+    assert [len(batch) for batch in epoch(BatchPlan(lengths, 10_000, None, seed=0), 0)] == [90]
+
+
 @pytest.mark.parametrize(("budget", "rows"), [(0, 4), (100, 0), (-5, -5)])
 def test_limits_that_hold_nothing_are_refused(budget, rows):
     with pytest.raises(UserError, match="at least 1"):
