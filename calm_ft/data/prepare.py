@@ -196,9 +196,12 @@ def _file_digest(path: Path) -> str:
 
 
 def _clip_key(utterance: Utterance, digest: str) -> str:
-    """The file's hash, with the segment, and with a mark if word times keep `load_clip` from cutting the beginning."""
+    """The file's hash, with the segment, and with that of word times: an encoder may cut at words."""
     segment = f"-{utterance.start_sec!r}-{utterance.end_sec!r}" if utterance.is_segment else ""
-    return f"{digest}{segment}-whole-head" if utterance.words else f"{digest}{segment}"
+    if not utterance.words:
+        return f"{digest}{segment}"
+    times = hashlib.sha256(repr([(word.start_sec, word.end_sec) for word in utterance.words]).encode()).hexdigest()
+    return f"{digest}{segment}-words-{times[:16]}"
 
 
 def _too_long(duration_sec: float, max_duration_sec: float) -> str:

@@ -51,7 +51,16 @@ from calm_ft.adapters.pocket_tts.loading import (
     null_branch_on_card,
     words_of_miniature,
 )
-from calm_ft.adapters.pocket_tts.prompt_cut import PromptLength, cut_at_word, cut_on_pause, trimmed, word_cuts
+from calm_ft.adapters.pocket_tts.prompt_cut import (
+    COLD_FRAMES,
+    PromptLength,
+    after_cut,
+    boundaries,
+    cut_at_word,
+    cut_on_pause,
+    trimmed,
+    word_cuts,
+)
 from calm_ft.adapters.pocket_tts.rows import (
     Hidden,
     PocketTTSBatch,
@@ -201,7 +210,11 @@ class PocketTTSAdapter(TTSAdapter):
 
     @torch.no_grad()
     def encode(self, clips: Sequence[Clip]) -> list[Features]:
-        """latents [T, C] raw codec latents; energy_db [T] frame energies, by which prompts are cut."""
+        """latents [T, C] raw codec latents; energy_db [T] frame energies, by which prompts are cut.
+
+        Of clips with word times also what the rest is, cut at a word and encoded by itself, as a target is spoken at
+        playing: cold_starts [W, COLD_FRAMES, C] are its first latents, cuts [W] the frames that they begin at.
+        """
         frame_size = self.mimi.frame_size
         features = []
         for clip in clips:
@@ -209,8 +222,19 @@ class PocketTTSAdapter(TTSAdapter):
             latents = self.mimi.encode_to_latent(samples[None, None])[0].float()
             padded = F.pad(clip.samples, (0, len(latents) * frame_size - len(clip.samples)))
             energy_db = 10 * torch.log10(padded.view(-1, frame_size).square().mean(dim=1) + 1e-12)
-            features.append({"latents": latents.cpu(), "energy_db": energy_db})
+            features.append({"latents": latents.cpu(), "energy_db": energy_db} | self._cold_starts(clip, len(latents)))
         return features
+
+    def _cold_starts(self, clip: Clip, num_frames: int) -> Features:
+        cuts = sorted(set(boundaries(clip.utterance, self.frame_rate_hz)))
+        frames = [frame for frame in cuts if 0 < frame <= num_frames - COLD_FRAMES]
+        if not frames:
+            return {}
+        size = self.mimi.frame_size
+        padded = F.pad(clip.samples, (0, num_frames * size - len(clip.samples)))
+        pieces = torch.stack([padded[frame * size : (frame + COLD_FRAMES) * size] for frame in frames])
+        latents = self.mimi.encode_to_latent(pieces[:, None].to(self.flow_lm.bos_emb.device)).float()
+        return {"cold_starts": latents.cpu(), "cuts": torch.tensor(frames)}
 
     def num_frames(self, features: Features) -> int:
         return len(features["latents"])
@@ -239,7 +263,7 @@ class PocketTTSAdapter(TTSAdapter):
         if example.prompt is not None and example.prompt.utterance.id == target.utterance.id:
             cut = cut_at_word(target.utterance, len(latents), self.prompt, self.frame_rate_hz, rng)
             if cut is not None:
-                prompt, latents, text = latents[: cut.num_frames], latents[cut.num_frames :], cut.text
+                prompt, latents, text = latents[: cut.num_frames], after_cut(features, cut.num_frames), cut.text
                 words = cut.words
         elif example.prompt is not None:
             source, prompt_id = example.prompt.features(), example.prompt.utterance.id

@@ -6,6 +6,7 @@ stops on speech makes the model continue that utterance. Training prompts theref
 near the length that was drawn.
 """
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from calm_ft.errors import UserError
 SPEECH_FLOOR_DB = 35.0
 SEARCH_FRAMES = 4
 MIN_TRIMMED_SEC = 1.0
+COLD_FRAMES = 4  # from the fifth on, what was said before moves a latent by less than 0.025 of its deviation
 MIN_TARGET_SEC = 1.0  # upstream's MIN_CUT_SEC (training/dataloader/loader.py)
 
 
@@ -103,9 +105,8 @@ def word_cuts(utterance: Utterance, num_frames: int, length: PromptLength, frame
     written = utterance.text.split()
     spoken = written if len(written) == len(words) else [word.word for word in words]
     cuts = []
-    for index in range(1, len(words)):
-        boundary_sec = (words[index - 1].end_sec + words[index].start_sec) / 2
-        frame = round(boundary_sec * frame_rate_hz)
+    for index, frame in enumerate(boundaries(utterance, frame_rate_hz), start=1):
+        boundary_sec = boundary_before(words, index)
         remaining = " ".join(spoken[index:])
         enough = frame > 0 and num_frames - frame >= MIN_TARGET_SEC * frame_rate_hz
         if enough and length.min_sec <= boundary_sec <= length.max_sec and _says_something(remaining):
@@ -115,6 +116,30 @@ def word_cuts(utterance: Utterance, num_frames: int, length: PromptLength, frame
             )
             cuts.append(OwnBeginning(frame, remaining, tuple(later)))
     return cuts
+
+
+def boundaries(utterance: Utterance, frame_rate_hz: float) -> list[int]:
+    """The frame at which each word but the first begins."""
+    words = utterance.words or ()
+    return [round(boundary_before(words, index) * frame_rate_hz) for index in range(1, len(words))]
+
+
+def boundary_before(words: Sequence[WordTime], index: int) -> float:
+    """The middle of the gap before a word, in seconds."""
+    return (words[index - 1].end_sec + words[index].start_sec) / 2
+
+
+def after_cut(features: Mapping[str, Tensor], num_frames: int) -> Tensor:
+    """A clip's latents [T - num_frames, C] after a cut, the first ones as if the clip began there.
+
+    Playing starts the codec afresh at the first latent. Upstream encodes the rest after the cut
+    (training/dataloader/loader.py); here that of every cut is cached.
+    """
+    rest = features["latents"][num_frames:].clone()
+    if "cuts" in features:
+        for start in features["cold_starts"][features["cuts"] == num_frames][:1]:
+            rest[:COLD_FRAMES] = start
+    return rest
 
 
 def _says_something(text: str) -> bool:

@@ -5,8 +5,17 @@ from pathlib import Path
 import pytest
 import torch
 
-from calm_ft.adapters.pocket_tts.prompt_cut import SEARCH_FRAMES, PromptLength, cut_at_word, cut_on_pause, trimmed
+from calm_ft.adapters.pocket_tts.prompt_cut import (
+    COLD_FRAMES,
+    SEARCH_FRAMES,
+    PromptLength,
+    cut_at_word,
+    cut_on_pause,
+    trimmed,
+)
+from calm_ft.data.audio import load_clip
 from calm_ft.data.dataset import Example
+from calm_ft.data.prepare import encode_recordings
 from calm_ft.data.utterance import Utterance, WordTime
 from calm_ft.errors import UserError
 from calm_ft.randomness import make_rng
@@ -185,3 +194,44 @@ def test_final_periods_are_left_out_as_often_as_asked_and_other_marks_stay(nano_
     dropped = sum(tokens("Some words.", seed) == without for seed in range(200))
     assert 40 < dropped < 80
     assert {len(tokens("Some words?", seed)) for seed in range(50)} == {len(nano_adapter.text.tokens("Some words?"))}
+
+
+def encoded_in_two(nano_adapter, path: Path, folder: Path, second_word_sec: float):
+    words = (WordTime("first", 0.1, second_word_sec - 0.1), WordTime("second", second_word_sec + 0.1, 2.5))
+    utterance = Utterance("clip", path, "First second.", words=words)
+    (clip,) = encode_recordings([utterance], nano_adapter, folder, 0.08, 30.0, progress=False).encoded
+    return clip
+
+
+def test_a_target_after_a_cut_begins_as_if_nothing_had_been_said_before(nano_adapter, speech_file, tmp_path):
+    """It once began in the codec's memory of the prompt, which playing never has."""
+    nano_adapter.prompt = PromptLength(trim_max_sec=0.0)
+    clip = encoded_in_two(nano_adapter, speech_file, tmp_path, 1.3)
+    batch = nano_adapter.collate([Example(clip, clip, seed=0)])
+    cut, num_frames = int(batch.prompt_mask.sum()), int(batch.num_frames[0])
+    assert cut == round(1.3 * RATE_HZ)
+    samples = load_clip(clip.utterance, nano_adapter.sample_rate_hz, 0.08).samples
+    rest = samples[cut * nano_adapter.mimi.frame_size :]
+    with torch.no_grad():
+        cold = nano_adapter.mimi.encode_to_latent(rest[None, None])[0]
+    target, whole = batch.latents[0, :num_frames], clip.features()["latents"][cut:]
+    torch.testing.assert_close(target[:COLD_FRAMES], cold[:COLD_FRAMES], rtol=1e-3, atol=1e-3)
+    deviation = nano_adapter.flow_lm.emb_std
+    assert float(((whole - cold[:num_frames]) / deviation)[0].abs().mean()) > 0.05
+    assert float(((target - cold[:num_frames]) / deviation).abs().mean(dim=1).max()) < 0.05
+    assert torch.equal(target[COLD_FRAMES:], whole[COLD_FRAMES:])
+
+
+def test_other_word_times_are_not_read_from_the_cache_of_the_first(nano_adapter, speech_file, tmp_path):
+    first = encoded_in_two(nano_adapter, speech_file, tmp_path, 1.3)
+    other = encoded_in_two(nano_adapter, speech_file, tmp_path, 1.0)
+    assert first.features()["cuts"].tolist() == [16]
+    assert other.features()["cuts"].tolist() == [12]
+    assert (
+        "cuts"
+        not in encode_recordings(
+            [Utterance("clip", speech_file, "First second.")], nano_adapter, tmp_path, 0.08, 30.0, progress=False
+        )
+        .encoded[0]
+        .features()
+    )
