@@ -156,6 +156,7 @@ def ways(teacher: Path) -> Iterator[Sweep]:
             f"experiment={TAUGHT}",
             f"adapter.model={teacher / 'config.yaml'}",
             f"adapter.student={ASSETS / 'nano'}",
+            "adapter.trajectory_steps=0",
         ]
         tuned = ["teacher.optimizer.lr=3e-4", f"teacher.trainer.max_steps={studies.NUM_STEPS}"]
         tuned += ["teacher.export.which=last"]
