@@ -1,10 +1,11 @@
 """A run's settings, checked before anything is loaded; see conf/train.yaml."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, field_validator
 
+from calm_ft.errors import UserError
 from calm_ft.settings import (
     STRICT,
     FolderPath,
@@ -85,6 +86,17 @@ class DataSettings(Settings):
     format: str | None = None
     speakers: str = "auto"
     sources: dict[str, DataSource] | None = None
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _have_paths(cls, sources: Any) -> Any:
+        for name, source in sources.items() if isinstance(sources, dict) else ():
+            if isinstance(source, dict) and source.get("path") is None:
+                raise UserError(
+                    f"data.sources.{name} has no recordings: other voices come with the embedded model alone. Give "
+                    f"some that your model knows, data.sources.{name}.path=FOLDER."
+                )
+        return sources
 
     def named_sources(self) -> dict[str, DataSource]:
         """The voice that is tuned first, under "voice", then the others by their names."""

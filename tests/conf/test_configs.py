@@ -71,7 +71,9 @@ def test_base_and_replay_voices_are_the_embedded_models_own_and_nobodys_else() -
     assert Path(own["evaluation"]["base_voices"]).is_dir()
     assert Path(own["data"]["sources"]["base_voices"]["path"]).is_dir()
     assert other["evaluation"]["base_voices"] is None
-    with pytest.raises(UserError, match=r"data.sources.base_voices.path=null must be the path of a folder"):
+    with pytest.raises(
+        UserError, match=r"base_voices has no recordings.* Give some .* data.sources.base_voices.path=FOLDER"
+    ):
         experiment_from(compose_config(["data=replay", "adapter=pocket_tts"]))
 
 
