@@ -15,10 +15,11 @@ from pathlib import Path
 from benchmarks import studies
 from benchmarks.measuring import ROOT
 from benchmarks.paired import ZERO_SHOT, compared, markdown, read_scores
-from benchmarks.studies import Sweep
+from benchmarks.studies import SEEDS, Sweep
 from calm_ft.atomic_file import write_text
 from calm_ft.errors import run_script
 from tools.nano.assets import held_out_sentences, write_voice
+from tools.nano.espeak import EspeakVoice
 from tools.nano.voices import DEMO_VOICE
 
 RATES = {"head_only": "1e-3", "last_n_layers": "6e-4", "full": "3e-4", "lora": "1e-3"}
@@ -33,15 +34,14 @@ def main() -> None:
 
 def sweeps() -> Iterator[Sweep]:
     """Strategies by replay, then schedules by LSD share; what both have, head_only on cosine with .25, comes once."""
-    seeds = f"seed={','.join(map(str, range(studies.NUM_SEEDS)))}"
     for data in ("recordings", "replay"):
         for strategy, rate in RATES.items():
-            yield Sweep(f"{strategy}_{data}", [seeds, f"strategy={strategy}", f"optimizer.lr={rate}", f"data={data}"])
+            yield Sweep(f"{strategy}_{data}", [SEEDS, f"strategy={strategy}", f"optimizer.lr={rate}", f"data={data}"])
     for schedule in ("cosine", "linear"):
         for share, objective in LSD_SHARES.items():
             if (schedule, share) != ("cosine", "25"):
                 settings = ["strategy=head_only", f"optimizer.lr={RATES['head_only']}", f"interpolant={schedule}"]
-                yield Sweep(_objective(schedule, share), [seeds, *settings, *objective])
+                yield Sweep(_objective(schedule, share), [SEEDS, *settings, *objective])
 
 
 def _objective(schedule: str, share: str) -> str:
@@ -69,10 +69,10 @@ def run(output_dir: Path) -> None:
     subprocess.run(command, cwd=ROOT, check=True)
 
 
-def write_heldout(folder: Path) -> Path:
-    """The 24 held-out sentences of the demo voice and 16 that no shipped clip says, by the same voice."""
+def write_heldout(folder: Path, voice: EspeakVoice = DEMO_VOICE) -> Path:
+    """The 24 held-out sentences of the demo and 16 that no shipped clip says, by one voice."""
     if not (folder / "complete").is_file():
-        write_voice(folder, DEMO_VOICE, held_out_sentences(0)["everyday"])
+        write_voice(folder, voice, held_out_sentences(0)["everyday"])
         (folder / "complete").touch()
     return folder
 

@@ -15,15 +15,16 @@ from statistics import mean
 from typing import Any
 
 from benchmarks import studies
+from benchmarks.evaluation_study import write_heldout
 from benchmarks.measuring import parser_of, positive
 from benchmarks.paired import ZERO_SHOT, compared, markdown, read_scores
 from benchmarks.strategies_study import DEMO_VOICE, OTHER_VOICE, VOICES, record
-from benchmarks.studies import NUM_SEEDS, Sweep
+from benchmarks.studies import NUM_SEEDS, SEEDS, Sweep
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS
 from calm_ft.errors import UserError, run_script
 from calm_ft.report.runs import read_runs
-from tools.nano.assets import everyday_sentences, held_out_sentences, write_voice
+from tools.nano.assets import everyday_sentences, write_voice
 from tools.nano.espeak import EspeakVoice
 from tools.nano.everyday import EVERYDAY
 from tools.nano.voices import DEMO_VOICE as ANNIE
@@ -43,13 +44,10 @@ ANCHORS = {
 }
 CENTRE = "head_only_recordings"
 TAUGHT = "teacher_then_student"
-
-
 OTHER_RATES = {"head_only": ("1e-4", "3e-3"), "full": ("3e-5", "1e-4", "1e-3")}
 LSD_WEIGHTS = ("0.5", "1")
 FEW_STEPS, MANY_STEPS = 50, 600
 LONG = {f"experiment={TAUGHT}", f"trainer.max_steps={MANY_STEPS}"}
-SEEDS = f"seed={','.join(map(str, range(NUM_SEEDS)))}"
 MINUTES = {1: 30, 15: 456}
 """Minutes of a voice -> clips; the ways have five minutes."""
 ONE_STEP_SCORE = "validation one_step_score"
@@ -96,13 +94,13 @@ class VoiceStudy:
         common = [f"data.path={self._recordings() / 'train'}", "evaluation.num_sentences=0"]
         common += [f"evaluation.base_voices={self._judging()}", f"trainer.accelerator={accelerator}"]
         if not self.ways_alone:
-            write_amounts(self.folder / "data", OTHER_VOICE if self.voice == OTHER_VOICE.name else ANNIE)
+            write_amounts(self.folder / "data", self._speaker())
         sweeps = [Sweep(each.name, [*common, *each.overrides]) for each in self.sweeps()]
         return studies.training_commands(sweeps, self.folder / "runs", cache)
 
     def evaluation(self, num_shares: int) -> list[Sequence[str]]:
         """The commands that judge all runs on the same sentences."""
-        heldout = write_heldout(self.folder / "heldout", self.voice)
+        heldout = write_heldout(self.folder / "heldout", self._speaker())
         common = ["--heldout-path", str(heldout), "--base-voices", str(self._judging()), "--base-sentences", "2"]
         runs = [str(each) for each in self._run_folders()]
         return [["calm_ft.evaluate", *runs[first::num_shares], *common] for first in range(min(num_shares, len(runs)))]
@@ -118,12 +116,15 @@ class VoiceStudy:
         for sweep in self.sweeps():
             yield from (self.folder / "runs" / f"{sweep.name}-{seed}" for seed in range(NUM_SEEDS))
 
+    def _speaker(self) -> EspeakVoice:
+        return OTHER_VOICE if self.voice == OTHER_VOICE.name else ANNIE
+
     def _recordings(self) -> Path:
-        return record(self.folder / "data") if self.voice == OTHER_VOICE.name else DEMO_VOICE
+        return record(self.folder / "data") if self._speaker() == OTHER_VOICE else DEMO_VOICE
 
     def _judging(self) -> Path:
         others = studies.shipped_judging_voices(self.voice)
-        if self.voice == OTHER_VOICE.name:
+        if self._speaker() == OTHER_VOICE:
             others["annie"] = DEMO_VOICE / "heldout"
         folder = self.folder / "judging"
         return folder if folder.is_dir() else studies.copied_voices(folder, others)
@@ -195,14 +196,6 @@ def write_amounts(folder: Path, voice: EspeakVoice) -> None:
         if not (clips / "complete").is_file():
             write_voice(clips, voice, [*sentences.train, *further][:num_clips])
             (clips / "complete").touch()
-
-
-def write_heldout(folder: Path, voice: str) -> Path:
-    """40 sentences that no training clip says, by the voice."""
-    if not (folder / "complete").is_file():
-        write_voice(folder, OTHER_VOICE if voice == OTHER_VOICE.name else ANNIE, held_out_sentences(0)["everyday"])
-        (folder / "complete").touch()
-    return folder
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ NUM_SEEDS = 3
 BASE_VOICE = "belinda"
 JUDGING_VOICES = ASSETS / "judging_voices"
 NUM_BASE_SENTENCES = 24
+SEEDS = f"seed={','.join(map(str, range(NUM_SEEDS)))}"
 STANDARD_ERRORS_OF_AN_INTERVAL = 2 * 1.96
 SPOKEN = {  # column -> (whether on the tuned voice, figure); sentences are identified in base voices by old runs alone
     "MCD": (True, "mcd_db"),
@@ -83,7 +84,10 @@ def training_commands(sweeps: Iterable[Sweep], runs: Path, cache: Path) -> list[
 
 
 def run_side_by_side(commands: Iterable[Sequence[str]], num_processes: int = 1) -> None:
-    """Run Python modules with their arguments, as many at once; where one fails, those that run come to their end."""
+    """Run Python modules with their arguments, so many at once.
+
+    Raises CalledProcessError for the first that failed, when all others have been run.
+    """
     environment = {"OMP_NUM_THREADS": "1", **os.environ} if num_processes > 1 else None
 
     def run(command: Sequence[str]) -> None:

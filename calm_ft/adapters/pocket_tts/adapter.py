@@ -226,7 +226,7 @@ class PocketTTSAdapter(TTSAdapter):
         return features
 
     def _cold_starts(self, clip: Clip, num_frames: int) -> Features:
-        cuts = sorted(set(boundaries(clip.utterance, self.frame_rate_hz)))
+        cuts = sorted({round(sec * self.frame_rate_hz) for sec in boundaries(clip.utterance)})
         frames = [frame for frame in cuts if 0 < frame <= num_frames - COLD_FRAMES]
         if not frames:
             return {}

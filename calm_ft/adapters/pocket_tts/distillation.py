@@ -129,10 +129,8 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
         student = other.flow_lm
         for head in HEADS.values():
             setattr(student, head, copy.deepcopy(getattr(self.teacher, head)))
-        student.emb_mean, student.emb_std = (
-            self.teacher.emb_mean,
-            self.teacher.emb_std,
-        )  # of one rounding with the heads
+        for statistics in ("emb_mean", "emb_std"):  # in which the heads speak
+            setattr(student, statistics, getattr(self.teacher, statistics).clone())
         return student
 
     def _become_student(self, student: FlowLMModel) -> None:

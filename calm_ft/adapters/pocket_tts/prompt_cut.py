@@ -6,8 +6,9 @@ stops on speech makes the model continue that utterance. Training prompts theref
 near the length that was drawn.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -98,15 +99,15 @@ def cut_at_word(
 def word_cuts(utterance: Utterance, num_frames: int, length: PromptLength, frame_rate_hz: float) -> list[OwnBeginning]:
     """Every usable boundary between two words: the prompt is as long as it may be, and MIN_TARGET_SEC remain.
 
-    The boundary is the middle of the gap between the words. The remaining text keeps the transcript's punctuation where
+    The remaining text keeps the transcript's punctuation where
     transcript and word list agree in number of words.
     """
     words = utterance.words or ()
     written = utterance.text.split()
     spoken = written if len(written) == len(words) else [word.word for word in words]
     cuts = []
-    for index, frame in enumerate(boundaries(utterance, frame_rate_hz), start=1):
-        boundary_sec = boundary_before(words, index)
+    for index, boundary_sec in enumerate(boundaries(utterance), start=1):
+        frame = round(boundary_sec * frame_rate_hz)
         remaining = " ".join(spoken[index:])
         enough = frame > 0 and num_frames - frame >= MIN_TARGET_SEC * frame_rate_hz
         if enough and length.min_sec <= boundary_sec <= length.max_sec and _says_something(remaining):
@@ -118,15 +119,9 @@ def word_cuts(utterance: Utterance, num_frames: int, length: PromptLength, frame
     return cuts
 
 
-def boundaries(utterance: Utterance, frame_rate_hz: float) -> list[int]:
-    """The frame at which each word but the first begins."""
-    words = utterance.words or ()
-    return [round(boundary_before(words, index) * frame_rate_hz) for index in range(1, len(words))]
-
-
-def boundary_before(words: Sequence[WordTime], index: int) -> float:
-    """The middle of the gap before a word, in seconds."""
-    return (words[index - 1].end_sec + words[index].start_sec) / 2
+def boundaries(utterance: Utterance) -> list[float]:
+    """The middle of the gap before each word but the first, in seconds."""
+    return [(before.end_sec + after.start_sec) / 2 for before, after in pairwise(utterance.words or ())]
 
 
 def after_cut(features: Mapping[str, Tensor], num_frames: int) -> Tensor:
