@@ -206,14 +206,14 @@ class PocketTTSAdapter(TTSAdapter):
         return parts
 
     def feature_fingerprint(self) -> str:
-        return encoder_fingerprint(self.tts)
+        return encoder_fingerprint(self.tts) + ("" if self.prompt.own_beginning else "-uncut")
 
     @torch.no_grad()
     def encode(self, clips: Sequence[Clip]) -> list[Features]:
         """latents [T, C] raw codec latents; energy_db [T] frame energies, by which prompts are cut.
 
-        Of clips with word times also what the rest is, cut at a word and encoded by itself, as a target is spoken at
-        playing: cold_starts [W, COLD_FRAMES, C] are its first latents, cuts [W] the frames that they begin at.
+        Of clips with word times, where they may prompt themselves, also the beginning of what is left after a cut at a
+        word, encoded by itself as at playing: cold_starts [W, COLD_FRAMES, C], and cuts [W], the frames of the cuts.
         """
         frame_size = self.mimi.frame_size
         features = []
@@ -228,7 +228,7 @@ class PocketTTSAdapter(TTSAdapter):
     def _cold_starts(self, clip: Clip, num_frames: int) -> Features:
         cuts = sorted({round(sec * self.frame_rate_hz) for sec in boundaries(clip.utterance)})
         frames = [frame for frame in cuts if 0 < frame <= num_frames - COLD_FRAMES]
-        if not frames:
+        if not frames or not self.prompt.own_beginning:
             return {}
         size = self.mimi.frame_size
         padded = F.pad(clip.samples, (0, num_frames * size - len(clip.samples)))

@@ -222,6 +222,13 @@ def test_a_target_after_a_cut_begins_as_if_nothing_had_been_said_before(nano_ada
     assert torch.equal(target[COLD_FRAMES:], whole[COLD_FRAMES:])
 
 
+def test_clips_that_never_prompt_themselves_are_encoded_once_and_kept_apart(nano_adapter, speech_file, tmp_path):
+    nano_adapter.prompt = PromptLength(own_beginning=False)
+    assert "cuts" not in encoded_in_two(nano_adapter, speech_file, tmp_path, 1.3).features()
+    nano_adapter.prompt = PromptLength()
+    assert "cuts" in encoded_in_two(nano_adapter, speech_file, tmp_path, 1.3).features()
+
+
 def test_other_word_times_are_not_read_from_the_cache_of_the_first(nano_adapter, speech_file, tmp_path):
     first = encoded_in_two(nano_adapter, speech_file, tmp_path, 1.3)
     other = encoded_in_two(nano_adapter, speech_file, tmp_path, 1.0)
