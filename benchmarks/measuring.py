@@ -134,6 +134,6 @@ def size_mb(path: Path) -> float:
 
 def encode_folder(folder: Path, adapter: TTSAdapter, data: DataSettings) -> list[EncodedUtterance]:
     """A folder's recordings, encoded as training does it."""
-    cache = Path(data.cache_dir).expanduser()
+    cache = data.cache_folder
     utterances = read_recordings(folder).utterances
     return encode_recordings(utterances, adapter, cache, data.tail_sec, data.max_duration_sec, progress=False).encoded

@@ -19,7 +19,7 @@ from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.commands import command_line
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
-from calm_ft.data.feature_cache import Features
+from calm_ft.data.feature_cache import FeatureCache, Features
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.prompts import PromptPool
 from calm_ft.errors import UserError
@@ -332,6 +332,31 @@ class TTSAdapter(nn.Module, ABC):
     def describe(self) -> str:
         """The model in a few words, for a run's first line and run.json."""
         return f"{self.name} ({sum(p.numel() for p in self.parameters()) / 1e6:.1f}M parameters)"
+
+
+class KeepsTrunk(ABC):
+    """For an adapter whose loss begins with layers that may be frozen: what these make of a row is computed once."""
+
+    trunk_cache: FeatureCache | None = None
+    """Where it is kept. `collate` puts what it finds there into a batch, and `loss` and `residuals` go on from it."""
+
+    @abstractmethod
+    def trunk_fingerprint(self) -> str | None:
+        """A hash of every weight and setting that shapes `trunk_outputs`; None where these change during training.
+
+        Called when it is settled what trains.
+        """
+
+    @abstractmethod
+    def trunk_key(self, example: Example) -> str:
+        """The name under which the cache holds the outputs for a row: a hash of all that enters the frozen layers."""
+
+    @abstractmethod
+    def trunk_outputs(self, examples: Sequence[Example]) -> list[Features]:
+        """The frozen layers' outputs for each row, on the CPU and without padding.
+
+        Called before training, once for each row that training may draw.
+        """
 
 
 class FitsStatistics(ABC):

@@ -27,6 +27,7 @@ UNLISTED = (
     "adapter.prompt.trim_max_sec",
     "checkpoint.keep",
     "checkpoint.mode",
+    "data.num_prompt_draws",
     "data.num_workers",
     "data.tail_sec",
     "early_stopping.min_delta",

@@ -49,6 +49,9 @@ class TrainingBatches(Dataset[BatchT]):
     """The first `num_batches` batches of an endless plan, with prompts drawn anew for each batch.
 
     A process gets the rows of its share; together, the processes get each row of a batch exactly once.
+
+    num_draws: each clip has so many examples (a prompt, and a seed by which it is cut), of which each row takes one, so
+    that what frozen layers make of them can be kept; None draws an example for every row.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class TrainingBatches(Dataset[BatchT]):
         num_batches: int,
         seed: int,
         share: Share | None = None,
+        num_draws: int | None = None,
     ) -> None:
         self.encoded = encoded
         self.prompt_pool = prompt_pool
@@ -68,6 +72,7 @@ class TrainingBatches(Dataset[BatchT]):
         self.num_batches = num_batches
         self.seed = seed
         self.share = share or Share()
+        self.num_draws = num_draws
 
     def __len__(self) -> int:
         return self.num_batches
@@ -80,6 +85,18 @@ class TrainingBatches(Dataset[BatchT]):
 
     def _example(self, target: EncodedUtterance, index: int, row: int) -> Example:
         rng = make_rng(self.seed, "prompt", index, row)
+        if self.num_draws is not None:
+            draw = int(torch.randint(self.num_draws, (), generator=rng))
+            rng = make_rng(self.seed, "prompt_draw", _number_of(target), draw)
+        return self._drawn(target, rng, row)
+
+    def examples(self) -> Iterator[Example]:
+        """All that a row can be where the draws are limited, at place 0."""
+        for target in self.encoded:
+            for draw in range(self.num_draws or 0):
+                yield self._drawn(target, make_rng(self.seed, "prompt_draw", _number_of(target), draw), 0)
+
+    def _drawn(self, target: EncodedUtterance, rng: torch.Generator, row: int) -> Example:
         seed = int(torch.randint(2**62, (), generator=rng))
         return Example(target, self.prompt_pool.choose(target, rng), seed, place=row)
 
@@ -114,12 +131,21 @@ class ValidationBatches(Dataset[BatchT]):
             [self._example(self.encoded[place], row) for row, place in enumerate(self.plan.batch(index))]
         )
 
+    def examples(self) -> Iterator[Example]:
+        """All rows, at place 0."""
+        return (self._example(target, 0) for target in self.encoded)
+
     def _example(self, target: EncodedUtterance, row: int) -> Example:
-        # fsencode: an id comes from a file name, which need not be valid Unicode.
-        id_hash = int.from_bytes(hashlib.sha256(os.fsencode(target.utterance.id)).digest()[:8], "big")
+        id_hash = _number_of(target)
         rng = make_rng(self.seed, "validation_prompt", id_hash)
         prompt = self.prompt_pool.choose(target, rng)
         return Example(target, prompt, derive_seed(self.seed, "validation_example", id_hash), place=row)
+
+
+def _number_of(target: EncodedUtterance) -> int:
+    """A number by which a clip draws: a hash of its id."""
+    # fsencode: an id comes from a file name, which need not be valid Unicode.
+    return int.from_bytes(hashlib.sha256(os.fsencode(target.utterance.id)).digest()[:8], "big")
 
 
 class IndicesFrom(Sampler[int]):

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import torch
 
-from calm_ft.flow.heads import VelocityFn
+from calm_ft.flow.heads import BoundHead, HasTimeDerivative, VelocityFn
 from calm_ft.flow.interpolant import LinearInterpolant
 
 _LINEAR = LinearInterpolant()
@@ -42,14 +42,24 @@ def transport(velocity_fn: VelocityFn, s: torch.Tensor, t: torch.Tensor, x: torc
 
     Gradients flow through both to the velocity's parameters and to whatever it has bound (its condition).
     """
+    velocity, velocity_dt = _with_time_derivative(velocity_fn, s, t, x)
+    return FlowMapPoint(
+        position=x + (t - s) * velocity,
+        time_derivative=velocity + (t - s) * velocity_dt,
+    )
+
+
+def _with_time_derivative(
+    velocity_fn: VelocityFn, s: torch.Tensor, t: torch.Tensor, x: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """v(s, t, x) and dv/dt: the head's own where it has it, else in forward mode."""
+    if isinstance(velocity_fn, BoundHead) and isinstance(velocity_fn.head, HasTimeDerivative):
+        return velocity_fn.head.velocity_and_derivative(velocity_fn.cond, s, t, x)
     with _forward_mode_possible():
         velocity, velocity_dt = torch.func.jvp(  # type: ignore[misc]
             lambda end: velocity_fn(s, end, x), (t,), (torch.ones_like(t),)
         )
-        return FlowMapPoint(
-            position=x + (t - s) * velocity,
-            time_derivative=velocity + (t - s) * velocity_dt,
-        )
+        return velocity, velocity_dt
 
 
 def lsd_residual(

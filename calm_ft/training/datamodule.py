@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.batch_plan import BatchPlan
-from calm_ft.data.dataset import IndicesFrom, Share, TrainingBatches, ValidationBatches
+from calm_ft.data.dataset import Example, IndicesFrom, Share, TrainingBatches, ValidationBatches
 from calm_ft.data.mixture import Mixture
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.prompts import PromptPool
@@ -60,13 +60,17 @@ class RecordingsDataModule(LightningDataModule):
         num_workers: int,
         seed: int,
         num_ranks: int = 1,
+        num_prompt_draws: int | None = None,
     ) -> None:
-        """Raises UserError where weights, limits or the number of processes leave a batch or a source empty."""
+        """num_prompt_draws: see `TrainingBatches`.
+
+        Raises UserError where weights, limits or the number of processes leave a batch or a source empty."""
         super().__init__()
         self.adapter = adapter
         self.seed = seed
         self.num_workers = num_workers
         self.num_ranks = num_ranks
+        self.num_prompt_draws = num_prompt_draws
         self.sources = list(sources)
         self.train_clips, self.validation_clips = sources[0].split.train, sources[0].split.validation
         self.replay_clips = [clip for source in sources[1:] for clip in source.split.train]
@@ -87,11 +91,8 @@ class RecordingsDataModule(LightningDataModule):
         assert trainer is not None
         num_batches = trainer.max_steps * trainer.accumulate_grad_batches
         first = trainer.global_step * trainer.accumulate_grad_batches
-        clips = [*self.train_clips, *self.replay_clips]
-        share = Share(trainer.global_rank, trainer.world_size)
-        batches = TrainingBatches(clips, self.pool, self.plan, self.adapter.collate, num_batches, self.seed, share)
         return TimedDataLoader(
-            batches,
+            self._training(num_batches, Share(trainer.global_rank, trainer.world_size)),
             batch_size=None,
             sampler=IndicesFrom(first, num_batches),
             num_workers=self.num_workers,
@@ -104,13 +105,27 @@ class RecordingsDataModule(LightningDataModule):
         With fewer batches than processes each process takes all of them: Lightning refuses an empty loader, and the
         mean stays the same.
         """
-        batches = ValidationBatches(
-            self.validation_clips, self.pool, self.validation_plan, self.adapter.collate, self.seed
-        )
+        batches = self._validation()
         trainer = self.trainer
         rank, num_ranks = (trainer.global_rank, trainer.world_size) if trainer is not None else (0, 1)
         first, step = (rank, num_ranks) if len(batches) >= num_ranks else (0, 1)
         return DataLoader(batches, batch_size=None, sampler=IndicesFrom(first, len(batches), step))
+
+    def examples(self) -> list[Example]:
+        """Every row that training and validation can meet; no training rows where prompts are drawn without limit."""
+        return [*self._training(0).examples(), *self._validation().examples()]
+
+    def num_rows(self, num_batches: int) -> float:
+        """About how many rows so many batches hold."""
+        return num_batches * len(self.plan.num_frames) / self.plan.num_batches_first_epoch
+
+    def _training(self, num_batches: int, share: Share | None = None) -> TrainingBatches[Any]:
+        clips, draws = [*self.train_clips, *self.replay_clips], self.num_prompt_draws
+        return TrainingBatches(clips, self.pool, self.plan, self.adapter.collate, num_batches, self.seed, share, draws)
+
+    def _validation(self) -> ValidationBatches[Any]:
+        plan = self.validation_plan
+        return ValidationBatches(self.validation_clips, self.pool, plan, self.adapter.collate, self.seed)
 
 
 def validation_loader(

@@ -175,7 +175,7 @@ def _base_voices_residual(
 
 
 def _encoded(utterances: Sequence[Utterance], adapter: TTSAdapter, data: DataSettings) -> list[EncodedUtterance]:
-    cache = Path(data.cache_dir).expanduser()
+    cache = data.cache_folder
     limits = (data.tail_sec, data.max_duration_sec)
     return encode_recordings(utterances, adapter, cache, *limits, progress=False).encoded
 

@@ -23,6 +23,7 @@ from calm_ft.training.module import FineTuning
 from calm_ft.training.record import code_version, data_fingerprint, package_versions
 from calm_ft.training.resume import run_identity, weights_fingerprint
 from calm_ft.training.settings import DataSettings
+from calm_ft.training.trunk import has_frozen_trunk
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,8 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Evaluatio
     exclusions = [row for source in sources for row in source.recordings.exclusions]
     encoded = [encode_source(adapter, source, data, seed, exclusions) for source in sources]
     limits = BatchLimits(data.max_frames_per_batch, data.max_batch_size)
-    batches = RecordingsDataModule(adapter, encoded, limits, data.num_workers, seed, num_ranks)
+    draws = data.num_prompt_draws if has_frozen_trunk(adapter) else None
+    batches = RecordingsDataModule(adapter, encoded, limits, data.num_workers, seed, num_ranks, draws)
     if isinstance(adapter, FitsStatistics):
         adapter.fit_statistics(clip.features() for clip in (*batches.train_clips, *batches.replay_clips))
     rows, features = [source.identity() for source in encoded], batches.train_clips[0].cache.folder.name
@@ -143,7 +145,7 @@ def encode_source(
     encoded = encode_recordings(
         usable,
         adapter,
-        Path(data.cache_dir).expanduser(),
+        data.cache_folder,
         data.tail_sec,
         data.max_duration_sec,
     )

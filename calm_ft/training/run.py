@@ -54,6 +54,7 @@ from calm_ft.training.residuals import RunResiduals
 from calm_ft.training.resume import ResumePoint, check_identity, checkpoint_path, find_resume_point, read_checkpoint
 from calm_ft.training.run_lock import remove_abandoned
 from calm_ft.training.trainer import build_trainer
+from calm_ft.training.trunk import attach_trunk_cache, keep_trunk_outputs
 
 
 class RunInterrupted(KeyboardInterrupt):
@@ -130,6 +131,7 @@ def _run_other_process(experiment: Experiment) -> None:
     sources = prepare.read_sources(experiment.data)
     judged = read_evaluation_sources(experiment.evaluation)
     prepared = prepare.prepare(experiment, sources, judged, trainer.world_size)
+    attach_trunk_cache(prepared.module.adapter, experiment.data.cache_folder)
     _evaluate_periodically(trainer, experiment, prepared, callbacks, None)
     _fit(trainer, prepared, point)
 
@@ -222,6 +224,13 @@ class _Run:
         adapter = prepared.module.adapter
         write_voice_prompt(prepared.evaluation.prompt, self.record.output_dir, adapter.sample_rate_hz)
         adapter.to(trainer.strategy.root_device).eval()
+        num_batches = trainer.max_steps * trainer.accumulate_grad_batches
+        keep_trunk_outputs(
+            prepared.batches,
+            num_batches,
+            self.experiment.data.cache_folder,
+            lambda line: notices.say_plain(self.console, line),
+        )
         residuals = RunResiduals(
             prepared.batches.val_dataloader(), prepared.evaluation.base_voices, prepared.module.seed
         )

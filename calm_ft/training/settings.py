@@ -83,6 +83,8 @@ class DataSettings(Settings):
     max_batch_size: PositiveInteger | None
     """None: `max_frames_per_batch` alone limits a batch."""
     num_workers: NonNegativeInteger = 0
+    num_prompt_draws: PositiveInteger | None = 4
+    """Prompts that a clip may have where frozen layers run only once for each; None draws a prompt for every row."""
     format: str | None = None
     speakers: str = "auto"
     sources: dict[str, DataSource] | None = None
@@ -97,6 +99,10 @@ class DataSettings(Settings):
                     f"some that your model knows, data.sources.{name}.path=FOLDER."
                 )
         return sources
+
+    @property
+    def cache_folder(self) -> Path:
+        return Path(self.cache_dir).expanduser()
 
     def named_sources(self) -> dict[str, DataSource]:
         """The voice that is tuned first, under "voice", then the others by their names."""

@@ -21,6 +21,7 @@ from torch.nn import functional as F
 from calm_ft.adapters.base import (
     Component,
     FitsStatistics,
+    KeepsTrunk,
     LossOutput,
     LossTerm,
     RowResiduals,
@@ -42,6 +43,7 @@ from calm_ft.adapters.pocket_tts.components import checkpoint_layers, encoder_fi
 from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, Card, write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
 from calm_ft.adapters.pocket_tts.generation import GenerationSettings
+from calm_ft.adapters.pocket_tts.head import frame_head
 from calm_ft.adapters.pocket_tts.loading import (
     is_miniature,
     is_released,
@@ -76,6 +78,14 @@ from calm_ft.adapters.pocket_tts.rows import (
 )
 from calm_ft.adapters.pocket_tts.synthesis import MAX_ROWS, load_voice, round_trip, speak, stream
 from calm_ft.adapters.pocket_tts.text import PocketTTSText
+from calm_ft.adapters.pocket_tts.trunk import (
+    from_kept,
+    frozen_fingerprint,
+    joined,
+    kept_outputs,
+    num_frozen_layers,
+    row_key,
+)
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
@@ -90,10 +100,11 @@ GUIDED_NUM_LAYERS = 24  # released models this deep keep a null branch; shallowe
 NULL_BRANCH_DROPOUT = 0.2
 TEACHER_CFG_COEF = 2.0  # upstream's sample_cfg_coef for them (training/configs/finetune.yaml)
 EULER_STEPS = 16
+TRUNK_VERSION = "pocket_tts-1"  # to be raised with each change that changes what is kept
 WEIGHTING_LR = 1e-3  # at 2e-5, the rate of fine-tuning, a learned weighting had hardly moved after 1000 steps
 
 
-class PocketTTSAdapter(TTSAdapter):
+class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
     """A released (or local) Pocket TTS with its weights and latent statistics."""
 
     max_synthesis_batch = MAX_ROWS
@@ -251,8 +262,31 @@ class PocketTTSAdapter(TTSAdapter):
         return f"{self.text.chunks(text)} {drawn}"
 
     def collate(self, examples: Sequence[Example]) -> PocketTTSBatch:
-        padding_token = self.tts.config.flow_lm.lookup_table.n_bins
-        return collate_rows([self._row(example) for example in examples], padding_token)
+        rows = [self._row(example) for example in examples]
+        batch = self._collate(rows)
+        cache = self.trunk_cache
+        keys = [] if cache is None else [row_key(row) for row in rows]
+        if cache is None or not all(key in cache for key in keys):
+            return batch
+        return replace(batch, kept=joined([cache.read(key) for key in keys]))
+
+    def _collate(self, rows: list[Row]) -> PocketTTSBatch:
+        return collate_rows(rows, padding_token=self.tts.config.flow_lm.lookup_table.n_bins)
+
+    def trunk_fingerprint(self) -> str | None:
+        """None also where each step drops conditions, adds noise to the inputs or guides an attention."""
+        changing = self.conditioning_dropout or self.input_noise_std or self.attention_guide_weight
+        if changing or num_frozen_layers(self.flow_lm) == 0:
+            return None
+        return f"{TRUNK_VERSION}-{frozen_fingerprint(self.flow_lm)}"
+
+    def trunk_key(self, example: Example) -> str:
+        return row_key(self._row(example))
+
+    @torch.no_grad()
+    def trunk_outputs(self, examples: Sequence[Example]) -> list[Features]:
+        batch = self._collate([self._row(example) for example in examples])
+        return kept_outputs(self.flow_lm, batch.to(self.flow_lm.bos_emb.device))
 
     def _row(self, example: Example) -> Row:
         target = example.target
@@ -296,6 +330,8 @@ class PocketTTSAdapter(TTSAdapter):
         x1 = normalized(lm, batch)
         fed_back = x1 if input_noise is None else x1 + input_noise
         with torch.set_grad_enabled(torch.is_grad_enabled() and trunk_trains(lm)):
+            if batch.kept is not None and input_noise is None:
+                return Hidden(from_kept(lm, batch.kept, x1.shape[1]), x1, batch)
             if not self.attention_guide_weight:
                 return Hidden(teacher_forced(lm, batch, fed_back)[0], x1, batch)
             with projections_of(guided_layer(lm.transformer)) as projected:
@@ -310,8 +346,9 @@ class PocketTTSAdapter(TTSAdapter):
 
     def head_loss(self, hidden: Hidden, seed: int) -> LossOutput:
         """Objective on the valid frames (several draws each) plus binary cross-entropy of the EOS head."""
-        z, x1, draws = head_rows(self.objective, hidden, self.head_batch_multiplier, seed)
-        flow = self.objective.evaluate(self.flow_lm.flow_net, z, x1, draws)
+        net = self.flow_lm.flow_net
+        cond, x1, draws = head_rows(self.objective, net, hidden, self.head_batch_multiplier, seed)
+        flow = self.objective.evaluate(frame_head(net), cond, x1, draws)
         eos = eos_losses(self.flow_lm, hidden)[hidden.batch.eos_mask]
         terms = {name: LossTerm(term.weight, term.loss_sum, term.num_rows) for name, term in flow.terms.items()}
         terms["eos"] = LossTerm(self.eos_loss_weight, eos.sum(), eos.numel())

@@ -12,20 +12,36 @@ Source: pocket_tts/models/tts_model.py (`get_state_for_audio_prompt` feeds the v
 """
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from pocket_tts.models.flow_lm import FlowLMModel
+from pocket_tts.modules.mlp import SimpleMLPAdaLN
 from torch import Tensor
 from torch.nn import functional as F
 
 from calm_ft.adapters.base import RowResiduals
 from calm_ft.adapters.packing import outputs_of_segment, pack_segments
 from calm_ft.adapters.pocket_tts.attention_guide import NO_WORD
+from calm_ft.adapters.pocket_tts.head import frame_head
 from calm_ft.flow.objective import Draws, Objective
+from calm_ft.flow.precision import at_least_float32, without_autocast
 from calm_ft.flow.validation import one_step_scores, validation_residuals
 from calm_ft.randomness import derive_seed, make_rng
 
 FLOW_SHARE = 0.75  # of the joint residual; the rest is LSD's
+
+
+@dataclass
+class Kept:
+    """What frozen layers make of a batch's rows (see `trunk.kept_outputs`).
+
+    outputs: [B, L, D]; prefix_lengths: [B]; depth: how many layers have run.
+    """
+
+    outputs: Tensor
+    prefix_lengths: Tensor
+    depth: int
 
 
 @dataclass
@@ -36,7 +52,7 @@ class PocketTTSBatch:
     S]; prompt_latents [B, P, C] raw; prompt_mask [B, P]; places: each row's index in the whole batch, of which
     this may be one process's share; prompt_ids: the other utterances that prompt some of the rows; said [B, T, 2]: the
     tokens of the word that each frame says (`attention_guide.tokens_said`); replayed [B]: True where the clip is of
-    another source than the tuned voice's.
+    another source than the tuned voice's; kept: what the frozen layers make of the rows, None where they are to run.
     """
 
     latents: Tensor
@@ -50,6 +66,7 @@ class PocketTTSBatch:
     prompt_ids: list[str]
     said: Tensor
     replayed: Tensor
+    kept: Kept | None = None
 
     @property
     def frame_mask(self) -> Tensor:
@@ -65,6 +82,11 @@ class PocketTTSBatch:
     def eos_target(self) -> Tensor:
         """[B, T], True on the first frame past the end: exactly one a row."""
         return self._frame_index == self.num_frames[:, None]
+
+    def to(self, device: torch.device) -> "PocketTTSBatch":
+        """The same on a device."""
+        moved: Any = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
     @property
     def padding_share(self) -> Tensor:
@@ -177,7 +199,12 @@ def assemble_rows(
 
 def backbone_outputs(flow_lm: FlowLMModel, rows: Tensor, prefix_lengths: Tensor, num_frames: int) -> Tensor:
     """Teacher-forced backbone output z [B, T, D]: z[:, t] conditions the flow and EOS heads for frame t."""
-    output = flow_lm.out_norm(flow_lm.transformer(rows, None))
+    return output_of(flow_lm, flow_lm.transformer(rows, None), prefix_lengths, num_frames)
+
+
+def output_of(flow_lm: FlowLMModel, hidden: Tensor, prefix_lengths: Tensor, num_frames: int) -> Tensor:
+    """z [B, T, D] from what leaves the last layer, [B, L, D]."""
+    output = flow_lm.out_norm(hidden)
     if flow_lm.z_proj is not None:
         output = flow_lm.z_proj(output)
     return outputs_of_segment(output, prefix_lengths, num_frames)
@@ -190,9 +217,14 @@ def normalized(flow_lm: FlowLMModel, batch: PocketTTSBatch) -> Tensor:
 
 def teacher_forced(flow_lm: FlowLMModel, batch: PocketTTSBatch, fed_back: Tensor) -> tuple[Tensor, Tensor]:
     """Backbone outputs z [B, T, D] for the batch's rows, and prefix_lengths [B], with the latents `fed_back` heard."""
-    inputs = (fed_back, batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
-    assembled, prefix_lengths = assemble_rows(flow_lm, *inputs)
-    return backbone_outputs(flow_lm, assembled, prefix_lengths, fed_back.shape[1]), prefix_lengths
+    rows, prefix_lengths = assembled(flow_lm, batch, fed_back)
+    return backbone_outputs(flow_lm, rows, prefix_lengths, fed_back.shape[1]), prefix_lengths
+
+
+def assembled(flow_lm: FlowLMModel, batch: PocketTTSBatch, fed_back: Tensor) -> tuple[Tensor, Tensor]:
+    """The batch's rows [B, L, D] as the backbone takes them, and prefix_lengths [B], with the latents `fed_back`."""
+    segments = (batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
+    return assemble_rows(flow_lm, fed_back, *segments)
 
 
 @dataclass
@@ -215,22 +247,26 @@ def eos_losses(flow_lm: FlowLMModel, hidden: Hidden) -> Tensor:
     return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
-def head_rows(objective: Objective, hidden: Hidden, multiplier: int, seed: int) -> tuple[Tensor, Tensor, Draws]:
-    """Conditions [N, D], targets [N, C] and draws for every valid frame, `multiplier` times each.
+def head_rows(
+    objective: Objective, head: SimpleMLPAdaLN, hidden: Hidden, multiplier: int, seed: int
+) -> tuple[Tensor, Tensor, Draws]:
+    """Embedded conditions [N, channels], targets [N, C] and draws for every valid frame, `multiplier` times each.
 
     Utterance by utterance, and what an utterance draws is a function of (seed, its place): batch mates cannot change
     it.
     """
     mask, lengths = hidden.batch.frame_mask, hidden.batch.num_frames.tolist()
-    z, x1 = (
-        torch.cat([row.repeat(multiplier, 1) for row in values[mask].float().split(lengths)])
-        for values in (hidden.z, hidden.x1)
+    with without_autocast(hidden.z.device):
+        embedded = head.cond_embed(at_least_float32(hidden.z[mask]))
+    cond, x1 = (
+        torch.cat([row.repeat(multiplier, 1) for row in values.split(lengths)])
+        for values in (embedded, at_least_float32(hidden.x1[mask]))
     )
     draws = [
         objective.draw(multiplier * length, x1.shape[1], make_rng(seed, "objective", place))
         for length, place in zip(lengths, hidden.batch.places, strict=True)
     ]
-    return z, x1, Draws.joined(draws)
+    return cond, x1, Draws.joined(draws)
 
 
 @torch.no_grad()
@@ -240,13 +276,16 @@ def row_residuals(flow_lm: FlowLMModel, hidden: Hidden, temperature: float, seed
     The joint one is 0.75 flow + 0.25 LSD whatever the objective trained, flow alone for a head with one time condition.
     """
     batch, eos = hidden.batch, eos_losses(flow_lm, hidden)
+    head = frame_head(flow_lm.flow_net)
     collected: dict[str, list[Tensor]] = {}
     for index, utterance_id in enumerate(batch.utterance_ids):
         rng = make_rng(derive_seed(seed, utterance_id), "validation")
         valid = batch.frame_mask[index]
-        z, x1 = hidden.z[index, valid].float(), hidden.x1[index, valid].float()
-        residuals = validation_residuals(flow_lm.flow_net, z, x1, rng)
-        scores = one_step_scores(flow_lm.flow_net, z, x1, temperature, rng)
+        with without_autocast(hidden.z.device):
+            cond = flow_lm.flow_net.cond_embed(at_least_float32(hidden.z[index, valid]))
+        x1 = at_least_float32(hidden.x1[index, valid])
+        residuals = validation_residuals(head, cond, x1, rng)
+        scores = one_step_scores(head, cond, x1, temperature, rng)
         for name, values in (residuals | scores).items():
             collected.setdefault(name, []).append(values.mean())
         collected.setdefault("eos", []).append(eos[index, batch.eos_mask[index]].mean())
