@@ -28,9 +28,8 @@ class ExponentialMovingAverage:
         """Move the shadow towards the weights; call once an optimizer step."""
         decay = min(self.decay, (1 + self.num_updates) / (10 + self.num_updates))
         self.num_updates += 1
-        for name, parameter in self._parameters.items():
-            self.shadow[name] = self.shadow[name].to(parameter.device)
-            self.shadow[name].lerp_(parameter.detach(), 1 - decay)
+        self.shadow = {name: self.shadow[name].to(p.device) for name, p in self._parameters.items()}
+        torch._foreach_lerp_(list(self.shadow.values()), list(self._parameters.values()), 1 - decay)
 
     @contextmanager
     def applied(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Parts of Lightning that are used although they are private or undocumented, and that a new version may not have.
+"""Parts of Lightning (and one of torch) that are used although they are private or undocumented, and that a new version may not have.
 
 If a test here fails after an update, mend the file that uses the part, or keep pyproject.toml's bound on lightning.
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint
 from torch.utils.data import DataLoader
@@ -22,11 +23,16 @@ def trainer() -> Trainer:
     return Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
 
 
+def fused_adamw() -> torch.optim.AdamW:
+    return torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], fused=True)
+
+
 PRIVATE = {
     "_should_skip_saving_checkpoint": (lambda: ModelCheckpoint, "callbacks/metric_monitor.py"),
     "_save_topk_checkpoint": (lambda: ModelCheckpoint, "callbacks/metric_monitor.py"),
     "_evaluate_stopping_criteria": (lambda: EarlyStopping, "callbacks/metric_monitor.py"),
     "_batches_that_stepped": (lambda: trainer().fit_loop.epoch_loop, "callbacks/restore.py"),
+    "_step_supports_amp_scaling": (lambda: fused_adamw(), "optimizers.py"),
 }
 UNDOCUMENTED = {
     "fit_loop.epoch_loop.total_batch_idx": "module.py, callbacks/stopping.py",
