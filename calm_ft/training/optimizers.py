@@ -134,8 +134,8 @@ class MuonFactory(AdamWFactory):
 def adamw(groups: list[dict[str, Any]], lr: float, betas: tuple[float, float]) -> torch.optim.AdamW:
     """AdamW whose step reads and writes each tensor once, in one kernel of the device."""
     optimizer = torch.optim.AdamW(groups, lr=lr, betas=betas, fused=True)
-    # Lightning refuses to clip gradients that an optimizer unscales by itself (precision=16-mixed); let it unscale them.
-    optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
+    # Lightning clips no gradients that an optimizer unscales by itself (precision=16-mixed), so it is to unscale them.
+    optimizer._step_supports_amp_scaling = False
     return optimizer
 
 

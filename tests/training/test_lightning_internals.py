@@ -1,6 +1,7 @@
-"""Parts of Lightning (and one of torch) that are used although they are private or undocumented, and that a new version may not have.
+"""Parts of Lightning, and one of torch, that are used although they are private or undocumented.
 
-If a test here fails after an update, mend the file that uses the part, or keep pyproject.toml's bound on lightning.
+A new version may not have them. If a test here fails after an update, mend the file that uses the part, or keep
+pyproject.toml's bound on lightning.
 """
 
 import ast
