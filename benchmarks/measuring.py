@@ -91,6 +91,16 @@ def machine(device: str = "cpu") -> dict[str, Any]:
     }
 
 
+def processor() -> str:
+    """The processor's name, with what of AVX-512 and AMX it has."""
+    path = Path("/proc/cpuinfo")
+    text = path.read_text(encoding="utf-8") if path.is_file() else ""
+    found = dict(line.split(":", 1) for line in text.split("\n\n")[0].splitlines() if ":" in line)
+    facts = {name.strip(): value.strip() for name, value in found.items()}
+    known = [each for each in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if each in facts.get("flags", "").split()]
+    return " ".join([facts.get("model name", platform.processor()), *known])
+
+
 def train_command(*overrides: str) -> list[str]:
     """Training as a user starts it."""
     return [sys.executable, "-m", "calm_ft.train", "logger=csv", *overrides]

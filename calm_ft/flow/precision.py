@@ -1,7 +1,8 @@
 """Losses run in float32 or wider, whatever the autocast around them.
 
 Under bf16 autocast the forward-mode derivative is itself bf16, and the residual is a difference of two close
-numbers: bf16 keeps fewer than three significant digits. The head is small, so full precision costs little.
+numbers: bf16 keeps fewer than three significant digits. A head that multiplies numbers of bfloat16 itself, and keeps
+what lies between the products in float32, may do so.
 """
 
 from contextlib import AbstractContextManager
@@ -17,3 +18,9 @@ def without_autocast(device: torch.device) -> AbstractContextManager[None]:
 def at_least_float32(x: torch.Tensor) -> torch.Tensor:
     """x in float32 if it was narrower; float32 and float64 stay as they are."""
     return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether the autocast around would have the device multiply numbers of bfloat16."""
+    kind = device.type
+    return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) is torch.bfloat16

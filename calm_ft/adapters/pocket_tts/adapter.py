@@ -94,6 +94,7 @@ from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.errors import UserError
 from calm_ft.flow.heads import head_time_conditions
 from calm_ft.flow.objective import Objective
+from calm_ft.flow.precision import multiplies_bfloat16
 from calm_ft.randomness import make_rng
 
 GUIDED_NUM_LAYERS = 24  # released models this deep keep a null branch; shallower ones are distilled without it
@@ -345,10 +346,14 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
         return text_attention(attention, projected, text_starts, num_tokens, prefix_lengths, num_frames)
 
     def head_loss(self, hidden: Hidden, seed: int) -> LossOutput:
-        """Objective on the valid frames (several draws each) plus binary cross-entropy of the EOS head."""
+        """Objective on the valid frames (several draws each) plus binary cross-entropy of the EOS head.
+
+        Under bf16 autocast the flow head multiplies numbers of bfloat16 too, and keeps the rest in float32.
+        """
         net = self.flow_lm.flow_net
         cond, x1, draws = head_rows(self.objective, net, hidden, self.head_batch_multiplier, seed)
-        flow = self.objective.evaluate(frame_head(net), cond, x1, draws)
+        head = frame_head(net, torch.bfloat16 if multiplies_bfloat16(cond.device) else None)
+        flow = self.objective.evaluate(head, cond, x1, draws)
         eos = eos_losses(self.flow_lm, hidden)[hidden.batch.eos_mask]
         terms = {name: LossTerm(term.weight, term.loss_sum, term.num_rows) for name, term in flow.terms.items()}
         terms["eos"] = LossTerm(self.eos_loss_weight, eos.sum(), eos.numel())

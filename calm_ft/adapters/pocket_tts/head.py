@@ -5,6 +5,8 @@ every block begins with, SiLU of the embedded times and condition, once a draw; 
 derivative in the end time, which Lagrangian self-distillation takes, is carried along by hand: value and derivative go
 through each linear layer together, where forward-mode differentiation runs every operation by itself.
 
+Matrix products, which take nine tenths of the time, may be of bfloat16 numbers; everything between them is of float32.
+
 Source: pocket_tts/modules/mlp.py (`SimpleMLPAdaLN`), whose forward and whose `torch.func.jvp` are the tests' oracles.
 """
 
@@ -23,36 +25,60 @@ UPSTREAM_LAYERS = frozenset(
 )
 
 
-def frame_head(net: SimpleMLPAdaLN) -> "FrameHead":
+def frame_head(net: SimpleMLPAdaLN, products: torch.dtype | None = None) -> "FrameHead":
     """A head that takes the embedded conditions `net.cond_embed(cond)` in the place of conditions.
+
+    products: the type of the numbers that are multiplied; None multiplies them as they are.
 
     It differentiates itself where it is made of upstream's own layers; a LoRA layer may drop activations at random.
     """
     is_plain = all(type(each) in UPSTREAM_LAYERS for each in net.modules())
-    return DifferentiatedFrameHead(net) if is_plain and net.num_time_conds == 2 else FrameHead(net)
+    kind = DifferentiatedFrameHead if is_plain and net.num_time_conds == 2 else FrameHead
+    return kind(net, products if is_plain else None)
 
 
 class FrameHead(nn.Module):
     """Called as upstream's head, with conditions [N, channels] that are embedded already."""
 
-    def __init__(self, net: SimpleMLPAdaLN) -> None:
+    def __init__(self, net: SimpleMLPAdaLN, products: torch.dtype | None = None) -> None:
         super().__init__()
         self.net = net
+        self.products = products
         self.num_time_conds = net.num_time_conds
 
     def forward(self, embedded: Tensor, *times_and_x: Tensor) -> Tensor:
         net = self.net
         *times, x = times_and_x
         for embedder, time in zip(net.time_embed, times, strict=True):
-            embedded = embedded + _embedded_time(embedder, time) / net.num_time_conds
+            embedded = embedded + self._embedded_time(embedder, time) / net.num_time_conds
         active = F.silu(embedded)
-        x = net.input_proj(x)
+        x = self._linear(net.input_proj, x)
         for block in net.res_blocks:
-            shift, scale, gate = block.adaLN_modulation[1](active).chunk(3, dim=-1)
-            x = torch.addcmul(x, gate, block.mlp(torch.addcmul(shift, _normalized(block.in_ln, x), 1 + scale)))
+            shift, scale, gate = self._linear(block.adaLN_modulation[1], active).chunk(3, dim=-1)
+            hidden = torch.addcmul(shift, _normalized(block.in_ln, x), 1 + scale)
+            hidden = self._linear(block.mlp[2], F.silu(self._linear(block.mlp[0], hidden)))
+            x = torch.addcmul(x, gate, hidden)
         last = net.final_layer
-        shift, scale = last.adaLN_modulation[1](active).chunk(2, dim=-1)
-        return last.linear(torch.addcmul(shift, _normalized(last.norm_final, x), 1 + scale))
+        shift, scale = self._linear(last.adaLN_modulation[1], active).chunk(2, dim=-1)
+        return self._linear(last.linear, torch.addcmul(shift, _normalized(last.norm_final, x), 1 + scale))
+
+    def _linear(self, layer: nn.Module, x: Tensor) -> Tensor:
+        if self.products is None or not isinstance(layer, nn.Linear):
+            return layer(x)
+        product = self._product(x, layer.weight)
+        return product if layer.bias is None else product + layer.bias
+
+    def _product(self, x: Tensor, weight: Tensor) -> Tensor:
+        if self.products is None:
+            return F.linear(x, weight)
+        return F.linear(x.to(self.products), weight.to(self.products)).to(x.dtype)
+
+    def _embedded_time(self, embedder: TimestepEmbedder, time: Tensor) -> Tensor:
+        angles = time * embedder.freqs.to(time.dtype)
+        first, _, second, norm = embedder.mlp
+        hidden = F.silu(self._linear(first, torch.cat([angles.cos(), angles.sin()], dim=-1)))
+        hidden = self._linear(second, hidden)
+        return hidden * (norm.alpha * _inverse_deviation(norm, hidden)[0])
 
 
 class DifferentiatedFrameHead(FrameHead, HasTimeDerivative):
@@ -60,21 +86,38 @@ class DifferentiatedFrameHead(FrameHead, HasTimeDerivative):
 
     def velocity_and_derivative(self, cond: Tensor, s: Tensor, t: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
         net = self.net
-        start = _embedded_time(net.time_embed[0], s)
-        end = _embedded_time_dual(net.time_embed[1], t)
+        start = self._embedded_time(net.time_embed[0], s)
+        end = self._embedded_time_dual(net.time_embed[1], t)
         active = _silu(_Dual(cond + (start + end.value) / 2, end.tangent / 2))
-        x, x_dt = net.input_proj(x), None
+        x, x_dt = self._linear(net.input_proj, x), None
         for block in net.res_blocks:
-            shift, scale, gate = _linear(block.adaLN_modulation[1], active).chunk(3)
+            shift, scale, gate = self._linear_dual(block.adaLN_modulation[1], active).chunk(3)
             hidden = _modulated(_normalized_dual(block.in_ln, x, x_dt), shift, scale)
-            hidden = _linear(block.mlp[2], _silu(_linear(block.mlp[0], hidden)))
+            hidden = self._linear_dual(block.mlp[2], _silu(self._linear_dual(block.mlp[0], hidden)))
             x = torch.addcmul(x, gate.value, hidden.value)
             moved = torch.addcmul(gate.tangent * hidden.value, gate.value, hidden.tangent)
             x_dt = moved if x_dt is None else x_dt + moved
         last = net.final_layer
-        shift, scale = _linear(last.adaLN_modulation[1], active).chunk(2)
-        velocity = _linear(last.linear, _modulated(_normalized_dual(last.norm_final, x, x_dt), shift, scale))
+        shift, scale = self._linear_dual(last.adaLN_modulation[1], active).chunk(2)
+        velocity = self._linear_dual(last.linear, _modulated(_normalized_dual(last.norm_final, x, x_dt), shift, scale))
         return velocity.value, velocity.tangent
+
+    def _linear_dual(self, layer: nn.Linear, dual: "_Dual") -> "_Dual":
+        value, tangent = self._product(torch.cat([dual.value, dual.tangent]), layer.weight).chunk(2)
+        return _Dual(value if layer.bias is None else value + layer.bias, tangent)
+
+    def _embedded_time_dual(self, embedder: TimestepEmbedder, time: Tensor) -> "_Dual":
+        freqs = embedder.freqs.to(time.dtype)
+        angles = time * freqs
+        cos, sin = angles.cos(), angles.sin()
+        first, _, second, norm = embedder.mlp
+        waves = _Dual(torch.cat([cos, sin], dim=-1), torch.cat([-sin * freqs, cos * freqs], dim=-1))
+        hidden = self._linear_dual(second, _silu(self._linear_dual(first, waves)))
+        scale, centred = _inverse_deviation(norm, hidden.value)
+        # d var^(-1/2) = -1/2 var^(-3/2) d var, and d var = 2 / (C - 1) sum of centred times derivative.
+        scale_dt = -(scale**3) * (centred * hidden.tangent).sum(dim=-1, keepdim=True) / (centred.shape[-1] - 1)
+        tangent = hidden.tangent * scale + hidden.value * scale_dt
+        return _Dual(hidden.value * (norm.alpha * scale), tangent * norm.alpha)
 
 
 @dataclass(frozen=True)
@@ -87,11 +130,6 @@ class _Dual:
     def chunk(self, num_parts: int) -> list["_Dual"]:
         parts = zip(self.value.chunk(num_parts, dim=-1), self.tangent.chunk(num_parts, dim=-1), strict=True)
         return [_Dual(value, tangent) for value, tangent in parts]
-
-
-def _linear(layer: nn.Linear, dual: _Dual) -> _Dual:
-    value, tangent = F.linear(torch.cat([dual.value, dual.tangent]), layer.weight).chunk(2)
-    return _Dual(value if layer.bias is None else value + layer.bias, tangent)
 
 
 def _silu(dual: _Dual) -> _Dual:
@@ -124,27 +162,6 @@ def _normalized_dual(norm: LayerNorm, x: Tensor, x_dt: Tensor | None) -> tuple[T
     if not hasattr(norm, "weight"):
         return value, tangent
     return value * norm.weight + norm.bias, None if tangent is None else tangent * norm.weight
-
-
-def _embedded_time(embedder: TimestepEmbedder, time: Tensor) -> Tensor:
-    angles = time * embedder.freqs.to(time.dtype)
-    first, _, second, norm = embedder.mlp
-    hidden = second(F.silu(first(torch.cat([angles.cos(), angles.sin()], dim=-1))))
-    return hidden * (norm.alpha * _inverse_deviation(norm, hidden)[0])
-
-
-def _embedded_time_dual(embedder: TimestepEmbedder, time: Tensor) -> _Dual:
-    freqs = embedder.freqs.to(time.dtype)
-    angles = time * freqs
-    cos, sin = angles.cos(), angles.sin()
-    first, _, second, norm = embedder.mlp
-    waves = _Dual(torch.cat([cos, sin], dim=-1), torch.cat([-sin * freqs, cos * freqs], dim=-1))
-    hidden = _linear(second, _silu(_linear(first, waves)))
-    scale, centred = _inverse_deviation(norm, hidden.value)
-    # d var^(-1/2) = -1/2 var^(-3/2) d var, and d var = 2 / (C - 1) sum of centred times derivative.
-    scale_dt = -(scale**3) * (centred * hidden.tangent).sum(dim=-1, keepdim=True) / (centred.shape[-1] - 1)
-    tangent = hidden.tangent * scale + hidden.value * scale_dt
-    return _Dual(hidden.value * (norm.alpha * scale), tangent * norm.alpha)
 
 
 def _inverse_deviation(norm: RMSNorm, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -9,6 +9,7 @@ from pocket_tts.modules.mlp import SimpleMLPAdaLN
 from torch import Tensor, nn
 
 from calm_ft.adapters.pocket_tts.head import DifferentiatedFrameHead, FrameHead, frame_head
+from calm_ft.adapters.pocket_tts.rows import head_rows
 from calm_ft.finetuning.lora_layers import inject
 from calm_ft.flow.heads import bind_condition
 from calm_ft.flow.lsd import transport
@@ -101,3 +102,30 @@ def test_a_head_with_lora_layers_is_differentiated_in_forward_mode():
     expected = transport(bind_condition(net, rows), s, t, x)
     found = transport(bind_condition(head, with_lora.cond_embed(rows)), s, t, x)
     torch.testing.assert_close(found.time_derivative, expected.time_derivative, rtol=1e-6, atol=1e-7)
+
+
+def test_products_of_bfloat16_change_the_loss_and_its_gradient_by_less_than_another_draw_does(
+    nano_adapter, three_examples
+):
+    net, objective = nano_adapter.flow_lm.flow_net, nano_adapter.objective
+    hidden = nano_adapter.hidden(nano_adapter.collate(three_examples(nano_adapter)))
+    exact_net = copy.deepcopy(net).double()
+    found = {}
+    for name, head, dtype, seed in (
+        ("exact", frame_head(exact_net), torch.float64, 0),
+        ("bfloat16", frame_head(net, torch.bfloat16), torch.float32, 0),
+        ("another draw", frame_head(exact_net), torch.float64, 1),
+    ):
+        cond, x1, draws = head_rows(objective, net, hidden, 4, seed)
+        output = objective.compute(head, cond.to(dtype), x1.to(dtype), draws)
+        own = exact_net if dtype is torch.float64 else net
+        parameters = [p for name, p in own.named_parameters() if not name.startswith("cond_embed")]
+        gradient = torch.cat([each.flatten() for each in torch.autograd.grad(output.total, parameters)]).double()
+        residuals = {term: float(each.residual_sum / each.num_rows) for term, each in output.terms.items()}
+        found[name] = (residuals, gradient)
+    (exact, gradient), (rounded, rounded_gradient), (_, other_gradient) = found.values()
+    assert rounded["flow"] == pytest.approx(exact["flow"], rel=2e-3)
+    assert rounded["lsd"] == pytest.approx(exact["lsd"], rel=3e-2)
+    error, difference = (rounded_gradient - gradient).norm(), (other_gradient - gradient).norm()
+    assert error < 0.1 * difference
+    assert error < 0.03 * gradient.norm()
