@@ -188,7 +188,8 @@ class TTSAdapter(nn.Module, ABC):
     def encode(self, clips: Sequence[Clip]) -> list[Features]:
         """The features of each clip, on the CPU and without padding: the frozen part of the input.
 
-        Called while recordings are prepared, once for each clip; the features are then read from the cache.
+        Called while recordings are prepared, once for each clip and in several threads at once; the features are then
+        read from the cache.
         """
 
     @abstractmethod

@@ -205,6 +205,20 @@ def check_features_change_only_with_the_fingerprint(case: AdapterCase, folder: P
     assert any(changed) == case.features_have_weights
 
 
+def check_clips_in_several_threads_have_the_features_of_one(case: AdapterCase, folder: Path) -> None:
+    adapter = case.make()
+    utterances = recordings(folder, adapter.sample_rate_hz)
+    found, before = [], torch.get_num_threads()
+    for num_threads in (1, 3):
+        torch.set_num_threads(num_threads)
+        cache = folder / f"threads-{num_threads}"
+        clips = encode_recordings(utterances, adapter, cache, 0.2, 20.0, progress=False).encoded
+        assert torch.get_num_threads() == num_threads
+        found.append([clip.features() for clip in clips])
+    torch.set_num_threads(before)
+    assert not differ(*found)
+
+
 def check_an_export_reloads_with_the_same_residuals(case: AdapterCase, strategy: Strategy, folder: Path) -> None:
     adapter = case.make()
     clips = encoded(adapter, folder)

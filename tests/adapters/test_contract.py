@@ -90,6 +90,11 @@ def test_features_change_only_with_the_fingerprint(case, tmp_path):
     contract.check_features_change_only_with_the_fingerprint(case, tmp_path)
 
 
+@every_case
+def test_clips_in_several_threads_have_the_features_of_one(case, tmp_path):
+    contract.check_clips_in_several_threads_have_the_features_of_one(case, tmp_path)
+
+
 @every_strategy
 def test_an_export_reloads_with_the_same_residuals(case, strategy, tmp_path):
     contract.check_an_export_reloads_with_the_same_residuals(case, strategy, tmp_path)

@@ -113,6 +113,36 @@ def test_an_interrupted_run_keeps_what_it_has_encoded(write_utterances, encode, 
     assert (resumed.num_encoded, resumed.num_from_cache) == (2, 4)
 
 
+def test_in_several_threads_order_faults_and_an_interruption_are_as_in_one(
+    write_utterances, encode, encoder, monkeypatch
+):
+    utterances = write_utterances(12)
+    utterances[5].audio_path.write_bytes(b"no audio")
+    whole_encode = type(encoder).encode
+
+    def interrupted(self, clips):
+        if self.num_clips >= 8:
+            raise KeyboardInterrupt
+        return whole_encode(self, clips)
+
+    num_threads = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        monkeypatch.setattr(type(encoder), "encode", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            encode(utterances)
+        assert torch.get_num_threads() == 3
+        monkeypatch.setattr(type(encoder), "encode", whole_encode)
+        resumed = encode(utterances)
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(num_threads)
+    assert [clip.utterance for clip in resumed.encoded] == [each for each in utterances if each is not utterances[5]]
+    assert [exclusion.path for exclusion in resumed.exclusions] == [str(utterances[5].audio_path)]
+    assert 0 < resumed.num_from_cache <= 8
+    assert resumed.num_from_cache + resumed.num_encoded == 11
+
+
 def test_the_clips_of_a_truncated_final_shard_are_encoded_again(tmp_path, write_utterances, encode, caplog):
     utterances = write_utterances(5)
     first = encode(utterances)
