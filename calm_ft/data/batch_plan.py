@@ -49,7 +49,6 @@ class BatchPlan:
         if not num_frames:
             raise ValueError("a plan needs at least one clip")
         self.num_frames = torch.tensor(num_frames)
-        self.max_frames_per_batch = max_frames_per_batch
         self.seed = seed
         self.mixture = mixture or Mixture([len(num_frames)], [1.0], seed)
         self._limits = (max_frames_per_batch, max_batch_size or len(num_frames), min_rows)

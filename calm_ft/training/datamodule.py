@@ -69,6 +69,7 @@ class RecordingsDataModule(LightningDataModule):
         self.adapter = adapter
         self.seed = seed
         self.num_workers = num_workers
+        self.max_frames_per_batch = limits.max_frames_per_batch
         self.num_ranks = num_ranks
         self.num_prompt_draws = num_prompt_draws
         self.sources = list(sources)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer
@@ -353,6 +354,29 @@ def _fit(trainer: Trainer, prepared: Prepared, point: ResumePoint | None) -> Non
         trainer.fit(prepared.module, datamodule=prepared.batches)
     except MisconfigurationException as error:
         raise UserError(f"Lightning stopped training: {' '.join(str(error).split())[:300]}") from error
+    except (torch.OutOfMemoryError, RuntimeError) as error:
+        if is_out_of_memory(error):
+            raise UserError(_memory_sentence(trainer, prepared)) from error
+        raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether a device, or the allocator of the CPU, had no memory left."""
+    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
+
+
+def _memory_sentence(trainer: Trainer, prepared: Prepared) -> str:
+    plan = prepared.batches.plan
+    index = trainer.fit_loop.epoch_loop.total_batch_idx
+    lengths = plan.num_frames[plan.batch(index)]
+    limit = prepared.batches.max_frames_per_batch
+    return (
+        f"Memory ran out in a batch of {len(lengths)} clips of up to {int(lengths.max())} frames: begin again with "
+        f"smaller batches (data.max_frames_per_batch={max(1, limit // 2)}, it was {limit}; "
+        f"trainer.accumulate_grad_batches={2 * trainer.accumulate_grad_batches} makes up for it), with "
+        "adapter.gradient_checkpointing=true, with trainer.precision=bf16-mixed, or with a strategy that trains "
+        "less."
+    )
 
 
 def _quiet_libraries() -> None:

@@ -56,7 +56,7 @@ def keep_trunk_outputs(
         )
         return
     try:
-        _Filling(adapter, cache, say).run(examples, batches.validation_plan.max_frames_per_batch)
+        _Filling(adapter, cache, say).run(examples, batches.max_frames_per_batch)
     except UserError as error:
         say(f"frozen layers run at every step, for their outputs cannot be kept: {error}")
 

@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
@@ -92,6 +93,29 @@ def test_a_bug_keeps_its_traceback_and_the_run_says_failed(
             f"output_dir={tmp_path / 'run'}",
             with_callback("tests.scripts.test_run_endings.Fails"),
         )
+    assert status(tmp_path / "run") == "failed"
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+)
+def test_where_memory_runs_out_the_batch_is_named_and_what_makes_it_smaller(
+    recordings_dir: Path,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+) -> None:
+    def out_of_memory(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(PocketTTSAdapter, "loss", out_of_memory)
+    overrides = [f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}", "data.max_frames_per_batch=90"]
+    assert run_train(monkeypatch, *tiny, *overrides) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "Memory ran out in a batch of " in line
+    assert "data.max_frames_per_batch=45, it was 90" in line
     assert status(tmp_path / "run") == "failed"
 
 
