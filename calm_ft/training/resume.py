@@ -127,6 +127,7 @@ def run_identity(
     data_rows: Sequence[Any],
     num_ranks: int,
     feature_fingerprint: str,
+    num_prompt_draws: int | None = None,
 ) -> dict[str, str]:
     """What makes two runs the same run, whatever their length: part (as it is named to users) -> fingerprint.
 
@@ -140,6 +141,7 @@ def run_identity(
         data_rows: `EncodedSource.identity` of every source.
         num_ranks: processes that train together.
         feature_fingerprint: of what was cached for a training clip.
+        num_prompt_draws: prompts that a clip may have; None where each row has one of its own.
     """
     adapter = {name: value for name, value in config["adapter"].items() if name not in WITHOUT_EFFECT_ON_WEIGHTS}
     # LoRA weights to start from: a resumed run has its own.
@@ -157,6 +159,7 @@ def run_identity(
         "data": settings_fingerprint(data_rows),
         "features": feature_fingerprint,
         "batch limits": settings_fingerprint([config["data"][n] for n in ("max_frames_per_batch", "max_batch_size")]),
+        "number of prompt draws": str(num_prompt_draws),
         "strategy": settings_fingerprint(strategy),
         "objective or adapter settings": settings_fingerprint(adapter),
         "optimizer": settings_fingerprint([config["optimizer"], config["ema_decay"]]),

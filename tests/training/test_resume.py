@@ -279,6 +279,7 @@ ARITHMETIC = "precision, clipping, accumulation or number of processes"
         ({}, {"data_rows": [[0.5]]}, "data"),
         ({}, {"feature_fingerprint": "other"}, "features"),
         ({}, {"num_ranks": 2}, ARITHMETIC),
+        ({}, {"num_prompt_draws": 4}, "number of prompt draws"),
         ({"trainer.precision": "bf16-mixed"}, {}, ARITHMETIC),
         ({"trainer.gradient_clip_val": None}, {}, ARITHMETIC),
         ({"trainer.gradient_clip_algorithm": "value"}, {}, ARITHMETIC),
