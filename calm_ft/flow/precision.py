@@ -24,3 +24,11 @@ def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the autocast around would have the device multiply numbers of bfloat16."""
     kind = device.type
     return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) is torch.bfloat16
+
+
+def has_fast_bfloat16(device: torch.device) -> bool:
+    """Whether a device multiplies numbers of bfloat16 faster than those of float32."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

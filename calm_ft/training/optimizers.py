@@ -16,6 +16,7 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import TrainedComponent
+from calm_ft.flow.precision import has_fast_bfloat16
 from calm_ft.settings import (
     Fraction,
     FractionBelowOne,
@@ -228,9 +229,8 @@ def orthogonalize(matrices: Tensor, num_iterations: int = 5) -> Tensor:
 
 
 def fast_matmul_dtype(device: torch.device) -> torch.dtype:
-    """bfloat16 on a GPU that has it, else float32, which every device multiplies without emulation."""
-    on_gpu = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    return torch.bfloat16 if on_gpu else torch.float32
+    """bfloat16 on a GPU that has it, else float32, in which every processor gives the same bits."""
+    return torch.bfloat16 if device.type == "cuda" and has_fast_bfloat16(device) else torch.float32
 
 
 def fused_projections(module: nn.Module) -> list[Tensor]:

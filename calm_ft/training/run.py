@@ -166,6 +166,7 @@ class _Run:
             check_identity(point, prepared.module.identity)
         evaluation = self._evaluation(prepared, callbacks.monitor)
         notices.say_before_training(console, experiment, sources, prepared)
+        notices.say_device(console, trainer)
         facts = prepare.facts(experiment, prepared)
         resumed_at = None if point is None else point.step
         self.record.start(experiment.config, prepared.exclusions, resumed_at, overrides=self.overrides, **facts)

@@ -1,6 +1,7 @@
 """Training on the embedded model: a function of the seed, undisturbed by validation, stepping where it should."""
 
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -247,3 +248,22 @@ def test_what_the_command_line_sets_reaches_the_run(recordings_dir: Path, tmp_pa
     assert {group["initial_lr"] for group in optimizer.param_groups} == {0.0123}
     lengths = [len(prepared.batches.plan.batch(index)) for index in range(3)]
     assert max(lengths) == 2
+
+
+@pytest.mark.parametrize(
+    ("precision", "is_fast", "said"),
+    [
+        ("32-true", True, "trainer.precision=bf16-mixed is faster here"),
+        ("32-true", False, ""),
+        ("bf16-mixed", False, "has no instructions for bfloat16: trainer.precision=32-true is faster here"),
+        ("bf16-mixed", True, ""),
+    ],
+)
+def test_a_run_says_where_it_computes_and_in_what_it_would_be_faster(precision, is_fast, said, monkeypatch, capsys):
+    monkeypatch.setattr(notices, "has_fast_bfloat16", lambda device: is_fast)
+    trainer = Trainer(accelerator="cpu", precision=precision, logger=False, enable_progress_bar=False)
+    notices.say_device(Console(width=200), trainer)
+    first, _, rest = capsys.readouterr().out.partition("\n")
+    assert first == f"computes on cpu, {torch.get_num_threads()} threads of {os.cpu_count()} cores, {precision}"
+    assert said in rest
+    assert bool(rest.strip()) is bool(said)
