@@ -96,7 +96,7 @@ def test_the_demo_writes_to_its_own_folder_and_others_to_a_dated_one() -> None:
 
 
 def test_an_experiments_own_settings_have_the_last_word_but_the_command_lines() -> None:
-    assert plain(compose_config(["experiment=demo"]))["optimizer"]["lr"] == 1e-3
+    assert plain(compose_config(["experiment=demo"]))["optimizer"]["lr"] == 1e-4
     assert plain(compose_config(["experiment=demo", "optimizer.lr=1e-5"]))["optimizer"]["lr"] == 1e-5
 
 
