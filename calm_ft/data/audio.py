@@ -23,7 +23,14 @@ from scipy.signal import resample_poly
 
 from calm_ft.data.utterance import UnusableClip, Utterance, printable
 
-__all__ = ["AUDIO_PREPARATION_VERSION", "Clip", "UnusableClip", "load_clip", "recorded_duration_sec"]
+__all__ = [
+    "AUDIO_PREPARATION_VERSION",
+    "Clip",
+    "UnusableClip",
+    "known_duration_sec",
+    "load_clip",
+    "recorded_duration_sec",
+]
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +100,14 @@ def recorded_duration_sec(utterance: Utterance) -> float:
     with _opened(utterance) as file:
         first, last = _sample_range(utterance, file.frames, file.samplerate)
         return float(last - first) / file.samplerate
+
+
+def known_duration_sec(utterance: Utterance) -> float | None:
+    """`recorded_duration_sec`, None where the file or segment cannot be read."""
+    try:
+        return recorded_duration_sec(utterance)
+    except UnusableClip:
+        return None
 
 
 def _read(utterance: Utterance) -> tuple[Samples, int]:

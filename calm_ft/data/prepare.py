@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 import torch
 
-from calm_ft.data.audio import AUDIO_PREPARATION_VERSION, Clip, load_clip, recorded_duration_sec
+from calm_ft.data.audio import AUDIO_PREPARATION_VERSION, Clip, known_duration_sec, load_clip, recorded_duration_sec
 from calm_ft.data.feature_cache import CacheEntry, FeatureCache, Features
 from calm_ft.data.utterance import Exclusion, UnusableClip, Utterance, commonest_reason
 from calm_ft.errors import UserError
@@ -119,7 +119,9 @@ def encode_recordings(
             faults[utterance.id] = reason
         else:
             encoded.append(EncodedUtterance(utterance, clip.num_frames, clip.duration_sec, key, cache))
-    exclusions = [Exclusion(str(u.audio_path), faults[u.id]) for u in utterances if u.id in faults]
+    exclusions = [
+        Exclusion(str(u.audio_path), faults[u.id], known_duration_sec(u)) for u in utterances if u.id in faults
+    ]
     if not encoded:
         raise UserError(_nothing_left(exclusions))
     num_encoded = len({clip.key for clip in encoded} & missing.keys())

@@ -51,10 +51,14 @@ class UnusableClip(Exception):  # noqa: N818 - a verdict on one clip, caught cli
 
 @dataclass(frozen=True)
 class Exclusion:
-    """One clip, row or file that is left out, and why; both are kept in a form that every console can encode."""
+    """One clip, row or file that is left out, and why; both are kept in a form that every console can encode.
+
+    `duration_sec` is how much speech is lost by it, None where that is not known.
+    """
 
     path: str
     reason: str
+    duration_sec: float | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "path", printable(self.path))
@@ -64,6 +68,11 @@ class Exclusion:
 def printable(name: Path | str) -> str:
     r"""The name as valid Unicode: bytes of a file name that are not UTF-8 are written as `\udcff`."""
     return str(name).encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def known_sec(exclusions: Sequence[Exclusion]) -> float:
+    """How much was left out, as far as it is known."""
+    return sum(exclusion.duration_sec or 0.0 for exclusion in exclusions)
 
 
 def commonest_reason(exclusions: Sequence[Exclusion]) -> str:

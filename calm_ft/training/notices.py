@@ -13,7 +13,7 @@ from rich.table import Table
 from calm_ft.adapters import registry
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.data.text_coverage import TextReport
-from calm_ft.data.utterance import Exclusion, commonest_reason
+from calm_ft.data.utterance import Exclusion, commonest_reason, known_sec
 from calm_ft.finetuning.strategy import ComponentPlan
 from calm_ft.flow.precision import has_fast_bfloat16
 from calm_ft.report.result import AUDIO, BASE, REFERENCE, TUNED, EvaluationResult
@@ -25,6 +25,7 @@ from calm_ft.training.settings import DataSettings
 
 FORGETTING = 1.05  # a smaller rise lies within what another seed changes
 MAX_ONE_STEP_COST = 0.05
+MUCH_LOST = 0.1
 
 
 def miniature_notice(config: dict[str, Any], command: Sequence[str]) -> str | None:
@@ -135,8 +136,10 @@ def say_data(console: Console, batches: RecordingsDataModule, exclusions: list[E
         highlight=False,
     )
     if exclusions:
+        lost = f" ({known_sec(exclusions) / 60:.1f} min)" if known_sec(exclusions) else ""
         console.print(
-            f"left out: {len(exclusions)}, named in excluded.jsonl; commonest reason: {commonest_reason(exclusions)}",
+            f"left out: {len(exclusions)}{lost}, named in excluded.jsonl; commonest reason: "
+            f"{commonest_reason(exclusions)}",
             style="yellow",
             highlight=False,
             soft_wrap=True,
@@ -146,6 +149,20 @@ def say_data(console: Console, batches: RecordingsDataModule, exclusions: list[E
             f"{batches.pool.num_without_prompt} clips are their speaker's only one and train without a voice prompt",
             style="yellow",
         )
+
+
+def lost_minutes(batches: RecordingsDataModule, exclusions: list[Exclusion]) -> list[str]:
+    """A warning where much of the recordings did not train."""
+    used = [*batches.train_clips, *batches.validation_clips, *batches.replay_clips]
+    lost_sec = known_sec(exclusions)
+    whole_sec = lost_sec + sum(clip.duration_sec for clip in used)
+    if lost_sec < MUCH_LOST * whole_sec:
+        return []
+    longest = max(exclusions, key=lambda each: each.duration_sec or 0.0)
+    return [
+        f"{lost_sec / 60:.1f} of {whole_sec / 60:.1f} minutes of the recordings were left out, the most of them in "
+        f"{longest.path} ({longest.reason}). excluded.jsonl names them all."
+    ]
 
 
 def say_components(console: Console, plans: Sequence[ComponentPlan]) -> None:

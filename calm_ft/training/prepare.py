@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from calm_ft.adapters.base import FitsStatistics, TTSAdapter
+from calm_ft.data.audio import known_duration_sec
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.sources.recordings import Recordings as ReadRecordings
@@ -137,7 +138,7 @@ def encode_source(
             adapter.check_text(utterance.text)
             usable.append(utterance)
         except UserError as error:
-            exclusions.append(Exclusion(str(utterance.audio_path), str(error)))
+            exclusions.append(Exclusion(str(utterance.audio_path), str(error), known_duration_sec(utterance)))
     if not usable and exclusions:
         raise UserError(
             f"No clip can be used: {len(exclusions)} left out, most often because: {commonest_reason(exclusions)}"

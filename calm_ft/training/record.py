@@ -14,6 +14,7 @@ import subprocess
 import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -93,7 +94,7 @@ class RunRecord:
 
         Raises UserError where another run has taken the folder meanwhile, and where it cannot be written.
         """
-        rows = [json.dumps({"path": row.path, "reason": row.reason}, ensure_ascii=False) for row in exclusions]
+        rows = [json.dumps(asdict(row), ensure_ascii=False) for row in exclusions]
         history = [*self.previous.get("resumed_at_steps", []), *([resumed_at or 0] if self.previous else [])]
         self._begin_stretch(resumed_at or 0)
         is_new = not self.output_dir.exists()

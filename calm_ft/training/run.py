@@ -302,7 +302,8 @@ class _Run:
             notices.say_where_to_listen(self.console, output_dir)
         for warning in strategy.warnings(adapter):
             notices.say(self.console, warning)
-        notices.say_loudly(self.console, [] if result is None else result.warnings)
+        lost = notices.lost_minutes(prepared.batches, prepared.exclusions)
+        notices.say_loudly(self.console, [*lost, *([] if result is None else result.warnings)])
         return tuned["residual"]
 
     def _end(self, status: str, **facts: Any) -> None:

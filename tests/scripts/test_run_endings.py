@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import soundfile
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -94,6 +95,21 @@ def test_a_bug_keeps_its_traceback_and_the_run_says_failed(
             with_callback("tests.scripts.test_run_endings.Fails"),
         )
     assert status(tmp_path / "run") == "failed"
+
+
+def test_minutes_that_did_not_train_are_said_at_the_beginning_and_again_at_the_end(
+    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recordings = copy_short_clips(tmp_path / "recordings")
+    soundfile.write(recordings / "interview.wav", torch.randn(90 * 8000).mul(0.1).numpy(), 8000)
+    overrides = [f"data.path={recordings}", f"output_dir={tmp_path / 'run'}"]
+    assert run_train(monkeypatch, *tiny, *overrides) == 0
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "left out: 1 (1.5 min), named in excluded.jsonl" in printed
+    place = printed.index("WARNING: 1.5 of 1.")
+    assert place > printed.index("pocket-tts generate")
+    assert "minutes of the recordings were left out" in printed[place:]
+    assert f"{recordings / 'interview.wav'} (there is no .txt file" in printed[place:]
 
 
 @pytest.mark.parametrize(

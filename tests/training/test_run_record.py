@@ -32,7 +32,7 @@ def content(run_dir: Path) -> dict:
 def test_a_record_is_kept_up_to_date_and_nothing_is_written_before_it_starts(tmp_path: Path) -> None:
     record = RunRecord(tmp_path / "runs" / "one")
     assert not list(tmp_path.iterdir())
-    record.start({"seed": 1}, [Exclusion("clip.wav", "it is silent")], num_clips=3)
+    record.start({"seed": 1}, [Exclusion("clip.wav", "it is silent", 2.5)], num_clips=3)
     first = content(record.output_dir)
     assert (first["status"], first["num_clips"]) == ("running", 3)
     record.finish("failed", error="why")
@@ -41,7 +41,7 @@ def test_a_record_is_kept_up_to_date_and_nothing_is_written_before_it_starts(tmp
     assert (last["status"], last["num_clips"], last["error"]) == ("failed", 3, "why")
     assert last["wall_sec"] >= 0
     row = json.loads((record.output_dir / "excluded.jsonl").read_text())
-    assert row == {"path": "clip.wav", "reason": "it is silent"}
+    assert row == {"path": "clip.wav", "reason": "it is silent", "duration_sec": 2.5}
     assert {path.name for path in record.output_dir.iterdir()} == {"run.json", "config.yaml", "excluded.jsonl"}
 
 
@@ -88,7 +88,7 @@ def test_a_file_name_that_is_not_unicode_can_be_recorded(tmp_path: Path) -> None
     with RunRecord(tmp_path) as record:
         record.start({}, [Exclusion("cl\udce9.wav", "it is silent")])
     row = json.loads((tmp_path / "excluded.jsonl").read_text(encoding="utf-8"))
-    assert row == {"path": "cl\\udce9.wav", "reason": "it is silent"}
+    assert row == {"path": "cl\\udce9.wav", "reason": "it is silent", "duration_sec": None}
 
 
 HOLD = """

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from calm_ft.data.audio import known_duration_sec
 from calm_ft.data.sources.finding_audio import USUAL_FOLDERS, AudioFinder, clip_id
 from calm_ft.data.utterance import Exclusion, UnusableClip, Utterance, WordTime, printable
 from calm_ft.errors import UserError
@@ -74,8 +75,9 @@ class Recordings:
         self.utterances.append(utterance)
 
     def exclude(self, place: Path | str, reason: str) -> None:
-        """Records that the file or row at `place` is left out."""
-        self.exclusions.append(Exclusion(str(place), reason))
+        """Records that the file or row at `place` is left out; of a file that is audio, also how long it is."""
+        duration_sec = known_duration_sec(Utterance("", place, "")) if isinstance(place, Path) else None
+        self.exclusions.append(Exclusion(str(place), reason, duration_sec))
 
 
 class RecordingFormat(ABC):
