@@ -40,6 +40,7 @@ AUDIO_PREPARATION_VERSION = 1
 FRAME_SEC = 0.02
 SILENCE_BELOW_LOUDEST_DB = 35.0
 SILENT_PEAK = 1e-3  # -60 dBFS
+MAX_PEAK = 8.0  # 18 dB over full scale, which no mix of a recording reaches
 MIN_SPEECH_SEC = 0.2
 # Headers and segment lists round their times: a segment that ends this much after its file is cut to the file's end.
 SEGMENT_TOLERANCE_SEC = 0.25
@@ -73,13 +74,19 @@ def load_clip(utterance: Utterance, sample_rate_hz: int, tail_sec: float) -> Cli
     first sample. A segment contains no sample from outside its start and end.
 
     Raises:
-        UnusableClip: the audio cannot be decoded, has no samples, is not finite, is silent or has less than 0.2 s of
-            speech, or the segment is not within its file.
+        UnusableClip: the audio cannot be decoded, has no samples, is not finite, is silent, is far over full scale or
+            has less than 0.2 s of speech, or the segment is not within its file.
     """
     recorded, recorded_rate_hz = _read(utterance)
     mono = _mix_down(recorded)
     if np.abs(mono - mono.mean()).max() < SILENT_PEAK:
         raise UnusableClip("the audio is silent")
+    peak = np.abs(mono).max()
+    if peak > MAX_PEAK:
+        raise UnusableClip(
+            f"the samples reach {peak:.0f}, where 1 is full scale: the file holds integers as floating point; save it "
+            "as 16-bit, or divide its samples by 32768"
+        )
     samples = _resample(mono, recorded_rate_hz, sample_rate_hz)
     start, end = _speech_bounds(samples, sample_rate_hz)
     if end - start < MIN_SPEECH_SEC * sample_rate_hz:

@@ -119,6 +119,7 @@ def with_sample(samples, value):
         (np.zeros(RATE_HZ, np.float32), "is silent"),
         (np.full(RATE_HZ, 0.2, np.float32), "is silent"),
         (noisy(RATE_HZ, 1e-4), "is silent"),
+        (noisy(RATE_HZ, 9000.0), "holds integers as floating point"),
         (with_sample(noisy(RATE_HZ, 0.1), np.nan), "NaN or infinite"),
         (with_sample(noisy(RATE_HZ, 0.1), np.inf), "NaN or infinite"),
         (noisy(RATE_HZ // 10, 0.1), "less than 0.2 s of speech"),

@@ -59,6 +59,10 @@ def text_not_utf8(path: Path) -> None:
     path.with_suffix(".txt").write_bytes("Un café.".encode("latin-1"))
 
 
+def integers(path: Path) -> None:
+    _write(path, 32768 * noise(1.0))
+
+
 def text_without_words(path: Path) -> None:
     _write(path, noise(1.0), text="...!")
 
@@ -67,6 +71,7 @@ def text_without_words(path: Path) -> None:
 KINDS: dict[str, tuple[Callable[[Path], None], str]] = {
     "silent": (silent, "silent"),
     "not_a_number": (not_a_number, "NaN"),
+    "integers": (integers, "holds integers as floating point"),
     "without_samples": (without_samples, "no samples"),
     "no_bytes": (no_bytes, "cannot be read"),
     "unreadable": (unreadable, "cannot be read"),
