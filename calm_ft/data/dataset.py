@@ -80,8 +80,12 @@ class TrainingBatches(Dataset[BatchT]):
     def __getitem__(self, index: int) -> BatchT:
         """The index-th batch; raises IndexError outside `[0, num_batches)`."""
         _check_index(index, len(self))
+        return self.collate(self.rows(index))
+
+    def rows(self, index: int) -> list[Example]:
+        """The rows of this process's share of the index-th batch, the longest first."""
         rows = list(enumerate(self.plan.batch(index)))[self.share.rank :: self.share.num_ranks]
-        return self.collate([self._example(self.encoded[place], index, row) for row, place in rows])
+        return [self._example(self.encoded[place], index, row) for row, place in rows]
 
     def _example(self, target: EncodedUtterance, index: int, row: int) -> Example:
         rng = make_rng(self.seed, "prompt", index, row)

@@ -116,6 +116,10 @@ class RecordingsDataModule(LightningDataModule):
         """Every row that training and validation can meet; no training rows where prompts are drawn without limit."""
         return [*self._training(0).examples(), *self._validation().examples()]
 
+    def training_rows(self, index: int) -> list[Example]:
+        """The rows of the first process's share of a training batch, the longest first."""
+        return self._training(index + 1, Share(0, self.num_ranks)).rows(index)
+
     def num_rows(self, num_batches: int) -> float:
         """About how many rows so many batches hold."""
         return num_batches * len(self.plan.num_frames) / self.plan.num_batches_first_epoch

@@ -49,6 +49,7 @@ from calm_ft.training.evaluation import (
     write_voice_prompt,
 )
 from calm_ft.training.experiment import Experiment
+from calm_ft.training.memory import estimate_memory
 from calm_ft.training.prepare import Prepared
 from calm_ft.training.record import RunRecord
 from calm_ft.training.residuals import RunResiduals
@@ -233,6 +234,8 @@ class _Run:
             self.experiment.data.cache_folder,
             lambda line: notices.say_plain(self.console, line),
         )
+        with trainer.precision_plugin.forward_context():
+            notices.say_memory(self.console, estimate_memory(adapter, prepared.batches, prepared.module.seed), adapter)
         residuals = RunResiduals(
             prepared.batches.val_dataloader(), prepared.evaluation.base_voices, prepared.module.seed
         )

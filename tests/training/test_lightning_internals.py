@@ -43,7 +43,7 @@ UNDOCUMENTED = {
     "limit_val_batches": "callbacks/stopping.py",
     "should_stop": "callbacks/stopping.py, callbacks/checkpoints.py",
     "lr_scheduler_configs": "callbacks/restore.py",
-    "precision_plugin": "callbacks/restore.py, callbacks/nonfinite.py",
+    "precision_plugin": "callbacks/restore.py, callbacks/nonfinite.py, run.py",
 }
 
 
