@@ -50,10 +50,7 @@ def keep_trunk_outputs(
     assert isinstance(adapter, KeepsTrunk)
     examples = batches.examples()
     if len(examples) > batches.num_rows(num_batches):
-        say(
-            f"frozen layers run at every step: in {num_batches} batches few rows come twice (data.num_prompt_draws "
-            f"times {len(examples) // batches.num_prompt_draws} clips are {len(examples)} rows)"
-        )
+        say(f"frozen layers run at every step: {num_batches} batches would use few of {len(examples)} kept rows twice")
         return
     try:
         _Filling(adapter, cache, say).run(examples, batches.max_frames_per_batch)
