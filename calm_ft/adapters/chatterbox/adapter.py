@@ -5,6 +5,7 @@ upstream's own, as in the files of an export.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -12,6 +13,7 @@ from chatterbox.tts import Conditionals
 
 from calm_ft.adapters.base import (
     Component,
+    KeepsTrunk,
     LossOutput,
     RowResiduals,
     Synthesis,
@@ -20,12 +22,14 @@ from calm_ft.adapters.base import (
     noise_places,
 )
 from calm_ft.adapters.chatterbox import features as chatterbox_features
+from calm_ft.adapters.chatterbox import trunk
 from calm_ft.adapters.chatterbox.export import how_to_play, write_export
 from calm_ft.adapters.chatterbox.files import NAME, S3GEN_WEIGHTS, T3_WEIGHTS
 from calm_ft.adapters.chatterbox.loading import load_models
 from calm_ft.adapters.chatterbox.models import named_parts
 from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, collate
 from calm_ft.adapters.chatterbox.synthesis import MIN_PROMPT_TOKENS, SamplingSettings, load_voice, speak
+from calm_ft.adapters.chatterbox.t3_objective import T3CrossEntropy
 from calm_ft.adapters.chatterbox.text import ChatterboxText
 from calm_ft.adapters.playing import Playing
 from calm_ft.adapters.quiet import quiet_and_unchanged
@@ -37,9 +41,11 @@ from calm_ft.errors import UserError
 from calm_ft.randomness import derive_seed
 
 TEMPERATURE, FLOW_STEPS = 0.8, 10  # upstream's
+KEPT = "kept"
+TRUNK_VERSION = "chatterbox-1"  # to be raised with each change that changes what is kept
 
 
-class ChatterboxAdapter(TTSAdapter):
+class ChatterboxAdapter(TTSAdapter, KeepsTrunk):
     """The English Chatterbox, of which the objective says what trains."""
 
     def __init__(
@@ -146,8 +152,32 @@ class ChatterboxAdapter(TTSAdapter):
         return f"{self.text.tokens(text).tolist()} {drawn} {self.prompt_sec} {self.exaggeration}"
 
     def collate(self, examples: Sequence[Example]) -> ChatterboxBatch:
+        batch = self._collate(examples)
+        if self.trunk_cache is None:
+            return batch
+        cache, keys = self.trunk_cache, [self.trunk_key(example) for example in examples]
+        if not all(key in cache for key in keys):
+            return batch
+        return replace(batch, kept=trunk.joined([cache.read(key)[KEPT] for key in keys]))
+
+    def _collate(self, examples: Sequence[Example]) -> ChatterboxBatch:
         texts = [self.text.tokens(example.target.utterance.text) for example in examples]
         return collate(examples, texts, self.exaggeration)
+
+    def trunk_fingerprint(self) -> str | None:
+        """None also where T3 does not train alone."""
+        if not isinstance(self.objective, T3CrossEntropy) or trunk.num_frozen(self.t3) == 0:
+            return None
+        return f"{TRUNK_VERSION}-{int(self.objective.double_start)}-{trunk.frozen_fingerprint(self.t3)}"
+
+    def trunk_key(self, example: Example) -> str:
+        return trunk.row_key(self._collate([example]))
+
+    @torch.no_grad()
+    def trunk_outputs(self, examples: Sequence[Example]) -> list[Features]:
+        assert isinstance(self.objective, T3CrossEntropy)
+        batch = self._collate(examples).to(next(self.t3.parameters()).device)
+        return [{KEPT: row.cpu()} for row in self.objective.kept_rows(self.models, batch)]
 
     def loss(self, batch: ChatterboxBatch, rng: torch.Generator) -> LossOutput:
         seed = int(torch.randint(2**62, (), generator=rng))

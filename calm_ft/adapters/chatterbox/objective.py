@@ -5,7 +5,8 @@ T3 and the flow share no parameter, so together they train as they would alone, 
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,7 +25,8 @@ class ChatterboxBatch:
     speech_tokens [B, T]; num_frames [B], speech tokens of each row; text_tokens [B, S] with start and stop; num_text
     [B]; speaker_embedding [B, 256], prompt_tokens [B, P], num_prompt [B] (0: no prompt) and x_vector [B, 192], of the
     clip that prompts; emotion [B]; mel [B, 2T, 80]; places: each row's index in the whole batch, of which this may be
-    one process's share; prompt_ids: the other utterances that prompt some of the rows.
+    one process's share; prompt_ids: the other utterances that prompt some of the rows; kept [B, L, D]: what T3's frozen
+    layers make of each row of which nothing is dropped, None where they are to run.
     """
 
     speech_tokens: Tensor
@@ -40,6 +42,12 @@ class ChatterboxBatch:
     utterance_ids: list[str]
     places: list[int]
     prompt_ids: list[str]
+    kept: Tensor | None = None
+
+    def to(self, device: torch.device) -> "ChatterboxBatch":
+        """The same on a device."""
+        moved: Any = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
+        return replace(self, **moved)
 
     @property
     def speech_mask(self) -> Tensor:

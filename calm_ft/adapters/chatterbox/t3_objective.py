@@ -22,7 +22,8 @@ from torch.nn.utils.rnn import pad_sequence
 from calm_ft.adapters.base import LossTerm
 from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, Terms, valid
-from calm_ft.adapters.packing import outputs_of_segment, pack_segments
+from calm_ft.adapters.chatterbox.trunk import below, outputs_from_kept
+from calm_ft.adapters.packing import PackedRows, outputs_of_segment, pack_segments
 from calm_ft.errors import UserError
 from calm_ft.randomness import make_rng
 
@@ -50,6 +51,22 @@ def t3_outputs(
             for zeros in the place of speaker, prompt and emotion would stay zeros through all layers, and every norm
             would multiply their gradients by 300.
     """
+    packed = packed_rows(t3, batch, double_start, keep_text, keep_condition)
+    if batch.kept is None:
+        outputs = t3.tfmr(inputs_embeds=packed.embeddings, use_cache=False).last_hidden_state
+    else:
+        outputs = outputs_from_kept(t3, packed.embeddings, batch.kept, keep_text & keep_condition)
+    _, text_start, speech_start = packed.starts
+    return T3Outputs(
+        outputs_of_segment(outputs, text_start, batch.text_tokens.shape[1] - 1),
+        outputs_of_segment(outputs, speech_start + double_start, batch.speech_tokens.shape[1] + 1),
+    )
+
+
+def packed_rows(
+    t3: T3, batch: ChatterboxBatch, double_start: bool, keep_text: Tensor, keep_condition: Tensor
+) -> PackedRows:
+    """Condition, text and speech of each row without gaps; the arguments are those of `t3_outputs`."""
     condition, num_condition = _condition(t3, batch)
     num_condition = num_condition * keep_condition
     text = t3.text_emb(batch.text_tokens) * keep_text[:, None, None] + t3.text_pos_emb(batch.text_tokens)
@@ -59,13 +76,7 @@ def t3_outputs(
         batch.text_mask,
         valid(batch.num_frames + num_starts, speech.shape[1]),
     ]
-    packed = pack_segments([condition, text, speech], masks)
-    outputs = t3.tfmr(inputs_embeds=packed.embeddings, use_cache=False).last_hidden_state
-    _, text_start, speech_start = packed.starts
-    return T3Outputs(
-        outputs_of_segment(outputs, text_start, batch.text_tokens.shape[1] - 1),
-        outputs_of_segment(outputs, speech_start + num_starts - 1, batch.speech_tokens.shape[1] + 1),
-    )
+    return pack_segments([condition, text, speech], masks)
 
 
 def speech_targets(t3: T3, batch: ChatterboxBatch) -> tuple[Tensor, Tensor]:
@@ -127,6 +138,14 @@ class T3CrossEntropy(ChatterboxObjective):
 
     def reaches(self, component: str) -> bool:
         return component.startswith("t3.") and component != "t3.unused"
+
+    def kept_rows(self, models: ChatterboxModels, batch: ChatterboxBatch) -> list[Tensor]:
+        """What T3's frozen layers make of each row, whole, [L, D] without padding."""
+        everything = torch.ones_like(batch.num_frames, dtype=torch.bool)
+        packed = packed_rows(models.t3, batch, self.double_start, everything, everything)
+        hidden = below(models.t3, packed.embeddings)
+        lengths = packed.starts[-1] + batch.num_frames + 1 + self.double_start
+        return [row[:length] for row, length in zip(hidden, lengths.tolist(), strict=True)]
 
     def terms(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> Terms:
         draws = torch.stack([torch.rand(2, generator=make_rng(seed, "t3_dropout", place)) for place in batch.places])

@@ -83,7 +83,7 @@ from calm_ft.adapters.pocket_tts.trunk import (
     frozen_fingerprint,
     joined,
     kept_outputs,
-    num_frozen_layers,
+    num_frozen,
     row_key,
 )
 from calm_ft.adapters.text_coverage import TextCoverage
@@ -277,7 +277,7 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
     def trunk_fingerprint(self) -> str | None:
         """None also where each step drops conditions, adds noise to the inputs or guides an attention."""
         changing = self.conditioning_dropout or self.input_noise_std or self.attention_guide_weight
-        if changing or num_frozen_layers(self.flow_lm) == 0:
+        if changing or num_frozen(self.flow_lm) == 0:
             return None
         return f"{TRUNK_VERSION}-{frozen_fingerprint(self.flow_lm)}"
 

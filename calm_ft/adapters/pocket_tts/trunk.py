@@ -5,14 +5,13 @@ enters the first of them, for the whole row with its prefix. Nothing that trains
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import torch
 from pocket_tts.models.flow_lm import FlowLMModel
-from pocket_tts.modules.transformer import StreamingTransformer
 from torch import Tensor, nn
 
+from calm_ft.adapters.frozen_layers import fingerprint_below, num_frozen_layers, only_layers
 from calm_ft.adapters.pocket_tts.components import HEADS, trunk_trains
 from calm_ft.adapters.pocket_tts.rows import (
     Kept,
@@ -31,13 +30,9 @@ LAYERS = "transformer.layers."
 OUTPUT = ("out_norm.", "z_proj.")
 
 
-def num_frozen_layers(flow_lm: FlowLMModel) -> int:
+def num_frozen(flow_lm: FlowLMModel) -> int:
     """How many layers, from the first on, are frozen with everything that feeds them."""
-    trained = [name for name, p in flow_lm.named_parameters() if p.requires_grad and not name.startswith(HEADS)]
-    if any(not name.startswith((LAYERS, *OUTPUT)) for name in trained):
-        return 0
-    places = [int(name.removeprefix(LAYERS).split(".")[0]) for name in trained if name.startswith(LAYERS)]
-    return min(places, default=len(flow_lm.transformer.layers))
+    return num_frozen_layers(flow_lm, LAYERS, (*OUTPUT, *HEADS))
 
 
 def kept_outputs(flow_lm: FlowLMModel, batch: PocketTTSBatch) -> list[Features]:
@@ -49,7 +44,7 @@ def kept_outputs(flow_lm: FlowLMModel, batch: PocketTTSBatch) -> list[Features]:
     """
     latents = normalized(flow_lm, batch)
     rows, prefix_lengths = assembled(flow_lm, batch, latents)
-    depth = num_frozen_layers(flow_lm) if trunk_trains(flow_lm) else ALL
+    depth = num_frozen(flow_lm) if trunk_trains(flow_lm) else ALL
     if depth == ALL:
         outputs = backbone_outputs(flow_lm, rows, prefix_lengths, latents.shape[1])
         prefix_lengths = torch.zeros_like(prefix_lengths)
@@ -88,25 +83,6 @@ def row_key(row: Row) -> str:
 
 def frozen_fingerprint(flow_lm: FlowLMModel) -> str:
     """A hash of the weights that shape what is kept, and of where it is taken."""
-    depth, heads_alone = num_frozen_layers(flow_lm), not trunk_trains(flow_lm)
-    digest = hashlib.sha256(f"{depth} {heads_alone} {flow_lm.insert_bos_before_voice}".encode())
-    add_tensors(digest, [(name, p) for name, p in flow_lm.state_dict().items() if not _above(name, depth, heads_alone)])
-    return digest.hexdigest()[:16]
-
-
-def _above(name: str, depth: int, heads_alone: bool) -> bool:
-    """Whether a tensor of the FlowLM has no part in what is kept."""
-    if name.startswith(LAYERS):
-        return int(name.removeprefix(LAYERS).split(".")[0]) >= depth
-    return name.startswith(HEADS) or (not heads_alone and name.startswith(OUTPUT))
-
-
-@contextmanager
-def only_layers(transformer: StreamingTransformer, first: int, end: int | None) -> Iterator[None]:
-    """Let a transformer run some of its layers while the context lasts."""
-    layers = transformer.layers
-    transformer.layers = layers[first:end]
-    try:
-        yield
-    finally:
-        transformer.layers = layers
+    heads_alone = not trunk_trains(flow_lm)
+    above = HEADS if heads_alone else (*OUTPUT, *HEADS)
+    return f"{ALL if heads_alone else ''}{fingerprint_below(flow_lm, LAYERS, above, num_frozen(flow_lm))}"

@@ -73,5 +73,7 @@ def _named(ids: list[str]) -> str:
     return f"{', '.join(ids[:NUM_NAMED])}{more}"
 
 
-def _on_cpu(fields: dict[str, Any]) -> dict[str, Any]:
-    return {name: each.cpu() if isinstance(each, torch.Tensor) else each for name, each in fields.items()}
+def _on_cpu(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _on_cpu(each) for name, each in value.items()}
+    return value.cpu() if isinstance(value, torch.Tensor) else value
