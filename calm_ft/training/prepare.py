@@ -89,7 +89,7 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Evaluatio
     if isinstance(adapter, FitsStatistics):
         adapter.fit_statistics(clip.features() for clip in (*batches.train_clips, *batches.replay_clips))
     rows, features = [source.identity() for source in encoded], batches.train_clips[0].cache.folder.name
-    identity = run_identity(experiment.config, base_fingerprint, rows, num_ranks, features, draws)
+    identity = run_identity(experiment.config, base_fingerprint, rows, num_ranks, features, data.num_prompt_draws)
     module = FineTuning(adapter, experiment.strategy, experiment.optimizer, experiment.run.ema_decay, seed, identity)
     output_dir = experiment.run.output_dir.absolute()
     evaluation = plan_evaluation(experiment.evaluation, judged, adapter, batches, data, seed, output_dir)

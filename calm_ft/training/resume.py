@@ -141,7 +141,7 @@ def run_identity(
         data_rows: `EncodedSource.identity` of every source.
         num_ranks: processes that train together.
         feature_fingerprint: of what was cached for a training clip.
-        num_prompt_draws: prompts that a clip may have; None where each row has one of its own.
+        num_prompt_draws: `data.num_prompt_draws`, by which rows are drawn where layers are frozen.
     """
     adapter = {name: value for name, value in config["adapter"].items() if name not in WITHOUT_EFFECT_ON_WEIGHTS}
     # LoRA weights to start from: a resumed run has its own.

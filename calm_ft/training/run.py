@@ -8,8 +8,8 @@ same sentences, voice prompt, noise and flow times. All processes train; the fir
 import logging
 import shlex
 import warnings
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -49,7 +49,7 @@ from calm_ft.training.evaluation import (
     write_voice_prompt,
 )
 from calm_ft.training.experiment import Experiment
-from calm_ft.training.memory import estimate_memory
+from calm_ft.training.memory import estimate_memory, largest_batch
 from calm_ft.training.prepare import Prepared
 from calm_ft.training.record import RunRecord
 from calm_ft.training.residuals import RunResiduals
@@ -234,7 +234,7 @@ class _Run:
             self.experiment.data.cache_folder,
             lambda line: notices.say_plain(self.console, line),
         )
-        with trainer.precision_plugin.forward_context():
+        with memory_faults_named(trainer, prepared), trainer.precision_plugin.forward_context():
             notices.say_memory(self.console, estimate_memory(adapter, prepared.batches, prepared.module.seed), adapter)
         residuals = RunResiduals(
             prepared.batches.val_dataloader(), prepared.evaluation.base_voices, prepared.module.seed
@@ -356,9 +356,17 @@ def _fit(trainer: Trainer, prepared: Prepared, point: ResumePoint | None) -> Non
     if point is not None:
         trainer.callbacks.insert(0, Restore(point))  # type: ignore[attr-defined]
     try:
-        trainer.fit(prepared.module, datamodule=prepared.batches)
+        with memory_faults_named(trainer, prepared):
+            trainer.fit(prepared.module, datamodule=prepared.batches)
     except MisconfigurationException as error:
         raise UserError(f"Lightning stopped training: {' '.join(str(error).split())[:300]}") from error
+
+
+@contextmanager
+def memory_faults_named(trainer: Trainer, prepared: Prepared) -> Iterator[None]:
+    """Raises UserError, which says what makes batches smaller, where memory runs out in the block."""
+    try:
+        yield
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if is_out_of_memory(error):
             raise UserError(_memory_sentence(trainer, prepared)) from error
@@ -371,16 +379,13 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def _memory_sentence(trainer: Trainer, prepared: Prepared) -> str:
-    plan = prepared.batches.plan
-    index = trainer.fit_loop.epoch_loop.total_batch_idx
-    lengths = plan.num_frames[plan.batch(index)]
+    largest = largest_batch(prepared.batches)
     limit = prepared.batches.max_frames_per_batch
     return (
-        f"Memory ran out in a batch of {len(lengths)} clips of up to {int(lengths.max())} frames: begin again with "
-        f"smaller batches (data.max_frames_per_batch={max(1, limit // 2)}, it was {limit}; "
+        f"Memory ran out; the largest batch has {len(largest)} clips of up to {largest[0].target.num_frames} frames. "
+        f"Begin again with smaller batches (data.max_frames_per_batch={max(1, limit // 2)}, it was {limit}; "
         f"trainer.accumulate_grad_batches={2 * trainer.accumulate_grad_batches} makes up for it), with "
-        "adapter.gradient_checkpointing=true, with trainer.precision=bf16-mixed, or with a strategy that trains "
-        "less."
+        "adapter.gradient_checkpointing=true, with trainer.precision=bf16-mixed, or with a strategy that trains less."
     )
 
 

@@ -4,6 +4,7 @@ import json
 import shlex
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import soundfile
@@ -113,7 +114,11 @@ def test_minutes_that_did_not_train_are_said_at_the_beginning_and_again_at_the_e
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory."), RuntimeError("DefaultCPUAllocator: can't allocate memory")]
+    ("error", "num_losses_before"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory."), 0),  # while the largest batch is measured
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2),
+    ],
 )
 def test_where_memory_runs_out_the_batch_is_named_and_what_makes_it_smaller(
     recordings_dir: Path,
@@ -122,15 +127,21 @@ def test_where_memory_runs_out_the_batch_is_named_and_what_makes_it_smaller(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     error: Exception,
+    num_losses_before: int,
 ) -> None:
-    def out_of_memory(*_: object) -> None:
-        raise error
+    whole_loss, calls = PocketTTSAdapter.loss, []
+
+    def out_of_memory(*arguments: Any) -> Any:
+        calls.append(1)
+        if len(calls) > num_losses_before:
+            raise error
+        return whole_loss(*arguments)
 
     monkeypatch.setattr(PocketTTSAdapter, "loss", out_of_memory)
     overrides = [f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}", "data.max_frames_per_batch=90"]
     assert run_train(monkeypatch, *tiny, *overrides) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
-    assert "Memory ran out in a batch of " in line
+    assert "Memory ran out; the largest batch has " in line
     assert "data.max_frames_per_batch=45, it was 90" in line
     assert status(tmp_path / "run") == "failed"
 
