@@ -85,4 +85,4 @@ def frozen_fingerprint(flow_lm: FlowLMModel) -> str:
     """A hash of the weights that shape what is kept, and of where it is taken."""
     heads_alone = not trunk_trains(flow_lm)
     above = HEADS if heads_alone else (*OUTPUT, *HEADS)
-    return f"{ALL if heads_alone else ''}{fingerprint_below(flow_lm, LAYERS, above, num_frozen(flow_lm))}"
+    return f"{'heads-' if heads_alone else ''}{fingerprint_below(flow_lm, LAYERS, above, num_frozen(flow_lm))}"
