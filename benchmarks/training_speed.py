@@ -46,6 +46,7 @@ from calm_ft.finetuning.ema import ExponentialMovingAverage
 from calm_ft.randomness import make_rng
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.record import code_version
+from calm_ft.training.residuals import to_device
 from tools.nano.assets import everyday_sentences
 from tools.nano.released_shape import RELEASED, write_released_shape
 
@@ -319,14 +320,6 @@ def official_rows(batch: PocketTTSBatch) -> dict[str, Any]:
         "voice_latents": batch.prompt_latents,
         "num_voice_prompt_frames": batch.prompt_mask.sum(dim=1).cpu(),
     }
-
-
-def to_device(batch: PocketTTSBatch, device: torch.device) -> PocketTTSBatch:
-    moved = batch.to(device)
-    if moved.kept is not None:
-        moved.kept.outputs = moved.kept.outputs.to(device)
-        moved.kept.prefix_lengths = moved.kept.prefix_lengths.to(device)
-    return moved
 
 
 def timed(step: Callable[[], tuple[int, bool]], device: torch.device) -> Step:

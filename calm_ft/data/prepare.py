@@ -146,7 +146,8 @@ class _Encoding:
         finished: dict[str, CacheEntry] = {}
         if missing:
             self.cache.check_writable()
-        encoding = in_threads(self._encode, missing.values())
+        # Decoded here and not in the threads: what the mp3 decoder prints is caught by moving the process's stderr.
+        encoding = in_threads(self._encode, map(self._load, missing.values()))
         shown = with_progress(encoding, "encoding", len(missing), unit="clip", hidden=not progress)
         try:
             for key, entry in zip(missing, shown, strict=True):
@@ -163,23 +164,24 @@ class _Encoding:
                 self.cache.write_shard(finished)
         return faults
 
-    def _encode(self, utterance: Utterance) -> CacheEntry | UnusableClip:
+    def _load(self, utterance: Utterance) -> Clip | UnusableClip:
         try:
-            return self._encoded(utterance)
+            recorded_sec = recorded_duration_sec(utterance)
+            if recorded_sec > self.max_duration_sec + UNDECODED_OVER_LIMIT_SEC:
+                return UnusableClip(_too_long(recorded_sec, self.max_duration_sec))
+            clip = load_clip(utterance, self.encoder.sample_rate_hz, self.tail_sec)
         except UnusableClip as fault:
             return fault
+        too_long = clip.duration_sec > self.max_duration_sec
+        return UnusableClip(_too_long(clip.duration_sec, self.max_duration_sec)) if too_long else clip
 
-    def _encoded(self, utterance: Utterance) -> CacheEntry:
-        recorded_sec = recorded_duration_sec(utterance)
-        if recorded_sec > self.max_duration_sec + UNDECODED_OVER_LIMIT_SEC:
-            raise UnusableClip(_too_long(recorded_sec, self.max_duration_sec))
-        clip = load_clip(utterance, self.encoder.sample_rate_hz, self.tail_sec)
-        if clip.duration_sec > self.max_duration_sec:
-            raise UnusableClip(_too_long(clip.duration_sec, self.max_duration_sec))
+    def _encode(self, clip: Clip | UnusableClip) -> CacheEntry | UnusableClip:
+        if isinstance(clip, UnusableClip):
+            return clip
         with torch.no_grad():
             (features,) = self.encoder.encode([clip])
         if not all(bool(torch.isfinite(each).all()) for each in features.values()):
-            raise UnusableClip("the encoder gives values that are not finite")
+            return UnusableClip("the encoder gives values that are not finite")
         return CacheEntry(features, self.encoder.num_frames(features), clip.duration_sec)
 
 

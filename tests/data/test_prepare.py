@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import threading
 from collections import Counter
 
 import numpy as np
@@ -125,6 +126,12 @@ def test_in_several_threads_order_faults_and_an_interruption_are_as_in_one(
             raise KeyboardInterrupt
         return whole_encode(self, clips)
 
+    def load_and_note(utterance, *arguments):
+        decoded_in.add(threading.current_thread())
+        return load_clip(utterance, *arguments)
+
+    decoded_in: set[threading.Thread] = set()
+    monkeypatch.setattr(prepare, "load_clip", load_and_note)
     num_threads = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -139,6 +146,7 @@ def test_in_several_threads_order_faults_and_an_interruption_are_as_in_one(
         torch.set_num_threads(num_threads)
     assert [clip.utterance for clip in resumed.encoded] == [each for each in utterances if each is not utterances[5]]
     assert [exclusion.path for exclusion in resumed.exclusions] == [str(utterances[5].audio_path)]
+    assert decoded_in == {threading.main_thread()}  # it moves stderr, which belongs to all threads
     assert 0 < resumed.num_from_cache <= 8
     assert resumed.num_from_cache + resumed.num_encoded == 11
 
