@@ -14,7 +14,7 @@ $(READY): pyproject.toml setup.py constraints.txt
 		{ echo "error: Python 3.11 or 3.12 is needed: make setup PYTHON=python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[chatterbox,evaluation,sweeps,dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[chatterbox,evaluation,preparation,sweeps,dev]'
 	touch $(READY)
 
 demo: $(READY)  ## tune the embedded model to the demo voice, evaluate and export it: runs/demo; with replay: runs/demo_replay
