@@ -1,6 +1,6 @@
 """The small types that every part of the preparation shares: spans of time, words heard, problems found."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 Severity = Literal["error", "warning", "note"]
@@ -32,7 +32,8 @@ class HeardWord:
 class Problem:
     """What is wrong with some clips, or with the whole set, and how a person mends it.
 
-    An error keeps its clips out of the dataset; a warning and a note only say what was found.
+    An error keeps its clips out of the dataset; a warning and a note only say what was found. `details` says of each
+    clip what exactly was found.
     """
 
     kind: str
@@ -40,3 +41,37 @@ class Problem:
     title: str
     clips: tuple[str, ...]
     mend: str
+    details: tuple[str, ...] = ()
+
+
+@dataclass
+class PreparedClip:
+    """One clip of the dataset with what is known of it, but for its words and vectors, which stay on the disk.
+
+    Attributes:
+        id: the name by which people and `corrections.jsonl` know it.
+        path: the audio file, relative to the dataset.
+        source: the recording that it was cut from, as the person gave it, from `source_start_sec` on.
+        original_text: the text as it was given or heard; `text` is what is trained on.
+        text_from: "given", "aligned" (its part of a longer text was found), "heard" or "corrected".
+        confidence: how well text and sound agree, between 0 and 1; None where nothing could judge it.
+        measures: figures of the sound by name, each with its unit in the name.
+        faults: what is wrong with the sound, as pairs of kind and words.
+    """
+
+    id: str
+    path: str
+    source: str
+    source_start_sec: float
+    source_end_sec: float
+    speaker: str
+    original_text: str
+    text: str
+    text_from: str
+    duration_sec: float
+    confidence: float | None = None
+    language: str | None = None
+    measures: dict[str, float] = field(default_factory=dict)
+    faults: tuple[tuple[str, str], ...] = ()
+    split: str = "train"
+    problems: tuple[str, ...] = ()
