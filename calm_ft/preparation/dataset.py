@@ -1,0 +1,253 @@
+"""The folder that preparation writes: which files it holds, what people may edit in it, and how it is written.
+
+`excluded.jsonl` and `corrections.jsonl` are also read: `"use": true` in either lets a clip in that was left out, and
+`"use": false` in the second leaves one out. Both edits survive the next run. Every file is written whole or not at all.
+"""
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from calm_ft.atomic_file import atomic_path, is_disk_fault, why_not_a_folder, write_text
+from calm_ft.data.utterance import printable
+from calm_ft.errors import UserError
+from calm_ft.preparation.clips import HeardWord, PreparedClip, Problem
+
+MANIFEST, HELDOUT, EXCLUDED, CORRECTIONS = "manifest.jsonl", "heldout.jsonl", "excluded.jsonl", "corrections.jsonl"
+PROBLEMS, PREPARE, AUDIO_REPORT = "problems.json", "prepare.json", "audio_report.txt"
+WORK, CLIPS = "work", "clips"
+PACKAGES = ("calm_ft", "silero-vad", "pyloudnorm", "resemblyzer", "num2words", "pocketsphinx", "faster-whisper", "av")
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A clip, or a file that never became one, that does not train; `kind` is that of the problem."""
+
+    id: str
+    path: str
+    kind: str
+    reason: str
+    duration_sec: float | None = None
+    use: bool = False
+
+
+@dataclass(frozen=True)
+class Edits:
+    """What people decided, by clip: texts that they corrected, and whether a clip is used at all."""
+
+    texts: Mapping[str, str] = field(default_factory=dict)
+    use: Mapping[str, bool] = field(default_factory=dict)
+
+
+def check_places(recordings: Path, dataset: Path) -> None:
+    """Raises UserError unless `recordings` can be read and `dataset` may be written, and neither lies in the other."""
+    if not recordings.exists():
+        raise UserError(f"There is no folder {printable(recordings)}; give the folder that holds the recordings.")
+    given, output = recordings.resolve(), dataset.resolve()
+    if given == output or given.is_relative_to(output) or (output.is_relative_to(given) and given.is_dir()):
+        raise UserError(
+            f"{printable(dataset)} and the recordings in {printable(recordings)} lie one inside the other; give "
+            "--output-dir=FOLDER beside the recordings, so that the next run does not take clips for recordings."
+        )
+    why = why_not_a_folder(dataset)
+    if why is not None:
+        raise UserError(f"{printable(dataset)} cannot be written ({why}); give another --output-dir.")
+    names = {path.name for path in dataset.iterdir()} if dataset.is_dir() else set()
+    if names and not names & {PREPARE, WORK}:
+        raise UserError(
+            f"{printable(dataset)} holds other files, such as {printable(min(names))}, and was not made by this "
+            "command; give --output-dir a new or empty folder."
+        )
+
+
+def begin(dataset: Path) -> None:
+    """Makes the folder. Raises UserError where the disk refuses."""
+    try:
+        (dataset / WORK).mkdir(parents=True, exist_ok=True)
+        (dataset / CLIPS).mkdir(exist_ok=True)
+        with atomic_path(dataset / WORK / "writable"):
+            pass
+        (dataset / WORK / "writable").unlink()
+    except OSError as error:
+        raise disk_refusal(dataset, error) from error
+
+
+def disk_refusal(dataset: Path, error: OSError) -> UserError:
+    """One sentence for a full or read-only disk; other faults are raised again."""
+    if not is_disk_fault(error):
+        raise error
+    return UserError(
+        f"{printable(dataset)} cannot be written ({error.strerror}); make room or give another --output-dir: what is "
+        "done is kept, and the same command goes on from there."
+    )
+
+
+def read_edits(dataset: Path) -> Edits:
+    """What people wrote into `excluded.jsonl` and `corrections.jsonl`. Raises UserError, naming a line that is none."""
+    texts: dict[str, str] = {}
+    use: dict[str, bool] = {}
+    for place, row in _rows(dataset / EXCLUDED):
+        if _flag(row, place):
+            use[_id(row, place)] = True
+    for place, row in _rows(dataset / CORRECTIONS):
+        id = _id(row, place)
+        if row.get("text") is not None:
+            if not isinstance(row["text"], str):
+                raise UserError(f"{place}: the text of '{id}' should be a text in quotes.")
+            texts[id] = row["text"]
+        if row.get("use") is not None:
+            use[id] = _flag(row, place)
+    return Edits(texts, use)
+
+
+def write_rows(path: Path, rows: Iterable[Json]) -> None:
+    """JSON lines, one after the other, so that no list of all of them is held."""
+    with atomic_path(path) as temporary, temporary.open("w", encoding="utf-8") as file:
+        for row in rows:
+            file.write(_json(row) + "\n")
+
+
+def clip_row(clip: PreparedClip, words: Sequence[HeardWord]) -> Json:
+    """A clip as it stands in the manifest; times of words are given only where every word has one."""
+    row: Json = {"path": clip.path, "text": clip.text, "speaker": clip.speaker}
+    times = word_rows(words)
+    if times:
+        row["words"] = times
+    return row | {
+        "id": clip.id,
+        "split": clip.split,
+        "source": clip.source,
+        "source_start_sec": round(clip.source_start_sec, 3),
+        "source_end_sec": round(clip.source_end_sec, 3),
+        "original_text": clip.original_text,
+        "text_from": clip.text_from,
+        "confidence": clip.confidence,
+        "duration_sec": round(clip.duration_sec, 3),
+        "measures": clip.measures,
+        "problems": list(clip.problems),
+    }
+
+
+def word_rows(words: Sequence[HeardWord]) -> list[Json]:
+    """Words and times in order, as the manifest has them; ends that reach into the next word are cut to its start."""
+    rows: list[Json] = []
+    last_sec = 0.0
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        start_sec = max(word.start_sec, last_sec)
+        end_sec = max(start_sec, min(word.end_sec, following.start_sec) if following else word.end_sec)
+        rows.append({"word": word.word, "start_sec": round(start_sec, 3), "end_sec": round(end_sec, 3)})
+        last_sec = round(end_sec, 3)
+    return rows
+
+
+def write_problems(dataset: Path, problems: Sequence[Problem]) -> None:
+    """`problems.json`: each kind with its count, its clips, what was found in each, and the mend."""
+    rows = [
+        {**asdict(each), "count": len(each.clips), "clips": list(each.clips), "details": list(each.details)}
+        for each in problems
+    ]
+    write_text(dataset / PROBLEMS, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_left_out(dataset: Path, left_out: Iterable[LeftOut]) -> None:
+    """`excluded.jsonl`; rows that a person set to `"use": true` stay in it."""
+    write_rows(
+        dataset / EXCLUDED,
+        (
+            {
+                "id": each.id,
+                "path": each.path,
+                "reason": each.reason,
+                "kind": each.kind,
+                "duration_sec": None if each.duration_sec is None else round(each.duration_sec, 3),
+                "use": each.use,
+            }
+            for each in left_out
+        ),
+    )
+
+
+def write_prepare(dataset: Path, settings: Json, totals: Json, stages_sec: Mapping[str, float]) -> None:
+    """`prepare.json`: how the dataset was made, and what is in it."""
+    content = {
+        "settings": settings,
+        "totals": totals,
+        "stages_sec": {name: round(seconds, 2) for name, seconds in stages_sec.items()},
+        "versions": package_versions(),
+    }
+    write_text(dataset / PREPARE, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
+
+
+def write_audio_report(dataset: Path, clips: Sequence[PreparedClip], left_out: Sequence[LeftOut]) -> None:
+    """`audio_report.txt`: what is suitable, too short, too long, and left out for another reason, by name."""
+    parts = {"Suitable": [f"{clip.id} ({clip.duration_sec:.1f} s)" for clip in clips]}
+    for title, kinds in (("Too short", {"too_short"}), ("Too long", {"too_long"})):
+        parts[title] = [_reported(each) for each in left_out if each.kind in kinds]
+    other = [each for each in left_out if each.kind not in {"too_short", "too_long"} and not each.use]
+    parts["Left out for another reason"] = [f"{_reported(each)}: {each.reason}" for each in other]
+    lines = [f"{title}: {len(names)}\n" + "".join(f"  {name}\n" for name in names) for title, names in parts.items()]
+    write_text(dataset / AUDIO_REPORT, "\n".join(lines))
+
+
+def package_versions() -> dict[str, str]:
+    """The versions of what shapes the clips."""
+    found: dict[str, str] = {}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def clips_on_disk(dataset: Path) -> set[str]:
+    """The clips that are there, relative to the dataset."""
+    folder = dataset / CLIPS
+    if not folder.is_dir():
+        return set()
+    return {f"{CLIPS}/{entry.name}" for entry in os.scandir(folder) if not entry.name.startswith(".")}
+
+
+def _reported(each: LeftOut) -> str:
+    return each.id if each.duration_sec is None else f"{each.id} ({each.duration_sec:.1f} s)"
+
+
+def _rows(path: Path) -> Iterator[tuple[str, Json]]:
+    """The rows of a file of JSON lines, each with its place for messages; nothing where there is no file."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            place = f"{printable(path)}:{number}"
+            try:
+                row = json.loads(line)
+            except ValueError:
+                raise UserError(f"{place} is not JSON; mend the line or remove it.") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{place} should be an object with an id; mend the line or remove it.")
+            yield place, row
+
+
+def _id(row: Json, place: str) -> str:
+    if not isinstance(row.get("id"), str):
+        raise UserError(f"{place} names no clip: give its id.")
+    return str(row["id"])
+
+
+def _flag(row: Json, place: str) -> bool:
+    use = row.get("use", False)
+    if not isinstance(use, bool):
+        raise UserError(f'{place}: "use" should be true or false.')
+    return use
+
+
+def _json(row: Json) -> str:
+    return json.dumps(row, ensure_ascii=False).encode("utf-8", "backslashreplace").decode("utf-8")
