@@ -1,0 +1,79 @@
+"""The kinds of problems: how bad each is, what it is called, and how a person mends it."""
+
+from dataclasses import dataclass
+
+from calm_ft.preparation.clips import Severity
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind; `title` is what its clips are, after their number."""
+
+    severity: Severity
+    title: str
+    mend: str
+
+
+LET_IN = 'set "use": true in excluded.jsonl for those that are good after all'
+CORRECT = "correct the texts on the page (--serve) or in corrections.jsonl"
+
+KINDS: dict[str, Kind] = {
+    # Files and rows that never became a clip.
+    "unreadable": Kind("error", "files or rows cannot be read", "see the reason of each in excluded.jsonl"),
+    "no_text": Kind(
+        "error",
+        "recordings have no text and were not transcribed",
+        "run again with --transcribe faster-whisper:small, or put a text of the same name beside each",
+    ),
+    "no_speech": Kind("error", "recordings hold no speech", "check that the right channel and file were recorded"),
+    "no_alignment": Kind(
+        "error",
+        "long recordings have a text that could not be matched to their sound",
+        "run again with --transcribe faster-whisper:small, or cut them into clips with a text each",
+    ),
+    "too_long": Kind("error", "clips are too long", "cut them, or give their text so that they are split with it"),
+    "too_short": Kind("error", "clips are too short", "nothing needs to be done: they hold too little speech"),
+    # Text.
+    "wrong_text": Kind("error", "texts do not match what is said", f"{CORRECT}, or {LET_IN}"),
+    "unsure_text": Kind("error", "transcribed texts are probably wrong", f"{CORRECT}, or {LET_IN}"),
+    "text_too_long": Kind(
+        "error", "texts are too long for their sound", f"the clip is cut or the text wrong: {CORRECT}"
+    ),
+    "text_too_short": Kind("error", "texts are too short for their sound", f"words are missing: {CORRECT}"),
+    "no_words": Kind("error", "texts have nothing to say in them", CORRECT),
+    "other_language": Kind("error", "texts are in another language", LET_IN),
+    "one_word": Kind(
+        "warning", "clips say a single word", "they train, but never judge; longer sentences teach more melody"
+    ),
+    "remarks": Kind("note", "texts held remarks that are not spoken, now removed", CORRECT),
+    "repeated_text": Kind("note", "clips share their text with others", "they are kept in the same split"),
+    # Voices and copies.
+    "other_voice": Kind("error", "clips are probably of another person", f"name the speakers, or {LET_IN}"),
+    "duplicate": Kind("error", "clips are copies of others", "nothing needs to be done: one of each is kept"),
+    "same_sound_other_text": Kind("error", "clips have the same sound and different texts", CORRECT),
+    "left_out_by_hand": Kind("note", "clips were left out by hand", 'remove "use": false in corrections.jsonl'),
+    # Sound; kinds that are not named here are warnings under their own name.
+    # The whole set.
+    "unrelated_texts": Kind(
+        "warning",
+        "speakers' texts do not fit their clips",
+        "the list of texts is probably shifted by a row or mixed up: compare a few clips with their texts",
+    ),
+    "small_set": Kind("warning", "speakers have little speech", "record more: see the page for how much is enough"),
+    "unbalanced": Kind(
+        "warning", "speakers differ much in how long they speak", "record more of those that speak least"
+    ),
+    "one_voice": Kind("warning", "speakers sound like one person", "give --speakers one if they are"),
+    "few_heldout": Kind(
+        "note",
+        "sets are too small to judge by",
+        "figures on fewer than 20 held-out clips seldom tell two models apart: add recordings",
+    ),
+}
+
+
+def kind_of(name: str) -> Kind:
+    """The kind of that name; a fault of the sound that has no entry is a warning."""
+    if name in KINDS:
+        return KINDS[name]
+    return Kind("warning", f"clips: {name.replace('_', ' ')}", "listen to them on the page; leave out what is bad")
