@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+from numpy.typing import ArrayLike
 
 from calm_ft.report.figures import label, number, quantity
 
@@ -24,6 +26,8 @@ ROW_HEIGHT, AXIS_HEIGHT, DOTS_WIDTH = 44, 24, 136
 CURVE_SIZE = (340, 220)
 MAX_POINTS = 200
 """A curve with more points is thinned: there are no more pixels."""
+MIN_BARS, MAX_BARS = 8, 40
+"""Of a histogram."""
 NUM_STYLES = 8
 """Colours of runs; the ninth has the first one's again."""
 _NAMES = (*(f"s{each}" for each in range(NUM_STYLES)), "reference", "codec", "base", "faint", "line")
@@ -168,6 +172,27 @@ def costs(title: str, x_label: str, series: Sequence[Series], base: float | None
         )
         told += "" if base is None else f"; base {number(base)}"
         return Chart(title, _svg(figure, CURVE_SIZE), f"{title} against {x_label}: {told}.")
+
+
+def histogram(title: str, x_label: str, values: ArrayLike, name: str = "") -> Chart:
+    """How many clips have which value, in as many bars as the root of their number.
+
+    Raises ValueError where there is no value.
+    """
+    known = np.asarray(values, dtype=np.float64)
+    if not known.size:
+        raise ValueError(f"{title} has no values")
+    nums, edges = np.histogram(known, min(MAX_BARS, max(MIN_BARS, round(known.size**0.5))))
+    with matplotlib.rc_context(_SETTINGS):
+        figure, axes = _chart(x_label)
+        axes.set_ylabel("clips")
+        axes.set_position((0.17, 0.2, 0.79, 0.75))
+        axes.bar(edges[:-1], nums, np.diff(edges), align="edge", color=_STAND_INS["s0"], linewidth=0)
+        axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+        axes.yaxis.set_major_formatter(_quantities())
+        low, middle, high = (number(float(each)) for each in (known.min(), np.median(known), known.max()))
+        told = f"median {middle}, from {low} to {high} {x_label}, {known.size:,} clips"
+        return Chart(title, _svg(figure, CURVE_SIZE), told, name)
 
 
 def _quantities() -> FuncFormatter:

@@ -136,7 +136,7 @@ def render(page: Page, num_sentences: int) -> str:
     heard = runs_heard(runs)
     paired = runs if page.other is None else across_runs.against(runs, page.other)
     may_judge = across_runs.said_the_same(runs) or not across_runs.why_not_comparable(runs)
-    script = (_FOLDER / "page.js").read_text(encoding="utf-8")
+    script = "".join((_FOLDER / name).read_text(encoding="utf-8") for name in ("players.js", "page.js"))
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
         autoescape=True,
