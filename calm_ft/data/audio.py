@@ -3,7 +3,8 @@
 Convention: float32 samples as recorded, neither normalised in loudness nor clipped. Silence is audio more than 35 dB
 below the loudest 20 ms. The silence at the end has a fixed length because a model learns from it when to stop; it
 cannot learn that from clips of which some end at once and others in seconds of room noise. Resampling is
-`scipy.signal.resample_poly`, as upstream does with prompts (pocket_tts/data/audio_utils.py).
+`scipy.signal.resample_poly`, as upstream does with prompts (pocket_tts/data/audio_utils.py). libsndfile reads what it
+can; PyAV reads the rest (media.py).
 """
 
 import logging
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from math import gcd
+from pathlib import Path
 
 import numpy as np
 import soundfile
@@ -21,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.signal import resample_poly
 
+from calm_ft.data.media import NOT_INSTALLED, MediaFile
 from calm_ft.data.utterance import UnusableClip, Utterance, printable
 
 __all__ = [
@@ -29,6 +32,8 @@ __all__ = [
     "UnusableClip",
     "known_duration_sec",
     "load_clip",
+    "mix_down",
+    "read_samples",
     "recorded_duration_sec",
 ]
 
@@ -39,6 +44,8 @@ AUDIO_PREPARATION_VERSION = 1
 
 FRAME_SEC = 0.02
 SILENCE_BELOW_LOUDEST_DB = 35.0
+# What libsndfile reads; a file that it refuses under another suffix is PyAV's.
+SOUND_FILE_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".oga")
 SILENT_PEAK = 1e-3  # -60 dBFS
 MAX_PEAK = 8.0  # 18 dB over full scale, which no mix of a recording reaches
 MIN_SPEECH_SEC = 0.2
@@ -77,8 +84,8 @@ def load_clip(utterance: Utterance, sample_rate_hz: int, tail_sec: float) -> Cli
         UnusableClip: the audio cannot be decoded, has no samples, is not finite, is silent, is far over full scale or
             has less than 0.2 s of speech, or the segment is not within its file.
     """
-    recorded, recorded_rate_hz = _read(utterance)
-    mono = _mix_down(recorded)
+    recorded, recorded_rate_hz = read_samples(utterance)
+    mono = mix_down(recorded)
     if np.abs(mono - mono.mean()).max() < SILENT_PEAK:
         raise UnusableClip("the audio is silent")
     peak = np.abs(mono).max()
@@ -117,16 +124,20 @@ def known_duration_sec(utterance: Utterance) -> float | None:
         return None
 
 
-def _read(utterance: Utterance) -> tuple[Samples, int]:
-    """Samples `[T, channels]` of the utterance and their rate."""
+def read_samples(utterance: Utterance) -> tuple[Samples, int]:
+    """Samples `[T, C]` of the file or segment as recorded, and their rate in Hz.
+
+    Raises:
+        UnusableClip: the audio cannot be decoded, has no samples or is not finite, or the segment is not within its
+            file.
+    """
     with _opened(utterance) as file:
         rate_hz = file.samplerate
         first, last = _sample_range(utterance, file.frames, rate_hz)
-        # Some codecs (GSM 6.10) cannot seek; then everything before the segment is decoded too.
-        lead = min(first, round(SEEK_LEAD_SEC * rate_hz)) if file.seekable() else first
-        if utterance.is_segment and file.seekable():
-            file.seek(first - lead)
-        samples = file.read(lead + last - first, dtype="float32", always_2d=True)[lead:]
+        if isinstance(file, MediaFile):
+            samples = file.read(first, last)
+        else:
+            samples = _read_sound_file(file, first, last, utterance.is_segment)
     if len(samples) == 0:
         raise UnusableClip("the audio has no samples")
     if not np.isfinite(samples).all():
@@ -134,19 +145,51 @@ def _read(utterance: Utterance) -> tuple[Samples, int]:
     return samples, rate_hz
 
 
+def mix_down(samples: Samples) -> Samples:
+    """Mean `[T]` of the channels, or the loudest channel if they cancel each other (reversed polarity)."""
+    mean = samples.mean(axis=1)
+    levels = samples.std(axis=0)
+    loudest = int(levels.argmax())
+    return mean if mean.std() >= CANCELLATION_RATIO * levels[loudest] else samples[:, loudest]
+
+
+def _read_sound_file(file: soundfile.SoundFile, first: int, last: int, is_segment: bool) -> Samples:
+    # Some codecs (GSM 6.10) cannot seek; then everything before the segment is decoded too.
+    lead = min(first, round(SEEK_LEAD_SEC * file.samplerate)) if file.seekable() else first
+    if is_segment and file.seekable():
+        file.seek(first - lead)
+    return file.read(lead + last - first, dtype="float32", always_2d=True)[lead:]
+
+
 @contextmanager
-def _opened(utterance: Utterance) -> Iterator[soundfile.SoundFile]:
+def _opened(utterance: Utterance) -> Iterator[soundfile.SoundFile | MediaFile]:
     """The open file; whatever the decoder raises, on opening or in the block, becomes an `UnusableClip`."""
-    path = utterance.audio_path
-    # Bytes, because soundfile encodes strictly and file names need not be valid UTF-8.
-    name = path if os.name == "nt" else os.fsencode(path)
     try:
-        with _decoder_messages_to_log(printable(path)), soundfile.SoundFile(name) as file:
+        with _decoder_messages_to_log(printable(utterance.audio_path)), _open(utterance.audio_path) as file:
             yield file
     except UnusableClip:
         raise
     except Exception as error:  # any: a broken file can make the decoder fail in any way
         raise UnusableClip(f"the audio cannot be read ({_decoder_fault(error)})") from error
+
+
+def _open(path: Path) -> soundfile.SoundFile | MediaFile:
+    # Bytes, because soundfile encodes strictly and file names need not be valid UTF-8.
+    name = path if os.name == "nt" else os.fsencode(path)
+    try:
+        return soundfile.SoundFile(name)
+    except soundfile.LibsndfileError as fault:
+        if not os.path.isfile(path):
+            raise
+        try:
+            return MediaFile(path)
+        except UnusableClip as media_fault:
+            # Only the name tells whether PyAV, which is not installed, would have read the file.
+            if str(media_fault) == NOT_INSTALLED and path.suffix.lower() in SOUND_FILE_SUFFIXES:
+                raise fault from None
+            raise
+        except Exception:  # any: see _opened
+            raise fault from None
 
 
 @contextmanager
@@ -192,14 +235,6 @@ def _sample_range(utterance: Utterance, num_samples: int, rate_hz: int) -> tuple
         segment = f"{first / rate_hz:.2f} to {last / rate_hz:.2f} s"
         raise UnusableClip(f"the segment from {segment} is not within the audio of {num_samples / rate_hz:.2f} s")
     return first, min(last, num_samples)
-
-
-def _mix_down(samples: Samples) -> Samples:
-    """Mean of the channels, or the loudest channel if they cancel each other (reversed polarity)."""
-    mean = samples.mean(axis=1)
-    levels = samples.std(axis=0)
-    loudest = int(levels.argmax())
-    return mean if mean.std() >= CANCELLATION_RATIO * levels[loudest] else samples[:, loudest]
 
 
 def _resample(samples: Samples, from_hz: int, to_hz: int) -> Samples:
