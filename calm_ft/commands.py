@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 COMMANDS = {
+    "prepare": "make a dataset that trains well of recordings as they are",
     "train": "fine-tune a model to a voice and export it",
     "evaluate": "measure what a run or an export sounds like",
     "compare": "compare runs in one HTML page",

@@ -144,8 +144,7 @@ def num_words(text: str) -> int:
 
 def speech_sec(clip: PreparedClip) -> float:
     """How long the clip speaks: its length without its pauses, where that was measured."""
-    share = clip.measures.get("speech_share")
-    return clip.duration_sec * share if share else clip.duration_sec
+    return clip.measures.get("speech_sec") or clip.duration_sec
 
 
 def speaking_rates(clips: Sequence[PreparedClip]) -> Iterator[Finding]:

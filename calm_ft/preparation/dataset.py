@@ -89,21 +89,19 @@ def disk_refusal(dataset: Path, error: OSError) -> UserError:
 
 
 def read_edits(dataset: Path) -> Edits:
-    """What people wrote into `excluded.jsonl` and `corrections.jsonl`. Raises UserError, naming a line that is none."""
-    texts: dict[str, str] = {}
-    use: dict[str, bool] = {}
-    for place, row in _rows(dataset / EXCLUDED):
-        if _flag(row, place):
-            use[_id(row, place)] = True
+    """What people wrote into `excluded.jsonl` and `corrections.jsonl`; of several corrections of a clip the last counts.
+
+    Raises UserError, with file and line, where a line is not understood.
+    """
+    let_in = {_id(row, place): True for place, row in _rows(dataset / EXCLUDED) if _flag(row, place)}
+    last: dict[str, tuple[str | None, bool | None]] = {}
     for place, row in _rows(dataset / CORRECTIONS):
-        id = _id(row, place)
-        if row.get("text") is not None:
-            if not isinstance(row["text"], str):
-                raise UserError(f"{place}: the text of '{id}' should be a text in quotes.")
-            texts[id] = row["text"]
-        if row.get("use") is not None:
-            use[id] = _flag(row, place)
-    return Edits(texts, use)
+        text = row.get("text")
+        if text is not None and not isinstance(text, str):
+            raise UserError(f"{place}: the text of '{_id(row, place)}' should be a text in quotes.")
+        last[_id(row, place)] = (text, None if row.get("use") is None else _flag(row, place))
+    texts = {id: text for id, (text, _) in last.items() if text is not None}
+    return Edits(texts, let_in | {id: use for id, (_, use) in last.items() if use is not None})
 
 
 def write_rows(path: Path, rows: Iterable[Json]) -> None:
@@ -138,7 +136,7 @@ def word_rows(words: Sequence[HeardWord]) -> list[Json]:
     """Words and times in order, as the manifest has them; ends that reach into the next word are cut to its start."""
     rows: list[Json] = []
     last_sec = 0.0
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip(words, [*words, None][1:], strict=True):
         start_sec = max(word.start_sec, last_sec)
         end_sec = max(start_sec, min(word.end_sec, following.start_sec) if following else word.end_sec)
         rows.append({"word": word.word, "start_sec": round(start_sec, 3), "end_sec": round(end_sec, 3)})
@@ -155,22 +153,17 @@ def write_problems(dataset: Path, problems: Sequence[Problem]) -> None:
     write_text(dataset / PROBLEMS, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
 
 
-def write_left_out(dataset: Path, left_out: Iterable[LeftOut]) -> None:
-    """`excluded.jsonl`; rows that a person set to `"use": true` stay in it."""
-    write_rows(
-        dataset / EXCLUDED,
-        (
-            {
-                "id": each.id,
-                "path": each.path,
-                "reason": each.reason,
-                "kind": each.kind,
-                "duration_sec": None if each.duration_sec is None else round(each.duration_sec, 3),
-                "use": each.use,
-            }
-            for each in left_out
-        ),
-    )
+def left_out_row(each: LeftOut, clip: PreparedClip | None) -> Json:
+    """A row of `excluded.jsonl`; with what is known of the clip, where there is one."""
+    row: Json = {
+        "id": each.id,
+        "path": each.path,
+        "reason": each.reason,
+        "kind": each.kind,
+        "duration_sec": None if each.duration_sec is None else round(each.duration_sec, 3),
+        "use": each.use,
+    }
+    return row if clip is None else {**clip_row(clip, ()), **row}
 
 
 def write_prepare(dataset: Path, settings: Json, totals: Json, stages_sec: Mapping[str, float]) -> None:

@@ -1,0 +1,314 @@
+"""The whole preparation: recordings in, a dataset out, each stage resumable from what `work/` holds.
+
+Cutting and the making of clips run in parallel processes and are kept as soon as they are done. What looks at all clips
+together (texts, duplicates, voices, splits) is done anew at every run from those rows, so that a person's edit or a new
+recording needs no sound to be worked through again.
+"""
+
+import os
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from calm_ft.data.utterance import printable
+from calm_ft.errors import UserError
+from calm_ft.metrics.base import ModelMissing
+from calm_ft.preparation import dataset as folder
+from calm_ft.preparation.alignment import choose_aligner
+from calm_ft.preparation.assembly import Assembled, Row, assemble, gather, words_in, write_dataset
+from calm_ft.preparation.clips import Problem
+from calm_ft.preparation.making import Made, PieceJob, make_clips
+from calm_ft.preparation.page.page import write_page
+from calm_ft.preparation.pieces import Cut, Recording, cut, cut_from, whole
+from calm_ft.preparation.reading import Listing, Shard, list_recordings
+from calm_ft.preparation.results import Results, fingerprint_of, open_results
+from calm_ft.preparation.text import language_of
+from calm_ft.preparation.tools import ClipSettings, cleaned_path
+from calm_ft.preparation.transcription import choose_listener
+from calm_ft.preparation.workers import Crash, in_processes
+from calm_ft.progress import Progress
+
+BATCH_CLIPS = 8
+MAX_NAME = 120
+# Starting processes takes longer than so much sound.
+ALONE_SEC = 60.0
+NUM_TEXTS_FOR_LANGUAGE = 500
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked for; see `python scripts/prepare.py --help`."""
+
+    recordings: Path
+    dataset: Path
+    language: str | None = None
+    transcribe: str = "auto"
+    speakers: str | None = None
+    format: str | None = None
+    loudness_lufs: float | None = -23.0
+    clean_command: str | None = None
+    shard: Shard = field(default_factory=Shard)
+    num_processes: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What the dataset holds, what was found, and how long each stage took; `assembled` is None for a shard."""
+
+    dataset: Path
+    format_name: str
+    language: str | None
+    totals: dict[str, Any]
+    problems: list[Problem]
+    assembled: Assembled | None
+    stages_sec: dict[str, float]
+
+
+def prepare(request: Request, say: Callable[[str], None] = print) -> Summary:
+    """Makes the dataset, or goes on where an earlier run with the same settings was ended.
+
+    Raises:
+        UserError: input or settings that cannot be used, a package that is missing, a disk that refuses.
+    """
+    folder.check_places(request.recordings, request.dataset)
+    edits = folder.read_edits(request.dataset)
+    folder.begin(request.dataset)
+    try:
+        with open_results(request.dataset / folder.WORK, request.shard.name) as results:
+            return _Preparation(request, edits, results, say).run()
+    except OSError as error:
+        raise folder.disk_refusal(request.dataset, error) from error
+    except ModelMissing as error:
+        raise UserError(str(error)) from error
+
+
+class _Preparation:
+    """One run of the whole."""
+
+    def __init__(self, request: Request, edits: folder.Edits, results: Results, say: Callable[[str], None]) -> None:
+        self.request = request
+        self.edits = edits
+        self.results = results
+        self.say = say
+        self.stages_sec: dict[str, float] = {}
+
+    def run(self) -> Summary:
+        request = self.request
+        with self._stage("reading"):
+            listing = list_recordings(request.recordings, request.format, request.speakers, self.results, request.shard)
+            language = request.language or _language(listing.recordings)
+        self.say(f"{request.recordings}: {listing.format_name}, language {language or 'unknown'}")
+        settings = self._settings(listing, language)
+        with self._stage("cutting"):
+            self._cut(listing.recordings, settings)
+        with self._stage("clips"):
+            self._make(listing.recordings, settings)
+        if request.shard.name:
+            totals = {"sec_in": _sec_in(listing)}
+            return Summary(request.dataset, listing.format_name, language, totals, [], None, self.stages_sec)
+        return self._finish(listing, settings)
+
+    def _finish(self, listing: Listing, settings: ClipSettings) -> Summary:
+        dataset, language = self.request.dataset, settings.language
+        with self._stage("checks"):
+            rows = self._rows(listing.recordings, settings)
+            found = gather(rows, self.edits, language)
+            found.left_out += listing.left_out
+            assembled = assemble(found, self.edits, language, self.request.seed)
+        with self._stage("writing"):
+            write_dataset(dataset, found, assembled, lambda clip: words_in(clip, self.results.read(f"clip {clip.id}")))
+            totals = _totals(listing, assembled)
+            asked = {name: _plain(value) for name, value in vars(self.request).items()}
+            folder.write_prepare(dataset, {**asked, "language": language}, totals, self.stages_sec)
+            if assembled.kept:
+                write_page(dataset)
+        if not assembled.kept:
+            raise UserError(_nothing_kept(self.request, assembled))
+        return Summary(dataset, listing.format_name, language, totals, assembled.problems, assembled, self.stages_sec)
+
+    def _settings(self, listing: Listing, language: str | None) -> ClipSettings:
+        request = self.request
+        name, aligner = "none", choose_aligner(language)
+        if request.transcribe != "none" and (
+            request.transcribe != "auto" or any(each.text is None for each in listing.recordings)
+        ):
+            listener = choose_listener(request.transcribe, language)
+            name = "none" if listener is None else listener.name
+            if listener is not None and listener.is_weak:
+                self.say(
+                    f"transcribing by {name}, which mishears many words: read the texts before you train, or give "
+                    "--transcribe faster-whisper:small where its model can be had"
+                )
+        return ClipSettings(
+            dataset=request.dataset.absolute(),
+            language=language,
+            listener=name,
+            aligner="" if aligner is None else type(aligner).__name__,
+            loudness_lufs=request.loudness_lufs,
+            clean_command=request.clean_command,
+        )
+
+    def _cut(self, recordings: Sequence[Recording], settings: ClipSettings) -> None:
+        """Finds the pieces of every recording that needs it."""
+        wanted = [each for each in recordings if each.needs_cutting(settings)]
+        if settings.listener == "none":
+            wanted = [each for each in wanted if each.text is not None]
+        left = [each for each in wanted if not self.results.has(f"cut {each.id}", _cut_key(each, settings))]
+        total_sec = sum(each.duration_sec for each in wanted)
+        with Progress("cutting", round(total_sec), unit="s", delay_sec=1.0) as bar:
+            bar.update(round(total_sec - sum(each.duration_sec for each in left)))
+            work = in_processes(partial(cut, settings=settings), left, self._num_processes(left))
+            for recording, result in work:
+                if isinstance(result, Crash):
+                    result = Cut(kind="unreadable", reason="the decoder crashed or ran out of memory")
+                self.results.write(f"cut {recording.id}", _cut_key(recording, settings), result.as_row())
+                bar.update(round(recording.duration_sec))
+
+    def _make(self, recordings: Sequence[Recording], settings: ClipSettings) -> None:
+        """Makes the clip of every piece that has none."""
+        on_disk = folder.clips_on_disk(self.request.dataset)
+        num_clips = sum(len(self._cut_of(each, settings).pieces) for each in recordings)
+        with Progress("clips", num_clips, unit="clip", delay_sec=1.0) as bar:
+
+            def left() -> Iterator[PieceJob]:
+                for job in self._jobs(recordings, settings):
+                    if self._is_made(job, on_disk):
+                        bar.update()
+                    else:
+                        yield job
+
+            num_processes = self._num_processes(recordings)
+            for jobs, made in in_processes(partial(make_clips, settings=settings), _batches(left()), num_processes):
+                if isinstance(made, Crash):
+                    reason = "making its clips crashed or ran out of memory"
+                    row = {"kind": "unreadable", "reason": reason, "duration_sec": None}
+                    made = [Made(job.id, row) for job in jobs]
+                for job, each in zip(jobs, made, strict=True):
+                    if each.heard is not None:
+                        self.results.write(f"heard {job.heard_from}", "", each.heard)
+                    self.results.write(f"clip {job.id}", job.made_from, each.row)
+                bar.update(len(jobs))
+
+    def _is_made(self, job: PieceJob, on_disk: set[str]) -> bool:
+        """Whether a row of the same fingerprint is kept, and its clip still there."""
+        name = f"clip {job.id}"
+        return self.results.has(name, job.made_from) and (job.file in on_disk or "kind" in self.results.read(name))
+
+    def _cut_of(self, recording: Recording, settings: ClipSettings) -> Cut:
+        if recording.text is None and settings.listener == "none":
+            return Cut(kind="no_text", reason="it has no text and was not transcribed")
+        if not recording.needs_cutting(settings):
+            return whole(recording)
+        return cut_from(self.results.read(f"cut {recording.id}"))
+
+    def _jobs(self, recordings: Sequence[Recording], settings: ClipSettings) -> Iterator[PieceJob]:
+        """The pieces of all recordings, those of one recording together."""
+        for recording in recordings:
+            found = self._cut_of(recording, settings)
+            path = recording.path
+            if settings.clean_command is not None and found.pieces:
+                path = cleaned_path(recording.digest, settings.clean_command, settings.dataset)
+            for piece in found.pieces:
+                is_part = len(found.pieces) > 1 or piece.start_sec > recording.start_sec
+                id = f"{recording.id}@{piece.start_sec:.2f}" if is_part else recording.id
+                place = (recording.digest, piece.start_sec, piece.end_sec)
+                heard_from = settings.heard_fingerprint(*place)
+                heard = f"heard {heard_from}"
+                yield PieceJob(
+                    id=id,
+                    path=path,
+                    file=f"{folder.CLIPS}/{file_name(id)}.flac",
+                    source=recording.source,
+                    speaker=recording.speaker,
+                    piece=piece,
+                    made_from=settings.clip_fingerprint(place, piece.text, recording.source, recording.speaker),
+                    heard_from=heard_from,
+                    heard=self.results.read(heard) if piece.text is None and self.results.has(heard, "") else None,
+                )
+
+    def _rows(self, recordings: Sequence[Recording], settings: ClipSettings) -> Iterator[tuple[str, str, Row]]:
+        """Every clip's row, and one for each recording without a clip."""
+        for recording in recordings:
+            found = self._cut_of(recording, settings)
+            if not found.pieces:
+                reason = {"kind": found.kind, "reason": found.reason, "duration_sec": recording.duration_sec}
+                yield recording.id, recording.source, reason
+            for job in self._jobs([recording], settings):
+                yield job.id, recording.source, self.results.read(f"clip {job.id}")
+
+    def _num_processes(self, recordings: Sequence[Recording]) -> int:
+        if sum(each.duration_sec for each in recordings) < ALONE_SEC:
+            return 1
+        return self.request.num_processes or len(os.sched_getaffinity(0))
+
+    @contextmanager
+    def _stage(self, name: str) -> Iterator[None]:
+        start_sec = time.monotonic()
+        yield
+        self.stages_sec[name] = time.monotonic() - start_sec
+
+
+def file_name(id: str) -> str:
+    """A clip's name on every file system: letters, digits and a few marks; a hash where others were replaced."""
+    plain = re.sub(r"[^\w.@-]+", "_", id)[-MAX_NAME:].lstrip(".")
+    return plain if plain == id else f"{plain}-{fingerprint_of(id)[:8]}"
+
+
+def _batches(jobs: Iterator[PieceJob]) -> Iterator[list[PieceJob]]:
+    """Neighbours together: so few that little is lost when a process ends, so many that sending costs little."""
+    batch: list[PieceJob] = []
+    for job in jobs:
+        batch.append(job)
+        if len(batch) == BATCH_CLIPS:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _cut_key(recording: Recording, settings: ClipSettings) -> str:
+    return settings.cutting_fingerprint(recording.identity())
+
+
+def _language(recordings: Sequence[Recording]) -> str | None:
+    texts = (each.text for each in recordings if each.text)
+    return language_of(list(islice(texts, NUM_TEXTS_FOR_LANGUAGE)))
+
+
+def _sec_in(listing: Listing) -> float:
+    known = sum(each.duration_sec for each in listing.recordings)
+    return round(known + sum(each.duration_sec or 0.0 for each in listing.left_out), 2)
+
+
+def _totals(listing: Listing, assembled: Assembled) -> dict[str, Any]:
+    # Of the recordings, not of the clips, to which silence was added.
+    kept_sec = sum(clip.source_end_sec - clip.source_start_sec for clip in assembled.kept)
+    splits = Counter(clip.split for clip in assembled.kept)
+    return {
+        "hours_in": round(_sec_in(listing) / 3600, 4),
+        "hours_kept": round(kept_sec / 3600, 4),
+        "clips": len(assembled.kept),
+        "speakers": len({clip.speaker for clip in assembled.kept}),
+        "left_out": sum(not each.use for each in assembled.left_out),
+        "splits": dict(splits),
+    }
+
+
+def _nothing_kept(request: Request, assembled: Assembled) -> str:
+    worst = assembled.problems[0] if assembled.problems else None
+    why = f"{len(worst.clips)} {worst.title}: {worst.mend}" if worst else "no recording was found"
+    return f"No clip of {printable(request.recordings)} can be used: {why}."
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Shard):
+        return value.name or None
+    return value if value is None or isinstance(value, int | float) else str(value)

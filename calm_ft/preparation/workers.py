@@ -1,0 +1,81 @@
+"""Work in several processes that a broken file cannot stop: what crashes a process costs that file alone."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from typing import TypeVar
+
+JobT = TypeVar("JobT")
+ResultT = TypeVar("ResultT")
+
+
+class Crash:
+    """In place of the result of a job whose process was ended by its decoder or by the system."""
+
+
+def in_processes(
+    function: Callable[[JobT], ResultT], jobs: Iterable[JobT], num_processes: int
+) -> Iterator[tuple[JobT, ResultT | Crash]]:
+    """Each job with its result, as they are done; in this process if there is only one.
+
+    Processes are spawned, not forked, because libraries that have started threads may hang in a fork; each computes
+    with one thread. Few jobs wait at a time, so `jobs` may be many. What a job raises is raised here, and the jobs
+    behind it are given up.
+    """
+    if num_processes == 1:
+        for job in jobs:
+            yield job, function(job)
+        return
+    waiting = iter(jobs)
+    suspects = yield from _in_pool(function, waiting, num_processes)
+    while suspects:  # one of them ended its process: each alone tells which
+        for job in suspects:
+            if (yield from _in_pool(function, iter([job]), 1)):
+                yield job, Crash()
+        suspects = yield from _in_pool(function, waiting, num_processes)
+
+
+def _in_pool(
+    function: Callable[[JobT], ResultT], waiting: Iterator[JobT], num_processes: int
+) -> Generator[tuple[JobT, ResultT | Crash], None, list[JobT]]:
+    """Yields what is done; returns the jobs that were under way when a process ended."""
+    pool = ProcessPoolExecutor(
+        num_processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_process
+    )
+    running: dict[Future[ResultT], JobT] = {}
+    try:
+        while True:
+            for job in islice(waiting, 2 * num_processes - len(running)):
+                running[pool.submit(function, job)] = job
+            if not running:
+                return []
+            done, _ = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                if isinstance(future.exception(), BrokenProcessPool):
+                    return list(running.values())
+                yield running.pop(future), future.result()
+    except BrokenProcessPool:  # it broke between two jobs
+        return [*running.values(), job]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin_process() -> None:
+    """One thread; Ctrl-C is the first process's affair; a process whose parent was killed ends too."""
+    import torch
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
