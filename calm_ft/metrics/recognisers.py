@@ -5,6 +5,7 @@ The language follows the model: an English recogniser would make nothing of othe
 
 import logging
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -112,11 +113,24 @@ class HubTranscriber:
 PREFIX = "faster-whisper:"
 
 
+@dataclass(frozen=True)
+class TimedWord:
+    """A word, its times in seconds from the start of the sound, and how probable the model finds it."""
+
+    word: str
+    start_sec: float
+    end_sec: float
+    probability: float
+
+
 class FasterWhisperTranscriber:
     """A size such as small.en, a repository with a converted model, or a local folder with one (CTranslate2's)."""
 
-    def __init__(self, model: str, language: str = "en") -> None:
-        """Raises ModelMissing where the package or the model cannot be had."""
+    def __init__(self, model: str, language: str | None = "en", device: str = "cpu") -> None:
+        """`language`: None finds it out anew in each sound. `device`: "cpu" or "cuda".
+
+        Raises ModelMissing where the package or the model cannot be had.
+        """
         try:
             from faster_whisper import WhisperModel, available_models, download_model
         except ImportError as error:
@@ -136,7 +150,7 @@ class FasterWhisperTranscriber:
                 "preprocessor_config.json."
             )
         try:
-            self._model: Any = WhisperModel(str(folder), device="cpu")
+            self._model: Any = WhisperModel(str(folder), device=device)
         except Exception as error:  # a folder may hold anything
             raise ModelMissing(
                 f"{folder} holds no CTranslate2 Whisper that can be loaded ({one_line(error)})."
@@ -151,3 +165,15 @@ class FasterWhisperTranscriber:
             samples, temperature=0.0, condition_on_previous_text=False, language=self._language
         )
         return "".join(segment.text for segment in segments).strip()
+
+    def timed_words(self, audio: np.ndarray, sample_rate_hz: int) -> tuple[list[TimedWord], str]:
+        """The words that are said in audio [T] with their times, and their language (ISO 639-1)."""
+        segments, about = self._model.transcribe(
+            at_model_rate(audio, sample_rate_hz),
+            temperature=0.0,
+            condition_on_previous_text=False,
+            language=self._language,
+            word_timestamps=True,
+        )
+        words = [word for segment in segments for word in segment.words or ()]
+        return [TimedWord(word.word, word.start, word.end, word.probability) for word in words], str(about.language)
