@@ -132,13 +132,13 @@ def show(summary: "Summary", request: "Request") -> None:
 
 def problem_line(problem: "Problem", lost_sec: float) -> str:
     """One problem with its number, an example and its mend."""
+    number = f": {len(problem.clips)}" if problem.clips else ""
     lost = f" ({hours(lost_sec / 3600)})" if lost_sec else ""
-    example = ""
-    if problem.details:
-        name = f"{problem.clips[0]}: " if problem.clips else ""
-        example = f", such as {name}{problem.details[0]}" if len(problem.clips) > 1 else f", {name}{problem.details[0]}"
-    number = f"{len(problem.clips)} " if problem.clips else ""
-    return f"{SEVERITY_WORDS[problem.severity]}: {number}{problem.title}{lost}{example}. {problem.mend}."
+    example = f": {problem.details[0]}" if problem.details else ""
+    if problem.clips:
+        example = f", {'such as ' if len(problem.clips) > 1 else ''}{problem.clips[0]}{example}"
+    mend = problem.mend[0].upper() + problem.mend[1:]
+    return f"{SEVERITY_WORDS[problem.severity]}: {problem.title}{number}{lost}{example}. {mend}."
 
 
 def hours(hours: float) -> str:

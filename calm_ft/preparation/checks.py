@@ -163,7 +163,8 @@ def speaking_rates(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
                 usual = f"this speaker says about {middle:.0f}"
             else:
                 continue
-            kind = "text_too_long" if rate > middle else "text_too_short"
+            is_fast = rate > highest or (rate >= lowest and rate > middle)
+            kind = "text_too_long" if is_fast else "text_too_short"
             yield Finding(kind, clip.id, f"{rate:.1f} letters a second, where {usual}")
 
 

@@ -89,7 +89,7 @@ def disk_refusal(dataset: Path, error: OSError) -> UserError:
 
 
 def read_edits(dataset: Path) -> Edits:
-    """What people wrote into `excluded.jsonl` and `corrections.jsonl`; of several corrections of a clip the last counts.
+    """What people wrote into `excluded.jsonl` and `corrections.jsonl`, of each clip the last correction.
 
     Raises UserError, with file and line, where a line is not understood.
     """
@@ -179,11 +179,17 @@ def write_prepare(dataset: Path, settings: Json, totals: Json, stages_sec: Mappi
 
 def write_audio_report(dataset: Path, clips: Sequence[PreparedClip], left_out: Sequence[LeftOut]) -> None:
     """`audio_report.txt`: what is suitable, too short, too long, and left out for another reason, by name."""
-    parts = {"Suitable": [f"{clip.id} ({clip.duration_sec:.1f} s)" for clip in clips]}
-    for title, kinds in (("Too short", {"too_short"}), ("Too long", {"too_long"})):
-        parts[title] = [_reported(each) for each in left_out if each.kind in kinds]
-    other = [each for each in left_out if each.kind not in {"too_short", "too_long"} and not each.use]
-    parts["Left out for another reason"] = [f"{_reported(each)}: {each.reason}" for each in other]
+    short = [clip for clip in clips if "too_short" in clip.problems]
+    parts = {
+        "Suitable": [_reported(clip.id, clip.duration_sec) for clip in clips if "too_short" not in clip.problems],
+        "Too short, but used": [_reported(clip.id, clip.duration_sec) for clip in short],
+        "Too long": [_reported(each.id, each.duration_sec) for each in left_out if each.kind == "too_long"],
+        "Left out for another reason": [
+            f"{_reported(each.id, each.duration_sec)}: {each.reason}"
+            for each in left_out
+            if each.kind != "too_long" and not each.use
+        ],
+    }
     lines = [f"{title}: {len(names)}\n" + "".join(f"  {name}\n" for name in names) for title, names in parts.items()]
     write_text(dataset / AUDIO_REPORT, "\n".join(lines))
 
@@ -207,8 +213,8 @@ def clips_on_disk(dataset: Path) -> set[str]:
     return {f"{CLIPS}/{entry.name}" for entry in os.scandir(folder) if not entry.name.startswith(".")}
 
 
-def _reported(each: LeftOut) -> str:
-    return each.id if each.duration_sec is None else f"{each.id} ({each.duration_sec:.1f} s)"
+def _reported(id: str, duration_sec: float | None) -> str:
+    return id if duration_sec is None else f"{id} ({duration_sec:.1f} s)"
 
 
 def _rows(path: Path) -> Iterator[tuple[str, Json]]:

@@ -16,6 +16,9 @@ class Kind:
 
 LET_IN = 'set "use": true in excluded.jsonl for those that are good after all'
 CORRECT = "correct the texts on the page (--serve) or in corrections.jsonl"
+LEAVE_OUT = 'leave them out with "use": false in corrections.jsonl'
+CLEAN = f"clean them (--clean-command), or {LEAVE_OUT}"
+NOTHING = "nothing needs to be done"
 
 KINDS: dict[str, Kind] = {
     # Files and rows that never became a clip.
@@ -32,7 +35,7 @@ KINDS: dict[str, Kind] = {
         "run again with --transcribe faster-whisper:small, or cut them into clips with a text each",
     ),
     "too_long": Kind("error", "clips are too long", "cut them, or give their text so that they are split with it"),
-    "too_short": Kind("error", "clips are too short", "nothing needs to be done: they hold too little speech"),
+    "too_short": Kind("warning", "clips are very short", "they train, but never judge; longer ones teach more melody"),
     # Text.
     "wrong_text": Kind("error", "texts do not match what is said", f"{CORRECT}, or {LET_IN}"),
     "unsure_text": Kind("error", "transcribed texts are probably wrong", f"{CORRECT}, or {LET_IN}"),
@@ -52,7 +55,28 @@ KINDS: dict[str, Kind] = {
     "duplicate": Kind("error", "clips are copies of others", "nothing needs to be done: one of each is kept"),
     "same_sound_other_text": Kind("error", "clips have the same sound and different texts", CORRECT),
     "left_out_by_hand": Kind("note", "clips were left out by hand", 'remove "use": false in corrections.jsonl'),
-    # Sound; kinds that are not named here are warnings under their own name.
+    # Sound.
+    "silent": Kind("error", "clips are silent", "check that the right channel and file were recorded"),
+    "integer_samples": Kind(
+        "error", "files hold integers as floating point", "save them as 16-bit, or divide their samples by 32768"
+    ),
+    "not_a_number": Kind("error", "files hold samples that are no number", "export them again"),
+    "above_full_scale": Kind("note", "clips were above full scale and are turned down", NOTHING),
+    "offset": Kind("note", "clips had a constant offset, now removed", NOTHING),
+    "reversed_polarity": Kind("note", "clips had channels that cancel each other; the louder is used", NOTHING),
+    "silent_channel": Kind("note", "clips had a silent channel", NOTHING),
+    "clipped": Kind("warning", "clips are distorted by clipping", f"record again at a lower level, or {LEAVE_OUT}"),
+    "too_quiet": Kind("warning", "clips were recorded far too quietly", f"their noise was raised too: {LEAVE_OUT}"),
+    "noisy": Kind("warning", "clips are noisy", CLEAN),
+    "music": Kind("warning", "clips have music, hum or voices behind the speech", CLEAN),
+    "reverberant": Kind("warning", "clips are reverberant", CLEAN),
+    "narrow_band": Kind(
+        "warning", "clips sound dull, as over a telephone", "the model learns this sound: use better originals if any"
+    ),
+    "cut_start": Kind("warning", "clips start in the middle of sound", f"cut them earlier, or {LEAVE_OUT}"),
+    "cut_end": Kind("warning", "clips end in the middle of sound", f"cut them later, or {LEAVE_OUT}"),
+    "mostly_silence": Kind("warning", "clips are mostly silence", f"cut them, or {LEAVE_OUT}"),
+    "long_pause": Kind("warning", "clips hold a long pause", f"the model learns to pause: cut them, or {LEAVE_OUT}"),
     # The whole set.
     "unrelated_texts": Kind(
         "warning",

@@ -110,7 +110,7 @@ def _sound(job: PieceJob) -> tuple[NDArray[np.float32], int]:
     if float(np.abs(channels - channels.mean(axis=0)).max()) < SILENT_PEAK:
         raise Fault("silent", "the audio is silent")
     if peak > MAX_PEAK:
-        raise Fault("unreadable", f"the samples reach {peak:.0f}, where 1 is full scale: save the file as 16-bit")
+        raise Fault("integer_samples", f"its samples reach {peak:.0f}, where 1 is full scale")
     return channels, rate_hz
 
 
@@ -173,7 +173,7 @@ def _clip_row(
     samples = resampled(conditioned.samples, rate_hz, out_rate_hz)
     duration_sec = len(samples) / out_rate_hz
     if duration_sec < MIN_SPEECH_SEC + 2 * settings.silence_sec:
-        raise Fault("too_short", f"it holds less than {MIN_SPEECH_SEC} s of speech")
+        raise Fault("no_speech", f"it holds less than {MIN_SPEECH_SEC} s of speech")
     if duration_sec > settings.longest_sec:
         raise Fault("too_long", f"it lasts {duration_sec:.1f} s without a pause to cut it in")
     write_flac(settings.dataset / job.file, samples, out_rate_hz)

@@ -106,6 +106,8 @@ class _Preparation:
             listing = list_recordings(request.recordings, request.format, request.speakers, self.results, request.shard)
             language = request.language or _language(listing.recordings)
         self.say(f"{request.recordings}: {listing.format_name}, language {language or 'unknown'}")
+        for note in listing.notes:
+            self.say(note)
         settings = self._settings(listing, language)
         with self._stage("cutting"):
             self._cut(listing.recordings, settings)

@@ -2,14 +2,11 @@
 
 import hashlib
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from calm_ft.data.audio import recorded_duration_sec
-from calm_ft.data.sources import Recordings, read_recordings
-from calm_ft.data.sources.finding_audio import clip_id
-from calm_ft.data.sources.speakers import folder_speaker
+from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import DEFAULT_SPEAKER, UnusableClip, Utterance, printable
 from calm_ft.errors import UserError
 from calm_ft.preparation.clips import HeardWord
@@ -49,11 +46,12 @@ class Shard:
 
 @dataclass(frozen=True)
 class Listing:
-    """What a folder holds: recordings to work on, what cannot be used, and how it was read, for people."""
+    """What a folder holds: recordings to work on, what cannot be used, and for people how it was read."""
 
     recordings: list[Recording]
     left_out: list[LeftOut]
     format_name: str
+    notes: list[str]
 
 
 def list_recordings(path: Path, format: str | None, speakers: str | None, results: Results, shard: Shard) -> Listing:
@@ -63,11 +61,12 @@ def list_recordings(path: Path, format: str | None, speakers: str | None, result
         UserError: there is no audio, or the format cannot be told.
     """
     found = read_recordings(path, format, speakers)
+    found.allow_textless()
     root = path if path.is_dir() else path.parent
     left_out = [
         LeftOut(each.path, each.path, "unreadable", each.reason, each.duration_sec) for each in found.exclusions
     ]
-    utterances = [*found.utterances, *_without_text(found, root, speakers)]
+    utterances = [*found.utterances, *found.textless]
     recordings = []
     with Progress("reading", len(utterances), unit="file", delay_sec=2.0) as bar:
         for utterance in utterances:
@@ -80,21 +79,7 @@ def list_recordings(path: Path, format: str | None, speakers: str | None, result
             except (UnusableClip, OSError) as fault:
                 reason = str(fault) if isinstance(fault, UnusableClip) else "the audio file cannot be opened"
                 left_out.append(LeftOut(utterance.id, source, "unreadable", reason))
-    return Listing(recordings, left_out, found.format_name)
-
-
-def _without_text(found: Recordings, root: Path, speakers: str | None) -> Iterator[Utterance]:
-    """Audio that lies there alone, as utterances with an empty text; their folder or the only speaker names them."""
-    named = {utterance.speaker for utterance in found.utterances}
-    taken = {utterance.id for utterance in found.utterances}
-    for path in found.without_text:
-        id = clip_id(path, root)
-        if id in taken:
-            id = printable(os.path.relpath(path, root))
-        taken.add(id)
-        utterance = Utterance(id, path, "")
-        by_folder = folder_speaker(utterance) if speakers in (None, "auto", "folder") else ""
-        yield Utterance(id, path, "", by_folder or (next(iter(named)) if len(named) == 1 else DEFAULT_SPEAKER))
+    return Listing(recordings, left_out, found.format_name, found.notes)
 
 
 def _recording(utterance: Utterance, source: str, results: Results) -> Recording:
@@ -105,7 +90,7 @@ def _recording(utterance: Utterance, source: str, results: Results) -> Recording
         path=utterance.audio_path.absolute(),
         source=source,
         digest=digest,
-        speaker=utterance.speaker,
+        speaker=utterance.speaker or DEFAULT_SPEAKER,
         text=utterance.text or None,
         duration_sec=recorded_duration_sec(utterance),
         start_sec=utterance.start_sec,
