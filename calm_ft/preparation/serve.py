@@ -149,7 +149,7 @@ class PageServer(ThreadingHTTPServer):
             stats = [path.stat() for name in FILES if (path := self.dataset_dir / name).is_file()]
             state = [(each.st_ino, each.st_mtime_ns, each.st_size) for each in stats]
             if state != self._state:
-                self._page = render(self.dataset_dir, self.token).encode("utf-8", "replace")
+                self._page = render(self.dataset_dir, self.token).encode()
                 self._paths = {row.id: row.path for row in clip_rows(self.dataset_dir)}
                 self._state = state
 
@@ -163,7 +163,7 @@ class PageServer(ThreadingHTTPServer):
             is_audio = (
                 found.is_relative_to(self.dataset_dir) and found.suffix.lower() in _AUDIO_TYPES and found.is_file()
             )
-        except (OSError, ValueError):  # a loop of links, a name that no file can have
+        except (OSError, RuntimeError, ValueError):  # a loop of links (until Python 3.13), a name that no file can have
             is_audio = False
         if not is_audio:
             raise Refused(HTTPStatus.NOT_FOUND, "The audio of this clip does not lie in the dataset.")

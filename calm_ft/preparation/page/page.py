@@ -59,7 +59,7 @@ def render(dataset_dir: Path, token: str = "") -> str:
     environment.filters |= {"words": lambda kind: str(kind).replace("_", " "), "scrub": without_paths}
     environment.filters |= {"duration": sections.duration_text, "counted": sections.counted}
     environment.filters |= {"sentence": sections.sentence}
-    return environment.get_template("page.html.j2").render(
+    text = environment.get_template("page.html.j2").render(
         title=printable(dataset_dir.resolve().name),
         token=token,
         style=Markup(_read(_SHARED, "page.css") + _read(_FOLDER, "page.css")),
@@ -81,6 +81,7 @@ def render(dataset_dir: Path, token: str = "") -> str:
         table=Markup(found.table),
         record=_flat(record),
     )
+    return printable(text)  # names of files need not be valid Unicode, and a page must be
 
 
 def _read(folder: Path, name: str) -> str:

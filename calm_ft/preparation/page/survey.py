@@ -19,7 +19,8 @@ from calm_ft.preparation.page.rows import HELD_OUT, LEFT_OUT, ClipRow
 PROMPT_SEC = (6.0, 12.0)
 """A voice prompt of this length shows how a voice speaks, and leaves the model room for the sentence."""
 PROMPTS_OF_A_SPEAKER = 5
-_UNFIT_FOR_A_PROMPT = ("clip", "cut", "silent", "noise", "noisy", "music", "voice", "reverb", "wrong")
+_HARMLESS_IN_A_PROMPT = {"offset", "too_quiet", "silent_channel", "remarks", "one_word", "repeated_text"}
+"""Problems that conditioning has mended, or that are of the text alone."""
 LEVEL, SNR = "loudness_lufs", "snr_db"
 """Measures of `sound.SoundMeasures`, of the sound as it was recorded."""
 
@@ -147,8 +148,8 @@ def prompt_rank(row: ClipRow) -> tuple[float, float]:
 
 
 def is_unfit_for_a_prompt(row: ClipRow) -> bool:
-    """Whether a clip is held out (it judges), clipped, cut at an edge, or has another fault that a prompt passes on."""
-    return row.split == HELD_OUT or any(part in kind for kind in row.problems for part in _UNFIT_FOR_A_PROMPT)
+    """Whether a clip is held out (it judges), clipped, cut at an edge, or has another fault that speech would copy."""
+    return row.split == HELD_OUT or not _HARMLESS_IN_A_PROMPT.issuperset(row.problems)
 
 
 def _rounded(value: float | None, places: int) -> float | None:
