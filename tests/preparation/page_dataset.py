@@ -47,7 +47,7 @@ def write_dataset(folder: Path, num_clips: int = 12, speakers: tuple[str, ...] =
         _problem("small_set", "warning", "speakers have little speech", [], [f"{speakers[0]} has half a minute"]),
     ]
     (folder / "problems.json").write_text(json.dumps(problems))
-    prepare = {"settings": {"seed": 0}, "totals": {"sec_in": 3600.0}, "versions": {}, "stages_sec": {"read": 1.25}}
+    prepare = {"settings": {"seed": 0}, "totals": {"hours_in": 1.0}, "versions": {}, "stages_sec": {"read": 1.25}}
     (folder / "prepare.json").write_text(json.dumps(prepare))
     return folder
 
@@ -70,7 +70,7 @@ def made_row(number: int, duration_sec: float = 4.0, **values: Any) -> Row:
         "split": "train",
         "source": f"session 1/{number % 40:03d}.ogg",
         "source_start_sec": 1.5 * number,
-        "source_end_sec": 1.5 * number + duration_sec,
+        "source_end_sec": 1.5 * number + duration_sec - 0.125,  # silence was put around it
         "original_text": f"Sentence number {number}.",
         "text_from": "given",
         "confidence": 0.9,

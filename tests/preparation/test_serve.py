@@ -12,14 +12,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import pytest
+import soundfile
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import WebDriverWait
 
 from calm_ft.errors import UserError
 from calm_ft.preparation.dataset import read_edits
 from calm_ft.preparation.serve import MAX_BODY_BYTES, MAX_TEXT, Corrections, PageServer, make_server, serve
 from tests.preparation.page_dataset import HOSTILE_ID, TAPE_ID, WRONG_ID, made_row, write_dataset, write_rows
+from tests.report.page.browser import console, needs_chromium, opened, requested
 
 Headers = Mapping[str, str]
 
@@ -310,3 +314,38 @@ def test_an_edit_outlives_a_kill_and_ctrl_c_ends_quietly(dataset: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.read().strip() == ""
         process.stdout.close()
+
+
+@needs_chromium
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_person_hears_corrects_and_leaves_out_a_clip_in_a_browser(
+    dataset: Path, server: PageServer, tmp_path: Path, width: int
+) -> None:
+    with opened(f"{server.address}/", tmp_path / "profile", width) as driver:
+        wait = WebDriverWait(driver, 20)
+
+        def press(clip: str, what: str) -> None:
+            row = driver.find_element("xpath", f"//tbody[@id='rows']/tr[th/small[contains(., '{clip}')]]")
+            row.find_element("xpath", f".//button[text()='{what}']").send_keys(Keys.ENTER)
+
+        wait.until(lambda each: each.find_element("id", "browse").is_displayed())
+        press("clip-002", "Play")
+        length = "const player = document.querySelector('#rows audio'); return player && player.duration"
+        wait.until(lambda each: each.execute_script(length))
+        assert driver.execute_script(length) == pytest.approx(soundfile.info(dataset / "clips/002.flac").duration, 0.01)
+        press("clip-001", "Edit text")
+        driver.switch_to.active_element.send_keys(Keys.CONTROL + "a", Keys.NULL, "Néw <b>text</b>", Keys.ENTER)
+        wait.until(lambda each: "Saved" in each.find_element("id", "saved").text)
+        press("clip-003", "Leave out")
+        wait.until(lambda each: "2 clips" in each.find_element("id", "saved").text)
+        assert driver.find_elements("css selector", "#rows audio"), "the player of another row stays"
+        assert _lines(dataset) == [{"id": "clip-001", "text": "Néw <b>text</b>"}, {"id": "clip-003", "use": False}]
+        assert driver.execute_script("return document.documentElement.scrollWidth") <= width
+        driver.refresh()
+        wait.until(lambda each: each.find_element("id", "browse").is_displayed())
+        shown = driver.find_element("id", "rows").text
+        assert "Néw <b>text</b>" in shown
+        assert "left out by you" in shown
+        assert console(driver) == []
+        assert {urlsplit(each).netloc for each in requested(driver)} == {server.address.removeprefix("http://")}

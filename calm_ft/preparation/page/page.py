@@ -91,8 +91,8 @@ def _read(folder: Path, name: str) -> str:
 def _given_sec(record: dict[str, Any]) -> float | None:
     """How much sound was given, as prepare.json says."""
     totals = record.get("totals")
-    given_sec = totals.get("sec_in") if isinstance(totals, dict) else None
-    return float(given_sec) if isinstance(given_sec, int | float) else None
+    hours = totals.get("hours_in") if isinstance(totals, dict) else None
+    return 3600 * hours if isinstance(hours, int | float) else None
 
 
 def _flat(value: object, name: str = "") -> list[tuple[str, str]]:

@@ -34,6 +34,7 @@ class ClipRow:
     split: str = "train"
     source: str = ""
     source_start_sec: float | None = None
+    source_end_sec: float | None = None
     original_text: str = ""
     reason: str = ""
     duration_sec: float | None = None
@@ -47,6 +48,13 @@ class ClipRow:
     def measure(self, name: str) -> float | None:
         """None where it is not known, or no finite number."""
         return _finite(self.measures.get(name))
+
+    @property
+    def recorded_sec(self) -> float | None:
+        """How much of its recording the clip holds: its length without the silence that was put around it."""
+        if self.source_start_sec is None or self.source_end_sec is None:
+            return self.duration_sec
+        return self.source_end_sec - self.source_start_sec
 
     @property
     def characters_per_sec(self) -> float | None:
@@ -114,6 +122,7 @@ def _kept(row: Mapping[str, Any], split: str) -> ClipRow:
         split=_SPLITS.get(named, named),
         source=printable(str(row.get("source") or "")),
         source_start_sec=_finite(row.get("source_start_sec")),
+        source_end_sec=_finite(row.get("source_end_sec")),
         original_text=str(row.get("original_text") or ""),
         duration_sec=_finite(row.get("duration_sec")) or _finite((measures or {}).get("duration_sec")),
         measures=measures or {},

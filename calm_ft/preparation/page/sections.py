@@ -1,14 +1,14 @@
 """What a survey of a dataset says: the verdict, how much is enough, distributions, problems, voice prompts."""
 
-import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
+from calm_ft.data.audio import mix_down, read_samples, recorded_duration_sec
+from calm_ft.data.utterance import UnusableClip, Utterance
 from calm_ft.preparation.clips import Problem
 from calm_ft.preparation.page.rows import HELD_OUT, LEFT_OUT, ClipRow
 from calm_ft.preparation.page.survey import Speaker, Survey
@@ -88,16 +88,16 @@ def _enough(found: Survey) -> tuple[str, str]:
     if len(found.speakers) > 1:
         return _enough_of_each(found, amount)
     (speaker,) = found.speakers.values()
-    if speaker.duration_sec < TOO_LITTLE_SEC:
+    if speaker.recorded_sec < TOO_LITTLE_SEC:
         return f"Not enough: {amount}, and in this project's study even one minute cost words.", "worse"
-    if speaker.duration_sec < ENOUGH_SEC:
+    if speaker.recorded_sec < ENOUGH_SEC:
         return f"Enough for the voice, perhaps not for the words: {amount}, where five minutes would be safe.", "mixed"
     return f"Enough: {amount}, and in this project's study five minutes did what fifteen did.", "better"
 
 
 def _enough_of_each(found: Survey, amount: str) -> tuple[str, str]:
     poor = sorted(
-        (each for each in found.speakers.values() if each.duration_sec < ENOUGH_SEC), key=lambda each: each.duration_sec
+        (each for each in found.speakers.values() if each.recorded_sec < ENOUGH_SEC), key=lambda each: each.recorded_sec
     )
     amount += f" by {len(found.speakers):,} speakers"
     if not poor:
@@ -141,12 +141,12 @@ def facts(found: Survey, given_sec: float | None) -> list[tuple[str, str, str]]:
 
 def largest_speakers(found: Survey) -> list[tuple[str, str, str, str]]:
     """(name, clips, speech, median SNR) of those with most speech."""
-    ordered = sorted(found.speakers.values(), key=lambda each: (-each.duration_sec, each.name))
+    ordered = sorted(found.speakers.values(), key=lambda each: (-each.recorded_sec, each.name))
     return [
         (
             each.name,
             f"{each.num_clips:,}",
-            duration_text(each.duration_sec),
+            duration_text(each.recorded_sec),
             f"{number(float(np.median(each.snr_db)))} dB" if each.snr_db else "n/a",
         )
         for each in ordered[:MAX_SPEAKERS]
@@ -184,7 +184,7 @@ def shown_problems(
 
 def prompts(dataset_dir: Path, found: Survey) -> list[Heard]:
     """The clips that serve best as voice prompts: several of one speaker, the best of each of several."""
-    speakers = sorted(found.speakers.values(), key=lambda each: -each.duration_sec)[:MAX_PROMPTS]
+    speakers = sorted(found.speakers.values(), key=lambda each: -each.recorded_sec)[:MAX_PROMPTS]
     each_has = max(1, MAX_PROMPTS // 2 // max(1, len(speakers)))
     return [heard(dataset_dir, row) for row in _best(speakers, each_has)]
 
@@ -195,18 +195,13 @@ def _best(speakers: Sequence[Speaker], num: int) -> list[ClipRow]:
 
 def heard(dataset_dir: Path, row: ClipRow) -> Heard:
     """The clip's first SHOWN_SEC with their spectrogram; of an hour-long file no more is read."""
+    recording = Utterance(row.id, dataset_dir / row.path, row.text)
     try:
-        # Bytes, because soundfile encodes strictly and file names need not be valid UTF-8.
-        path = dataset_dir / row.path
-        with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:
-            duration_sec = file.frames / file.samplerate
-            samples = file.read(round(SHOWN_SEC * file.samplerate), dtype="float32", always_2d=True)
-            rate_hz = file.samplerate
-    except (OSError, ValueError, soundfile.LibsndfileError):
-        return Heard(row, fault="The audio cannot be played here.")
-    mono = np.nan_to_num(samples.mean(axis=1), nan=0.0, posinf=0.0, neginf=0.0)
-    if not mono.size:
-        return Heard(row, fault="The audio is empty.")
+        duration_sec = recorded_duration_sec(recording)
+        samples, rate_hz = read_samples(replace(recording, end_sec=min(duration_sec, SHOWN_SEC)))
+    except UnusableClip as fault:
+        return Heard(row, fault=sentence(str(fault)))
+    mono = mix_down(samples)
     shown_sec = mono.size / rate_hz
     clip = PlayedClip(mono, rate_hz, "")
     remark = f"the first {SHOWN_SEC:.0f} s of {duration_text(duration_sec)}" if duration_sec > shown_sec + 0.01 else ""

@@ -31,7 +31,7 @@ class Speaker:
 
     name: str
     num_clips: int = 0
-    duration_sec: float = 0.0
+    recorded_sec: float = 0.0
     snr_db: array = field(default_factory=lambda: array("d"))
     _best: list[tuple[tuple[float, float, int], ClipRow]] = field(default_factory=list)
 
@@ -41,7 +41,7 @@ class Speaker:
 
     def add(self, row: ClipRow, place: int) -> None:
         self.num_clips += 1
-        self.duration_sec += row.duration_sec or 0.0
+        self.recorded_sec += row.recorded_sec or 0.0
         snr_db = row.measure(SNR)
         if snr_db is not None:
             self.snr_db.append(snr_db)
@@ -85,8 +85,8 @@ class Survey:
 
     def add(self, row: ClipRow, place: int) -> None:
         self.splits[row.split] += 1
-        self.split_sec[row.split] += row.duration_sec or 0.0
-        self.unknown_sec[row.split] += row.duration_sec is None
+        self.split_sec[row.split] += row.recorded_sec or 0.0
+        self.unknown_sec[row.split] += row.recorded_sec is None
         if not row.is_kept:
             return
         self.speakers.setdefault(row.speaker, Speaker(row.speaker)).add(row, place)

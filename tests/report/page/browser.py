@@ -30,8 +30,10 @@ needs_chromium = pytest.mark.skipif(
 
 
 @contextmanager
-def opened(page: Path, profile: Path, width: int = 1280, height: int = 900, dark: bool = False) -> Iterator[Chrome]:
-    """The page in a window whose inside is `width` pixels wide, in a new profile."""
+def opened(
+    page: Path | str, profile: Path, width: int = 1280, height: int = 900, dark: bool = False
+) -> Iterator[Chrome]:
+    """The page, a file or an address, in a window whose inside is `width` pixels wide, in a new profile."""
     options = ChromeOptions()
     options.binary_location = str(shutil.which("chromium"))
     for flag in (*_FLAGS, f"--user-data-dir={profile}"):
@@ -45,7 +47,7 @@ def opened(page: Path, profile: Path, width: int = 1280, height: int = 900, dark
         driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
         driver.get("about:blank")
         driver.get_log("performance")  # what the browser's own first tab did
-        driver.get(page.as_uri())
+        driver.get(page if isinstance(page, str) else page.as_uri())
         yield driver
     finally:
         driver.quit()
