@@ -6,40 +6,35 @@ A clip's id is its path relative to the folder that was read, without suffix and
 
 import os
 import re
-import shlex
 import unicodedata
-from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
 from calm_ft.data.utterance import UnusableClip, printable
 
-# In order of preference where a table's row gives no suffix and several files fit.
-AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".oga")
-# What phones and browsers record to and libsndfile does not read. The reader names these files and how to convert them.
-UNREADABLE_AUDIO_SUFFIXES = (
-    *(".m4a", ".m4b", ".aac", ".mp4", ".mov", ".wma", ".webm", ".weba", ".mkv", ".mka"),
-    *(".amr", ".3gp", ".caf", ".spx", ".wv", ".ape"),
+# In order of preference where a table's row gives no suffix and several files fit: lossless first, films last.
+SOUND_SUFFIXES = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".aiff", ".aif", ".oga")
+# What phones, browsers, call recorders and cameras write; PyAV reads most of it (media.py).
+MEDIA_SUFFIXES = (
+    *(".m4a", ".m4b", ".aac", ".mp4", ".mov", ".m4v", ".wma", ".webm", ".weba", ".mka", ".mkv", ".amr", ".3gp", ".3g2"),
+    *(".caf", ".aifc", ".au", ".snd", ".w64", ".rf64", ".gsm", ".mp2", ".mpga", ".ac3", ".spx", ".wv", ".tta", ".ape"),
+    *(".avi", ".asf", ".wmv", ".flv", ".mpg", ".mpeg", ".sph", ".nist", ".voc"),
 )
+AUDIO_SUFFIXES = (*SOUND_SUFFIXES, *MEDIA_SUFFIXES)
+# Folders that merely tell audio from text.
+AUDIO_TREES = ("wav", "wavs", "wav48", "wav48_silence_trimmed", "flac", "mp3", "audio", "clips", "recordings", "sound")
+TEXT_TREES = ("txt", "text", "texts", "lab", "labs", "transcript", "transcripts", "transcription", "transcriptions")
 USUAL_FOLDERS = ("", "wavs/", "clips/", "audio/")
 
 
 def is_audio(path: Path) -> bool:
-    """Whether the suffix, in upper or lower case, is that of a readable audio format."""
+    """Whether the suffix, in upper or lower case, is that of an audio or video format."""
     return path.suffix.lower() in AUDIO_SUFFIXES
 
 
-def is_unreadable_audio(path: Path) -> bool:
-    """Whether the suffix is that of an audio or video format that must be converted first."""
-    return path.suffix.lower() in UNREADABLE_AUDIO_SUFFIXES
-
-
-def conversion_command(paths: Sequence[Path]) -> str:
-    """A shell command that converts one file, or all files of the first one's folder and suffix."""
-    first = paths[0]
-    if len(paths) == 1:
-        return f"ffmpeg -i {_quoted(first)} {_quoted(first.with_suffix('.wav'))}"
-    return f'for f in {_quoted(first.parent)}/*{first.suffix}; do ffmpeg -i "$f" "${{f%.*}}.wav"; done'
+def is_media(path: Path) -> bool:
+    """Whether the suffix is that of a format which may hold more than sound, or is rarely what one trains from."""
+    return path.suffix.lower() in MEDIA_SUFFIXES
 
 
 def clip_id(path: Path, folder: Path) -> str:
@@ -76,10 +71,11 @@ def visible_files(folder: Path) -> list[Path]:
 class AudioFinder:
     """Finds the audio file that a row of a table or manifest names.
 
-    A name may be relative to the table's folder, to one of the `places` in it (`wavs/`, `clips/`, `audio/`), to its
-    parent folder, or to the current folder. It may be absolute, may have backslashes, and may lack the suffix. For an
-    absolute path that does not exist (the data was moved from another machine), the longest end of the path that
-    exists below the table's folder is taken.
+    A name may be relative to the table's folder, to one of the `places` in it (`wavs/`, `clips/`, `audio/`), to the
+    two folders above it, or to the current folder. It may be absolute, may have backslashes, and may lack the suffix.
+    For an absolute path that does not exist (the data was moved from another machine), the longest end of the path
+    that exists below the table's folder is taken. A name may differ from the file's in case or Unicode form, and may
+    lack its folder, where only one file fits.
     """
 
     def __init__(self, folder: Path, places: tuple[str, ...] = USUAL_FOLDERS) -> None:
@@ -87,22 +83,19 @@ class AudioFinder:
         self.places = places
 
     def find(self, name: str) -> Path:
-        """Returns the file; raises `UnusableClip` if there is none, or none in a readable format."""
+        """Returns the file; raises `UnusableClip` if there is none, or none of an audio format."""
         name = name.strip()
-        for spelling in dict.fromkeys((name, name.replace("\\", "/"))):
+        spellings = list(dict.fromkeys((name, name.replace("\\", "/"))))
+        # The table may still name the recording that was converted, with its old suffix.
+        spellings += [os.path.splitext(each)[0] for each in spellings if is_media(Path(each))]
+        for spelling in spellings:
             found = self._find(spelling)
-            # The table may still name the recording that was converted.
-            if found is None and is_unreadable_audio(Path(spelling)):
-                found = self._find(os.path.splitext(spelling)[0])
             if found is not None:
                 return found
         if not name:
             raise UnusableClip("the row names no audio file")
-        existing = [path for place in self.places if os.path.isfile(path := self.folder / place / name)]
-        if existing or is_unreadable_audio(Path(name)):
-            is_media = existing and is_unreadable_audio(existing[0])
-            way = f": {conversion_command(existing[:1])}" if is_media else " to wav or flac"
-            raise UnusableClip(f"'{name}' is not an audio file that can be read; convert it{way}")
+        if any(os.path.isfile(self.folder / place / name) for place in self.places):
+            raise UnusableClip(f"'{name}' is not an audio file")
         raise UnusableClip(f"there is no audio file '{name}'")
 
     def has(self, name: str) -> bool:
@@ -112,6 +105,10 @@ class AudioFinder:
         except UnusableClip:
             return False
         return True
+
+    def unlisted(self, found: set[Path]) -> list[Path]:
+        """The audio files below the folder that are not among those found, in order."""
+        return sorted(set(self._below.values()) - found)
 
     def _find(self, name: str) -> Path | None:
         return self._find_absolute(name) if _is_absolute(name) else self._find_relative(name)
@@ -123,11 +120,21 @@ class AudioFinder:
             if found is not None:
                 return found
         if "/" in name:
-            for folder in (self.folder, self.folder.parent, Path()):
+            for folder in (self.folder, self.folder.parent, self.folder.parent.parent, Path()):
                 path = Path(os.path.normpath(folder / name))
                 if _is_audio_file(path):
                     return path if folder != Path() else path.absolute()
-        return None
+        return self._find_alike(name)
+
+    def _find_alike(self, name: str) -> Path | None:
+        """The one file whose name differs only in case or form; None if there is none or more than one."""
+        keys = [_folded(place + name) for place in self.places]
+        tried = keys if "/" in name else [*keys, f"*/{_folded(name)}"]
+        return next((found for key in tried if (found := self._only_one(key)) is not None), None)
+
+    def _only_one(self, key: str) -> Path | None:
+        files = self._alike.get(key, set())
+        return next(iter(files)) if len(files) == 1 else None
 
     def _find_absolute(self, name: str) -> Path | None:
         path = Path(os.path.normpath(name))
@@ -135,8 +142,9 @@ class AudioFinder:
             if _is_audio_file(candidate):
                 return candidate
         parts = path.parts[1:]
-        ends = ("/".join(parts[first:]) for first in range(len(parts)))
-        return next((found for end in ends if (found := self._below.get(_key(end))) is not None), None)
+        ends = ["/".join(parts[first:]) for first in range(len(parts))]
+        found = next((found for end in ends if (found := self._below.get(_key(end))) is not None), None)
+        return found or next((one for end in ends if (one := self._only_one(_folded(end))) is not None), None)
 
     @cached_property
     def _below(self) -> dict[str, Path]:
@@ -147,9 +155,14 @@ class AudioFinder:
             by_name.setdefault(_key(path.relative_to(self.folder).with_suffix("").as_posix()), path)
         return by_name
 
-
-def _quoted(path: Path) -> str:
-    return shlex.quote(printable(path))
+    @cached_property
+    def _alike(self) -> dict[str, set[Path]]:
+        """Audio files by their path in one case and form, and by `*/` and their name alone."""
+        by_name: dict[str, set[Path]] = {}
+        for name, path in self._below.items():
+            for key in (_folded(name), f"*/{_folded(name.rpartition('/')[2])}"):
+                by_name.setdefault(key, set()).add(path)
+        return by_name
 
 
 def _is_audio_file(path: Path) -> bool:
@@ -165,6 +178,15 @@ def _key(name: str) -> str:
     """The name in Unicode's composed form (macOS gives decomposed ones), an audio suffix in lower case."""
     stem, suffix = os.path.splitext(unicodedata.normalize("NFC", name))
     return stem + suffix.lower() if suffix.lower() in AUDIO_SUFFIXES else stem + suffix
+
+
+def _folded(name: str) -> str:
+    """The name without regard to case; bytes that are not UTF-8 are taken as Windows' western letters."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        name = name.encode("utf-8", "surrogateescape").decode("cp1252", "replace")
+    return _key(unicodedata.normalize("NFC", name).casefold())
 
 
 def _is_absolute(name: str) -> bool:

@@ -105,7 +105,9 @@ def speaker_of(row: JsonRow, name: str | None = "speaker") -> str:
 def _parse(line: bytes) -> JsonRow:
     try:
         row = json.loads(decode_line(line))
-    except (ValueError, RecursionError):  # ValueError: not JSON, or a number of thousands of digits
+    except json.JSONDecodeError as error:
+        raise UnusableClip(f"the row is not JSON: {error.msg} (column {error.colno})") from None
+    except (ValueError, RecursionError):  # ValueError: a number of thousands of digits
         raise UnusableClip("the row is not JSON") from None
     if not isinstance(row, dict):
         raise UnusableClip("the row should be an object with an audio file and a text")

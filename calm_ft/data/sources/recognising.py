@@ -1,18 +1,29 @@
 """The list of formats, and which file of a folder lists the clips in which of them.
 
 In a folder, the usual names come first: manifest.jsonl, then metadata.jsonl or metadata.csv, in the folder itself or
-in its splits; then audio-text pairs; then the only other file that lists audio.
+in its splits; then corpora that are known by the names of their files; then audio-text pairs; then the only other file
+that lists audio, or those of several that are named as parts of one set (train, val, test).
 """
 
+import re
 from pathlib import Path
 
+from calm_ft.data.sources.audiofolder import METADATA_NAMES, Audiofolder
 from calm_ft.data.sources.finding_audio import is_audio, visible_files
 from calm_ft.data.sources.json_lists import JsonList
+from calm_ft.data.sources.kaldi import Kaldi, LibriSpeech
 from calm_ft.data.sources.manifests import Manifest, OfficialManifest
-from calm_ft.data.sources.pairs import METADATA_NAMES, Audiofolder, Pairs
-from calm_ft.data.sources.recordings import JSON_SUFFIXES, TABLE_SUFFIXES, RecordingFormat, Recordings, beginning
+from calm_ft.data.sources.pairs import Pairs
+from calm_ft.data.sources.recordings import (
+    JSON_SUFFIXES,
+    TABLE_SUFFIXES,
+    ListFormat,
+    RecordingFormat,
+    Recordings,
+    beginning,
+)
 from calm_ft.data.sources.speakers import assign_speakers, check_mode
-from calm_ft.data.sources.tables import CsvTable, LJSpeech, PipeTable
+from calm_ft.data.sources.tables import CsvTable, LJSpeech, PipeTable, TabTable
 from calm_ft.data.utterance import commonest_reason
 from calm_ft.errors import UserError
 
@@ -22,20 +33,28 @@ AUDIOFOLDER = Audiofolder()
 FORMATS: dict[str, RecordingFormat] = {
     each.name: each
     for each in (
-        *(Pairs(), LJSpeech(), PipeTable(), AUDIOFOLDER, CsvTable()),
+        *(Pairs(), LibriSpeech(), Kaldi(), LJSpeech(), PipeTable(), AUDIOFOLDER, CsvTable(), TabTable()),
         *(OfficialManifest(), Manifest(), JsonList()),
     )
 }
 USUAL_NAMES = ("manifest.jsonl", *METADATA_NAMES)
+# Words in the names of lists that are parts of one set.
+PARTS = frozenset(
+    ("train", "training", "trn", "eval", "evaluation", "val", "valid", "validation", "dev", "test", "tst")
+)
 CHOOSE_FORMAT = f"choose one with data.format= ({', '.join(FORMATS)})"
 
 
-def read_recordings(path: Path, format: str | None = None, speakers: str | None = None) -> Recordings:
+def read_recordings(
+    path: Path, format: str | None = None, speakers: str | None = None, require_text: bool = True
+) -> Recordings:
     """Reads a folder of recordings, or the table or manifest that lists them.
 
     Args:
         format: a name in `FORMATS`, or None to recognise the format by content.
         speakers: column, folder or one; auto or None to choose (speakers.py).
+        require_text: whether audio without a text is of no use. If it is (for it will be transcribed), such audio is
+            in `textless` alone and not among the exclusions, and `path` may be one audio file.
 
     Faults of single clips become exclusions.
 
@@ -51,15 +70,19 @@ def read_recordings(path: Path, format: str | None = None, speakers: str | None 
         )
     if not path.exists():
         raise UserError(f"There is no folder {path}; give the folder that holds the recordings.")
+    listing: Path | list[Path]
     if not path.is_dir():
-        listing, reader = path, _format_for_file(path, format)
+        is_recording = is_audio(path) and not require_text and format in (None, Pairs.name)
+        listing, reader = path, FORMATS[Pairs.name] if is_recording else _format_for_file(path, format)
     elif format is None:
         listing, reader = _recognise_in_folder(path)
     else:
         reader = FORMATS[format]
         listing = _listing_in_folder(path, reader)
-    recordings = reader.read(listing)
-    _check_any_left(recordings, path)
+    recordings = _read(reader, listing)
+    if not require_text:
+        recordings.allow_textless()
+    _check_any_left(recordings, path, require_text)
     assign_speakers(recordings, speakers)
     return recordings
 
@@ -69,9 +92,21 @@ def recognise(path: Path) -> RecordingFormat | None:
     return next((each for each in FORMATS.values() if each.recognises(path)), None)
 
 
-def _check_any_left(recordings: Recordings, path: Path) -> None:
-    if recordings.utterances:
+def _read(reader: RecordingFormat, listing: Path | list[Path]) -> Recordings:
+    if isinstance(listing, Path):
+        return reader.read(listing)
+    assert isinstance(reader, ListFormat)
+    recordings = reader.read_lists(listing)
+    names = ", ".join(path.name for path in listing)
+    recordings.notes.append(f"{names} are read together; validation clips are chosen by data.validation_fraction")
+    return recordings
+
+
+def _check_any_left(recordings: Recordings, path: Path, require_text: bool) -> None:
+    if recordings.utterances or (recordings.textless and not require_text):
         return
+    if recordings.text_fault:
+        raise UserError(recordings.text_fault)
     if not recordings.exclusions:
         raise UserError(f"{path} lists no clip: {recordings.format_name}; add one row for each clip.")
     raise UserError(
@@ -92,7 +127,7 @@ def _format_for_file(path: Path, format: str | None) -> RecordingFormat:
     return reader
 
 
-def _recognise_in_folder(folder: Path) -> tuple[Path, RecordingFormat]:
+def _recognise_in_folder(folder: Path) -> tuple[Path | list[Path], RecordingFormat]:
     """What to read, and in which format."""
     transcripts = _transcripts(folder)
     listings = [path for path in _listings(folder, (*JSON_SUFFIXES, *TABLE_SUFFIXES)) if path not in transcripts]
@@ -103,23 +138,40 @@ def _recognise_in_folder(folder: Path) -> tuple[Path, RecordingFormat]:
         return named[0], _format_for_file(named[0], None)
     if AUDIOFOLDER.metadata_files(folder):
         return folder, AUDIOFOLDER
+    corpus = next((each for each in FORMATS.values() if each.recognises_folder(folder)), None)
+    return (folder, corpus) if corpus is not None else _recognise_listings(folder, listings, transcripts)
+
+
+def _recognise_listings(
+    folder: Path, listings: list[Path], transcripts: set[Path]
+) -> tuple[Path | list[Path], RecordingFormat]:
     others = [(path, reader) for path in listings if (reader := recognise(path)) is not None]
     with_clips = [(path, reader) for path, reader in others if reader.read(path).utterances]
     if not with_clips and (transcripts or not others):
         return folder, FORMATS[Pairs.name]
     others = with_clips or others
+    paths, readers = [path for path, _ in others], {reader.name for _, reader in others}
+    if len(others) > 1 and not transcripts and len(readers) == 1 and all(map(_is_part, paths)):
+        return paths, others[0][1]
     if len(others) > 1 or transcripts:
-        raise _several_listings(folder, [*(path for path, _ in others), *sorted(transcripts)])
+        raise _several_listings(folder, [*paths, *sorted(transcripts)])
     return others[0]
 
 
-def _listing_in_folder(folder: Path, reader: RecordingFormat) -> Path:
+def _is_part(path: Path) -> bool:
+    """Whether the name says that the list is one of several parts."""
+    return not PARTS.isdisjoint(re.split(r"[^a-z]+", path.stem.lower()))
+
+
+def _listing_in_folder(folder: Path, reader: RecordingFormat) -> Path | list[Path]:
     """What a given format reads in a folder: its one file of a fitting suffix, or the folder itself."""
     if not reader.suffixes:
         return folder
     transcripts = _transcripts(folder)
     listings = [path for path in _listings(folder, reader.suffixes) if path not in transcripts]
     fitting = [path for path in listings if recognise(path) is reader]
+    if len(fitting) > 1 and isinstance(reader, ListFormat) and all(map(_is_part, fitting)):
+        return fitting
     chosen = fitting or listings
     if not chosen:
         suffixes = " or ".join(reader.suffixes)

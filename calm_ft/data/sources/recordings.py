@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from calm_ft.data.audio import known_duration_sec
+from calm_ft.data.sources.encodings import UTF_8, read_text_file
 from calm_ft.data.sources.finding_audio import USUAL_FOLDERS, AudioFinder, clip_id
 from calm_ft.data.utterance import Exclusion, UnusableClip, Utterance, WordTime, printable
 from calm_ft.errors import UserError
@@ -20,6 +21,7 @@ from calm_ft.errors import UserError
 JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 TABLE_SUFFIXES = (".csv", ".tsv", ".txt", ".lst", ".list")
 MAX_CHARACTERS_SHOWN = 80
+TRANSCRIBED_BY = "python scripts/prepare.py can transcribe it"
 
 # The names that datasets give to their columns. If a table has several columns for one purpose, the one that comes
 # first here is used: a normalized text before the text, because it is what is spoken.
@@ -44,6 +46,10 @@ class Recordings:
         source: what was read, for people, such as "LJSpeech metadata.csv".
         utterances: the clips; the speaker is empty if nothing names it, until speakers.py assigns one.
         places: where each clip is listed, by id, such as "table.csv:12".
+        textless: audio whose text is missing or empty, with an empty text. Training leaves it out; preparation can
+            transcribe it.
+        notes: what was decided in reading that a person may want otherwise, one sentence each.
+        text_fault: why no clip has a text, with the way out; empty if any has.
     """
 
     format: str
@@ -51,6 +57,9 @@ class Recordings:
     utterances: list[Utterance] = field(default_factory=list)
     exclusions: list[Exclusion] = field(default_factory=list)
     places: dict[str, str] = field(default_factory=dict, repr=False)
+    textless: list[Utterance] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    text_fault: str = ""
     _taken: dict[str, Path] = field(default_factory=dict, repr=False)
 
     @property
@@ -59,6 +68,11 @@ class Recordings:
         num_entries = len(self.utterances) + len(self.exclusions)
         entry = "clip" if self.format == "pairs" else "row"
         return f"{self.source}, {num_entries} {entry}{'' if num_entries == 1 else 's'}"
+
+    @property
+    def without_text(self) -> list[Path]:
+        """The audio files whose text is missing or empty."""
+        return [utterance.audio_path for utterance in self.textless]
 
     @property
     def num_speakers(self) -> int:
@@ -73,6 +87,21 @@ class Recordings:
         self._taken[utterance.id] = utterance.audio_path
         self.places[utterance.id] = place
         self.utterances.append(utterance)
+
+    def add_textless(self, id: str, audio_path: Path, place: Path | str, reason: str, speaker: str = "") -> None:
+        """Records audio that has no text, and excludes it for this reason until `allow_textless`."""
+        if id in self._taken:
+            return
+        self.textless.append(Utterance(id, audio_path, "", speaker))
+        self.places[id] = str(place)
+        duration_sec = known_duration_sec(self.textless[-1])
+        self.exclusions.append(Exclusion(str(place), f"{reason}; {TRANSCRIBED_BY}", duration_sec))
+
+    def allow_textless(self) -> None:
+        """Takes back the exclusions of audio without a text, because the caller has a use for it."""
+        self.exclusions = [each for each in self.exclusions if not each.reason.endswith(TRANSCRIBED_BY)]
+        by_id = {each.id: each for each in self.textless if each.id not in self._taken}  # another row may give the text
+        self.textless = list(by_id.values())
 
     def exclude(self, place: Path | str, reason: str) -> None:
         """Records that the file or row at `place` is left out; of a file that is audio, also how long it is."""
@@ -94,6 +123,10 @@ class RecordingFormat(ABC):
     @abstractmethod
     def recognises(self, path: Path) -> bool:
         """Whether the content of this file is clearly in this format."""
+
+    def recognises_folder(self, folder: Path) -> bool:
+        """Whether the names of the files in this folder are those of this format."""
+        return False
 
     @abstractmethod
     def read(self, path: Path) -> Recordings:
@@ -156,23 +189,62 @@ class ListFormat(RecordingFormat):
         """The rows of a file that `can_read` accepts."""
 
     def read(self, path: Path) -> Recordings:
-        if not self.can_read(path):
-            raise not_in_format(path, self.name, self.expected)
-        recordings = Recordings(self.name, printable(self.describe(path)))
-        self.add_rows(recordings, path, path.parent)
+        return self.read_lists([path])
+
+    def read_lists(self, paths: Sequence[Path]) -> Recordings:
+        """Reads several lists of one folder as one, such as those of training and of validation."""
+        for path in paths:
+            if not self.can_read(path):
+                raise not_in_format(path, self.name, self.expected)
+        first, *others = paths
+        names = [self.describe(first), *(path.name for path in others)]
+        recordings = Recordings(self.name, printable(", ".join(names)))
+        found: set[Path] = set()
+        for path in paths:
+            found |= self.add_rows(recordings, path, path.parent)
+        note_unlisted(recordings, AudioFinder(first.parent, self.audio_folders), found)
         return recordings
 
-    def add_rows(self, recordings: Recordings, path: Path, root: Path) -> None:
-        """Adds what the file lists; ids are relative to `root`."""
+    def add_rows(self, recordings: Recordings, path: Path, root: Path) -> set[Path]:
+        """Adds what the file lists; ids are relative to `root`. Returns the audio files that rows name."""
+        note_encoding(recordings, path)
         finder = AudioFinder(path.parent, self.audio_folders)
+        found: set[Path] = set()
         for row in self.rows(path, finder):
             place = f"{path}:{row.line}"
             try:
                 if isinstance(row, FaultyRow):
                     raise UnusableClip(row.reason)
-                recordings.add(_utterance(row, finder.find(row.audio), root), place)
+                audio_path = finder.find(row.audio)
+                found.add(audio_path)
+                if not row.text.strip() and row.segment == Segment():
+                    speaker = " ".join(printable(row.speaker).split())
+                    recordings.add_textless(clip_id(audio_path, root), audio_path, place, "the text is empty", speaker)
+                else:
+                    recordings.add(_utterance(row, audio_path, root), place)
             except UnusableClip as fault:
                 recordings.exclude(place, str(fault))
+        return found
+
+
+def note_encoding(recordings: Recordings, path: Path) -> None:
+    """Says which encoding a list was read in, where it is not UTF-8."""
+    encoding = read_text_file(path).encoding
+    if encoding != UTF_8:
+        recordings.notes.append(
+            printable(f"{path.name} was read as {encoding}; save it as UTF-8 if its letters are wrong")
+        )
+
+
+def note_unlisted(recordings: Recordings, finder: AudioFinder, found: set[Path]) -> None:
+    """Says how many audio files lie below the list and are in none of its rows."""
+    unlisted = finder.unlisted(found)
+    if unlisted:
+        recordings.notes.append(
+            printable(
+                f"{len(unlisted)} audio files, such as {unlisted[0].name}, are not in {recordings.source}; not read"
+            )
+        )
 
 
 @dataclass(frozen=True)
@@ -229,11 +301,12 @@ def time_sec(value: Any, name: str) -> float:
 
 
 def decode_line(data: bytes) -> str:
-    """UTF-8 text without byte-order mark; raises `UnusableClip` for any other bytes."""
+    """UTF-8 text without byte-order mark; raises `UnusableClip` for any other bytes, with the place of the first."""
     try:
         text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        raise UnusableClip("the text is not UTF-8") from None
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8", "replace")
+        raise UnusableClip(f"the text is not UTF-8 (column {len(before) + 1})") from None
     if "\0" in text:
         raise UnusableClip("the text is not UTF-8")
     return text
@@ -249,12 +322,14 @@ def checked_text(text: str) -> str:
 
 
 def numbered_lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Every line that is not blank with its number, counted from 1, without a byte-order mark.
+    """Every line that is not blank with its number, counted from 1, as UTF-8 without a byte-order mark.
 
     Lines are bytes, so that one row in another encoding does not cost the others, and because `str.splitlines` also
     splits at characters such as U+2028 that occur inside texts.
     """
-    content = path.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    content = read_text_file(path).content
+    if b"\n" not in content:  # old Macintosh lists end their lines with a carriage return alone
+        content = content.replace(b"\r", b"\n")
     for number, line in enumerate(content.split(b"\n"), start=1):
         if line.strip():
             yield number, line.rstrip(b"\r")
@@ -272,6 +347,8 @@ def not_in_format(path: Path, format: str, expected: str) -> UserError:
 
 def beginning(path: Path) -> str:
     """How a file begins, for error messages."""
+    if not path.is_file():
+        return "none"
     try:
         line = first_line(path).strip()
     except UnusableClip:

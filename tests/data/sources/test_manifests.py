@@ -71,7 +71,7 @@ def words_row(*times):
         (r'{"path": "a.wav", "text": "half \ud800 a pair"}', "the text is not valid Unicode"),
         ('{"path": "a.wav", "text": "hello", "start_sec": ' + "9" * 5000 + "}", "the row is not JSON"),
         ('{"path": "gone.wav", "text": "hello"}', "there is no audio file 'gone.wav'"),
-        ('{"path": "b.m4a", "text": "hello"}', "'b.m4a' is not an audio file that can be read"),
+        ('{"path": "b.m4a", "text": "hello"}', "there is no audio file 'b.m4a'"),
         ('{"path": "good.wav", "text": "again"}', "the clip 'good' was given before, as good.wav"),
         ('{"path": "a.wav", "text": "hello", "words": [{}]}', "words should be a list of"),
         ('{"path": "a.wav", "text": "hello", "words": 7}', "words should be a list of"),
@@ -140,7 +140,7 @@ def test_faulty_rows_of_a_list_are_excluded_with_their_lines(tmp_path, write_cli
     recordings = read_recordings(tmp_path)
     assert [u.text for u in recordings.utterances] == ["good"]
     assert [(e.path.rpartition(":")[2], e.reason) for e in recordings.exclusions] == [
-        ("3", "the row is not JSON"),
+        ("3", "the row is not JSON: Expecting property name enclosed in double quotes (column 2)"),
         ("4", "the row should be an object with an audio file and a text"),
         ("5", "the row should be an object with an audio file and a text"),
         ("6", "the row should be an object whose 'audio' is a string"),

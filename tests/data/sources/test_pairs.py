@@ -5,6 +5,7 @@ import os
 import pytest
 
 from calm_ft.data.sources import read_recordings
+from calm_ft.data.sources.recordings import TRANSCRIBED_BY
 from calm_ft.errors import UserError
 
 
@@ -17,7 +18,7 @@ def test_pairs_are_found_at_any_depth_sorted_with_posix_ids(tmp_path, write_clip
     write_clip("a/deep/x.flac", text="first")
     recordings = read_recordings(tmp_path)
     assert [(u.id, u.text, u.speaker) for u in recordings.utterances] == [
-        ("a/deep/x", "first", "a"),
+        ("a/deep/x", "first", "speaker"),
         ("b", "second", "speaker"),
     ]
     assert recordings.format_name == "audio-text pairs, 2 clips"
@@ -36,23 +37,22 @@ def test_each_bad_clip_is_excluded_with_its_own_reason_and_the_good_one_stays(tm
     write_clip("no_text.wav")
     write_clip("empty.wav", text=" \n")
     write_clip("dots.wav", text="...")
-    write_clip("latin1.wav")
-    (tmp_path / "latin1.txt").write_bytes("caf\xe9".encode("latin-1"))
-    write_clip("utf16.wav")
-    (tmp_path / "utf16.txt").write_bytes("hello".encode("utf-16-le"))
+    write_clip("unknown.wav")
+    (tmp_path / "unknown.txt").write_bytes(b"ca\x81\xff")
+    write_clip("phones.wav")
+    (tmp_path / "phones.lab").write_text("0 3050000 sil\n3050000 3500000 hh\n")
     (tmp_path / "orphan.txt").write_text("nobody says this")
-    (tmp_path / "phone.m4a").write_bytes(b"m4a")
-    (tmp_path / "phone.txt").write_text("said into a phone")
+    (tmp_path / "orphan.srt").write_text("1\n00:00:00,000 --> 00:00:01,000\nnor this\n")
     recordings = read_recordings(tmp_path)
     assert [u.id for u in recordings.utterances] == ["good"]
     assert reasons(recordings, tmp_path) == {
-        "no_text.wav": "there is no .txt file of this name beside the audio",
-        "empty.wav": "the text is empty",
+        "no_text.wav": f"there is no text beside the audio; {TRANSCRIBED_BY}",
+        "empty.wav": f"the text is empty; {TRANSCRIBED_BY}",
         "dots.wav": "the text holds no word",
-        "latin1.wav": "the text is not UTF-8",
-        "utf16.wav": "the text is not UTF-8",
+        "unknown.wav": "the text is not UTF-8 (column 3)",
+        "phones.wav": "phones.lab holds the times of phones, not a text",
         "orphan.txt": "there is no audio file of this name beside the text",
-        "phone.m4a": f".m4a audio cannot be read; convert it: ffmpeg -i {tmp_path}/phone.m4a {tmp_path}/phone.wav",
+        "orphan.srt": "there is no audio file of this name beside the text",
     }
 
 
@@ -96,14 +96,8 @@ def test_hidden_files_do_not_exist(tmp_path, write_clip):
     [
         (None, r"There is no folder .*set; give the folder"),
         ([], "is empty; put recordings there"),
-        (["a.txt"], "holds no audio; recordings must be wav, flac, "),
-        (["a.wav", "b.wav"], "holds 2 audio files but no text; put what is said"),
-        (["a.webm"], r"no audio that can be read, only a.webm; convert it to wav: ffmpeg -i {set}/a.webm {set}/a.wav$"),
-        (
-            ["my voice/1.m4a", "my voice/1.txt", "my voice/2.m4a", "my voice/3.m4a", "my voice/4.m4a"],
-            r"only my voice/1.m4a, my voice/2.m4a, my voice/3.m4a and 1 more; convert it to wav: "
-            r"""for f in '{set}/my voice'/\*.m4a; do ffmpeg -i "\$f" "\$\{{f%.\*\}}.wav"; done$""",
-        ),
+        (["a.txt"], "holds no audio; recordings are wav, flac, .*m4a"),
+        (["a.wav", "b.m4a"], "holds 2 audio files but no text; .*python scripts/prepare.py {set} --output-dir DATASET"),
     ],
 )
 def test_a_folder_without_audio_or_text_is_refused_with_the_way_out(tmp_path, write_clip, files, message):
@@ -183,3 +177,144 @@ def test_a_folder_without_metadata_cannot_be_read_as_one(tmp_path, write_clip):
     write_clip("1.wav", text="hello")
     with pytest.raises(UserError, match=r"expected a metadata.csv or metadata.jsonl with file_name .*, found none"):
         read_recordings(tmp_path, format="audiofolder")
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"a.wav": "", "a.lab": "hello"},
+        {"a.wav": "", "a.normalized.txt": "hello", "a.original.txt": "HELLO!"},
+        {"a.wav": "", "a.original.txt": "hello"},
+        {"wav48/p225/a.wav": "", "txt/p225/a.txt": "hello"},
+        {"wav48_silence_trimmed/p225/a_mic1.wav": "", "txt/p225/a.txt": "hello"},
+        {"audio/a.wav": "", "Transcripts/a.txt": "hello"},
+        {"A.WAV": "", "a.txt": "hello"},
+        {"U\u0308ber.wav": "", "\u00fcber.txt": "hello"},
+        {"a.wav": "", "a.txt": "hello", "b/a.txt": "other", "b/a.wav": ""},
+    ],
+)
+def test_the_text_of_a_recording_is_found_wherever_corpora_put_it(tmp_path, write_clip, files):
+    for name, text in files.items():
+        if not text:
+            path = write_clip(f"set/{name.lower()}")
+            path.rename(tmp_path / "set" / name) if name != name.lower() else None
+            continue
+        (tmp_path / "set" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "set" / name).write_text(text)
+    recordings = read_recordings(tmp_path / "set")
+    assert recordings.utterances[0].text == "hello"
+    assert recordings.exclusions == []
+
+
+def test_of_two_microphones_one_is_read_and_speakers_are_the_folders(tmp_path, write_clip):
+    for speaker in ("p225", "p226"):
+        for microphone in (1, 2):
+            write_clip(f"wav48/{speaker}/{speaker}_001_mic{microphone}.flac")
+        (tmp_path / f"txt/{speaker}").mkdir(parents=True)
+        (tmp_path / f"txt/{speaker}/{speaker}_001.txt").write_text(f"said by {speaker}")
+    recordings = read_recordings(tmp_path)
+    assert [(u.audio_path.name, u.text, u.speaker) for u in recordings.utterances] == [
+        ("p225_001_mic1.flac", "said by p225", "p225"),
+        ("p226_001_mic1.flac", "said by p226", "p226"),
+    ]
+    assert {e.reason for e in recordings.exclusions} == {"the same sentence is read from another microphone"}
+
+
+def test_two_texts_that_fit_equally_well_are_not_chosen_between(tmp_path, write_clip):
+    write_clip("audio/a.wav")
+    write_clip("b.wav", text="hello")
+    for folder in ("txt", "lab"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "a.txt").write_text(folder)
+    recordings = read_recordings(tmp_path)
+    assert [u.id for u in recordings.utterances] == ["b"]
+    assert reasons(recordings, tmp_path)["audio/a.wav"] == "two texts fit the audio: a.txt and a.txt"
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".m4a", ".aiff", ".oga", ".mp4", ".amr", ".M4A"])
+def test_a_folder_of_one_kind_of_recording_is_read(tmp_path, suffix):
+    (tmp_path / f"a{suffix}").write_bytes(b"decoded later")
+    (tmp_path / "a.txt").write_text("hello")
+    assert [u.audio_path.name for u in read_recordings(tmp_path).utterances] == [f"a{suffix}"]
+
+
+def test_a_film_beside_its_own_sound_is_passed_over(tmp_path, write_clip):
+    write_clip("a.wav", text="hello")
+    (tmp_path / "a.mp4").write_bytes(b"film")
+    recordings = read_recordings(tmp_path)
+    assert [u.audio_path.name for u in recordings.utterances] == ["a.wav"]
+    assert recordings.exclusions == []
+
+
+def test_texts_in_a_code_page_are_read_and_it_is_said(tmp_path, write_clip):
+    texts = {"a": "Un caf\u00e9.", "b": "O\u00f9 est-il ?", "c": "plain", "d": "L\u2019\u00e9t\u00e9"}
+    for name, text in texts.items():
+        write_clip(f"{name}.wav")
+        (tmp_path / f"{name}.txt").write_bytes(text.encode("cp1252"))
+    write_clip("e.wav", text="\u00e9t\u00e9 in UTF-8")
+    recordings = read_recordings(tmp_path)
+    assert {u.id: u.text for u in recordings.utterances} == {**texts, "e": "\u00e9t\u00e9 in UTF-8"}
+    assert recordings.notes == [
+        "3 texts, such as a.txt, were read as cp1252; save them as UTF-8 if their letters are wrong"
+    ]
+
+
+def test_many_short_texts_together_show_their_code_page(tmp_path, write_clip):
+    russian = ["\u041f\u0440\u0438\u0432\u0435\u0442", "\u041a\u0430\u043a \u0434\u0435\u043b\u0430?"]
+    texts = {f"{number}": text for number, text in enumerate(russian * 10)}
+    for name, text in texts.items():
+        write_clip(f"{name}.wav")
+        (tmp_path / f"{name}.txt").write_bytes(text.encode("cp1251"))
+    assert {u.id: u.text for u in read_recordings(tmp_path).utterances} == texts
+
+
+def test_audio_without_text_is_kept_for_those_who_can_transcribe_it(tmp_path, write_clip):
+    write_clip("anna/a.wav", text="hello")
+    write_clip("anna/b.wav")
+    write_clip("ben/c.wav", text=" ")
+    trained = read_recordings(tmp_path)
+    assert [e.duration_sec for e in trained.exclusions] == [1.0, 1.0]
+    recordings = read_recordings(tmp_path, require_text=False)
+    assert [u.id for u in recordings.utterances] == ["anna/a"]
+    assert recordings.without_text == [tmp_path / "anna/b.wav", tmp_path / "ben/c.wav"]
+    assert [(u.id, u.text, u.speaker) for u in recordings.textless] == [("anna/b", "", "anna"), ("ben/c", "", "ben")]
+    assert recordings.exclusions == []
+
+
+def test_a_folder_of_audio_alone_or_one_file_is_read_where_no_text_is_needed(tmp_path, write_clip):
+    path = write_clip("set/hour.wav")
+    for given in (tmp_path / "set", path):
+        recordings = read_recordings(given, require_text=False)
+        assert (recordings.utterances, recordings.without_text) == ([], [path])
+    path.unlink()
+    (tmp_path / "set/notes.txt").write_text("no audio here")
+    with pytest.raises(UserError, match="holds no audio"):
+        read_recordings(tmp_path / "set", require_text=False)
+
+
+def test_one_recording_is_read_with_its_own_text(tmp_path, write_clip):
+    write_clip("other.wav", text="other")
+    path = write_clip("one.wav", text="hello")
+    (utterance,) = read_recordings(path, require_text=False).utterances
+    assert (utterance.id, utterance.text) == ("one", "hello")
+
+
+def test_rows_of_a_list_without_a_text_are_kept_too_and_unlisted_audio_is_named(tmp_path, write_clip):
+    for name in "abc":
+        write_clip(f"wavs/{name}.wav")
+    (tmp_path / "metadata.csv").write_text("path,text\na.wav,hello\nb.wav,\n")
+    recordings = read_recordings(tmp_path, require_text=False)
+    assert recordings.without_text == [tmp_path / "wavs/b.wav"]
+    assert recordings.notes == ["1 audio files, such as c.wav, are not in CSV metadata.csv; not read"]
+
+
+def test_ten_thousand_bad_texts_are_one_sentence_and_all_listed(tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"")
+    rows = "".join(f"gone{n}.wav,hello\n" for n in range(10_000))
+    (tmp_path / "metadata.csv").write_text("path,text\na.wav,hello\n" + rows)
+    recordings = read_recordings(tmp_path)
+    assert len(recordings.exclusions) == 10_000
+    (tmp_path / "metadata.csv").write_text("path,text\n" + rows)
+    with pytest.raises(UserError) as error:
+        read_recordings(tmp_path)
+    assert len(str(error.value)) < 300

@@ -38,9 +38,62 @@ def test_pairs_can_be_one_speaker_whatever_their_folders(pairs):
 
 
 def test_folders_that_only_hold_audio_or_a_split_name_nobody(tmp_path, write_clip):
-    for name in ("wavs/1", "train/anna/wavs/1", "Audio/2"):
+    for name in ("wavs/1", "train-clean-100/anna/wavs/1", "wav48/ben/3", "Audio/2"):
         write_clip(f"{name}.wav", text="hello")
-    assert speakers(read_recordings(tmp_path)) == ["speaker", "anna", "speaker"]
+    recordings = read_recordings(tmp_path)
+    assert {u.id: u.speaker for u in recordings.utterances} == {
+        "Audio/2": "speaker",
+        "train-clean-100/anna/wavs/1": "anna",
+        "wav48/ben/3": "ben",
+        "wavs/1": "speaker",
+    }
+    assert recordings.notes == ["the folders anna, ben are taken for speakers; data.speakers=one if it is one voice"]
+
+
+@pytest.mark.parametrize(
+    "folders",
+    [
+        *(["session1", "session2"], ["Session 1", "session 2"], ["2023-05-01", "2023-05-17 evening"], ["1", "2", "03"]),
+        *(["Kapitel 1", "Kapitel 2"], ["s\u00e9ance1", "se\u0301ance 2"], ["CD1", "CD2"], ["chapter_01a", "extra"]),
+        ["more clips", ""],
+    ],
+)
+def test_sessions_dates_and_one_folder_beside_loose_clips_are_no_speakers_and_it_is_said(tmp_path, write_clip, folders):
+    for index, folder in enumerate(folders):
+        write_clip(f"{folder}/{index}.wav" if folder else f"{index}.wav", text="hello")
+    recordings = read_recordings(tmp_path)
+    assert set(speakers(recordings)) == {"speaker"}
+    (note,) = recordings.notes
+    assert "all clips are taken for one speaker" in note
+    assert f"{max(folders)}" in note
+    by_folder = read_recordings(tmp_path, speakers="folder")
+    assert len(set(speakers(by_folder))) == len(folders)
+
+
+def test_sessions_above_or_below_a_speaker_are_passed_over(tmp_path, write_clip):
+    for name in ("anna/session1/1", "session 2/anna/2", "2023-01-01/ben/3"):
+        write_clip(f"{name}.wav", text="hello")
+    assert {u.id: u.speaker for u in read_recordings(tmp_path).utterances} == {
+        "2023-01-01/ben/3": "ben",
+        "anna/session1/1": "anna",
+        "session 2/anna/2": "anna",
+    }
+
+
+def test_numbers_that_begin_the_names_of_their_clips_are_speakers(tmp_path, write_clip):
+    for speaker in ("84", "19", "1272"):
+        write_clip(f"{speaker}/121123/{speaker}_121123_000001.wav", text="hello")
+    assert speakers(read_recordings(tmp_path)) == ["1272", "19", "84"]
+
+
+def test_a_column_with_another_name_in_every_row_is_doubted_aloud(tmp_path, write_clip):
+    rows = [f"{n}.wav,hello {n},take{n}\n" for n in range(10)]
+    for n in range(10):
+        write_clip(f"{n}.wav")
+    (tmp_path / "metadata.csv").write_text("path,text,speaker\n" + "".join(rows))
+    recordings = read_recordings(tmp_path)
+    assert recordings.num_speakers == 10
+    assert "names another speaker for every clip, such as take0, take1, take2 and 7 more" in recordings.notes[0]
 
 
 def test_a_column_goes_before_folders_and_a_row_without_a_name_is_the_unnamed_speaker(table):

@@ -5,6 +5,7 @@ import unicodedata
 import pytest
 
 from calm_ft.data.sources import read_recordings
+from calm_ft.data.sources.recordings import TRANSCRIBED_BY
 from calm_ft.errors import UserError
 
 
@@ -70,7 +71,9 @@ def test_a_text_may_hold_separators_and_line_breaks_inside_quotes(read):
 def test_a_quote_left_open_costs_its_own_row_and_no_other(read, rows):
     recordings = read("path,text\n" + rows)
     assert texts(recordings) == {"b": "good", "c": "also good"}
-    assert faults(recordings) == [(2, "the quotes do not fit: one is left open, or one inside a text is not doubled")]
+    column = rows.index('"') + 1
+    fault = f"the quotes do not fit: one is left open, or one inside a text is not doubled (column {column})"
+    assert faults(recordings) == [(2, fault)]
 
 
 def test_a_quote_left_open_in_the_last_row_or_before_a_missing_clip_swallows_nothing(read):
@@ -88,40 +91,40 @@ def test_in_a_tab_separated_table_quotes_that_do_not_fit_belong_to_the_text(read
 FAULTY_TABLES = {
     "csv": (
         [
-            *(b"path,text", b"a.wav,good", b"", b"gone.wav,hello", b"b.wav,", b"b.wav,...", b"b.wav,caf\xe9"),
+            *(b"path,text", b"a.wav,good", b"", b"gone.wav,hello", b"b.wav,", b"b.wav,...", b"b.wav,c\xc3\xa9 caf\xe9"),
             *(b"a.wav,again", b"b.wav,Hello, world", b"phone.m4a,hello", b",hello", b'c.wav,"x" y', b"d.wav"),
         ],
         [
             (4, "there is no audio file 'gone.wav'"),
-            (5, "the text is empty"),
+            (5, f"the text is empty; {TRANSCRIBED_BY}"),
             (6, "the text holds no word"),
-            (7, "the text is not UTF-8"),
+            (7, "the text is not UTF-8 (column 13)"),
             (8, "the clip 'a' was given before, as a.wav"),
             (9, "the row has 3 columns and the header 2; quote a text that holds a ','"),
-            (10, "'phone.m4a' is not an audio file that can be read; convert it to wav or flac"),
+            (10, "there is no audio file 'phone.m4a'"),
             (11, "the row names no audio file"),
-            (12, "the quotes do not fit: one is left open, or one inside a text is not doubled"),
-            (13, "the text is empty"),
+            (12, "the quotes do not fit: one is left open, or one inside a text is not doubled (column 7)"),
+            (13, f"the text is empty; {TRANSCRIBED_BY}"),
         ],
     ),
     "ljspeech": (
-        [b"a|good", b"", b"gone|hello", b"no bar", b"b|", b"b|caf\xe9", b"a|again", b"b|x|y|z"],
+        [b"a|good", b"", b"gone|hello", b"no bar", b"b|", b"b|\xc3\xa9 caf\xe9", b"a|again", b"b|x|y|z"],
         [
             (3, "there is no audio file 'gone'"),
             (4, "the row has 1 columns and should be id|text or id|text|normalized text"),
-            (5, "the text is empty"),
-            (6, "the text is not UTF-8"),
+            (5, f"the text is empty; {TRANSCRIBED_BY}"),
+            (6, "the text is not UTF-8 (column 8)"),
             (7, "the clip 'a' was given before, as a.wav"),
             (8, "the row has 4 columns and should be id|text or id|text|normalized text"),
         ],
     ),
     "pipe_csv": (
-        [b"a.wav|good|anna", b"b.wav", b"c.wav|x|y|z", b"gone.wav|Well, hello.|anna", b"d.wav|caf\xe9|anna"],
+        [b"a.wav|good|anna", b"b.wav", b"c.wav|x|y|z", b"gone.wav|Well, hello.|anna", b"d.wav|\xc3\xa9 caf\xe9|anna"],
         [
             (2, "the row has 1 columns and should be path|text or path|text|speaker"),
             (3, "the row has 4 columns and should be path|text or path|text|speaker"),
             (4, "there is no audio file 'gone.wav'"),
-            (5, "the text is not UTF-8"),
+            (5, "the text is not UTF-8 (column 12)"),
         ],
     ),
 }
