@@ -10,6 +10,7 @@ import copy
 import hashlib
 import warnings
 from abc import abstractmethod
+from functools import cache
 from typing import Any, Self
 
 import numpy as np
@@ -69,17 +70,31 @@ class ResemblyzerSimilarity(SpeakerSimilarity):
 
     def __init__(self, prompt: np.ndarray, sample_rate_hz: int) -> None:
         """Raises ModelMissing where resemblyzer is not installed."""
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                from resemblyzer import VoiceEncoder
-        except ImportError as error:
-            raise ModelMissing(f"{error.name} is not installed: install the extra `evaluation`.") from error
-        self._encoder: Any = VoiceEncoder("cpu", verbose=False)
+        _resemblyzer()
         super().__init__(prompt, sample_rate_hz, "resemblyzer-1")
 
     def _embed(self, samples: np.ndarray) -> np.ndarray:
-        return np.asarray(self._encoder.embed_utterance(samples))
+        return np.asarray(_resemblyzer().embed_utterance(samples))
+
+
+def speaker_embedding(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+    """Resemblyzer's embedding [256], of length one, of a recording [T] without the silence at its ends.
+
+    The encoder hears levels, so compare recordings of one loudness. Raises ModelMissing where resemblyzer is not
+    installed.
+    """
+    return np.asarray(_resemblyzer().embed_utterance(_speech(audio, sample_rate_hz)))
+
+
+@cache
+def _resemblyzer() -> Any:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from resemblyzer import VoiceEncoder
+    except ImportError as error:
+        raise ModelMissing(f"{error.name} is not installed: install the extra `evaluation`.") from error
+    return VoiceEncoder("cpu", verbose=False)
 
 
 class WavLMSimilarity(SpeakerSimilarity):
