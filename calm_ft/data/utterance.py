@@ -28,6 +28,7 @@ class Utterance:
     """One recording and its text; `id` is unique among the recordings that are read together.
 
     `end_sec` None means the end of the file. `is_replayed`: it is of one of `data.sources`, not of the tuned voice.
+    `split` is the part that the list gives it (train or validation), empty if it gives none.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Utterance:
     start_sec: float = 0.0
     end_sec: float | None = None
     is_replayed: bool = False
+    split: str = ""
 
     @property
     def is_segment(self) -> bool:

@@ -54,12 +54,15 @@ class Audiofolder(RecordingFormat):
         names = [file.relative_to(root).as_posix() for file in files]
         recordings = Recordings(self.name, printable(f"HF audiofolder {_some_of(names)}"))
         found: set[Path] = set()
+        unlisted: set[Path] = set()
         for file in files:
             if not self.recognises(file):
                 raise not_in_format(file, self.name, self.expected)
             metadata: ListFormat = JsonList() if file.suffix.lower() == ".jsonl" else CsvTable()
-            found |= metadata.add_rows(recordings, file, root)
-        note_unlisted(recordings, AudioFinder(root), found)
+            finder = AudioFinder(file.parent)
+            found |= metadata.add_rows(recordings, file, root, finder)
+            unlisted |= set(finder.unlisted(found))
+        note_unlisted(recordings, sorted(unlisted - found))
         return recordings
 
 

@@ -7,6 +7,7 @@ A clip's id is its path relative to the folder that was read, without suffix and
 import os
 import re
 import unicodedata
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 
@@ -48,24 +49,30 @@ def visible_files(folder: Path) -> list[Path]:
     Links to folders are followed, each target once. Links to the folder itself, into it or above it are not followed:
     they would never end, or give a clip twice.
     """
-    found: list[Path] = []
-    root = folder.resolve()
-    followed: set[Path] = set()
+    return [Path(path) for path in _walk(str(folder), folder.resolve(), set())]
 
-    def is_new(path: Path) -> bool:
-        if not path.is_symlink():
-            return True
-        target = path.resolve()
-        if target.is_relative_to(root) or root.is_relative_to(target) or target in followed:
-            return False
-        followed.add(target)
-        return True
 
-    for place, folders, names in os.walk(folder, followlinks=True):
-        here = Path(place)
-        folders[:] = [name for name in sorted(folders) if not name.startswith(".") and is_new(here / name)]
-        found += (here / name for name in names if not name.startswith(".") and (here / name).is_file())
-    return sorted(found)
+def _walk(place: str, root: Path, followed: set[Path]) -> Iterator[str]:
+    try:
+        with os.scandir(place) as entries:
+            found = sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError:  # a folder that may not be opened
+        return
+    for entry in found:
+        # os.path answers for links, because an entry raises for those that are loops.
+        is_link = entry.is_symlink()
+        if os.path.isdir(entry.path) if is_link else entry.is_dir():
+            if not is_link or _is_new(Path(entry.path).resolve(), root, followed):
+                yield from _walk(entry.path, root, followed)
+        elif os.path.isfile(entry.path) if is_link else entry.is_file():
+            yield entry.path
+
+
+def _is_new(target: Path, root: Path, followed: set[Path]) -> bool:
+    if target.is_relative_to(root) or root.is_relative_to(target) or target in followed:
+        return False
+    followed.add(target)
+    return True
 
 
 class AudioFinder:
@@ -151,8 +158,9 @@ class AudioFinder:
         """Audio files by their path from the folder, with and without suffix."""
         by_name: dict[str, Path] = {}
         for path in sorted(filter(is_audio, visible_files(self.folder)), key=_preference):
-            by_name[_key(path.relative_to(self.folder).as_posix())] = path
-            by_name.setdefault(_key(path.relative_to(self.folder).with_suffix("").as_posix()), path)
+            name = path.relative_to(self.folder).as_posix()
+            by_name[_key(name)] = path
+            by_name.setdefault(_key(os.path.splitext(name)[0]), path)
         return by_name
 
     @cached_property

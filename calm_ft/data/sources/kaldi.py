@@ -91,7 +91,7 @@ class LibriSpeech(ListFormat):
             raise not_in_format(path, self.name, self.expected)
         recordings = Recordings(self.name, printable(f"LibriSpeech {root.name}"))
         for transcript in transcripts:
-            self.add_rows(recordings, transcript, root)
+            self.add_rows(recordings, transcript, root, AudioFinder(transcript.parent, self.audio_folders))
         return recordings
 
     def rows(self, path: Path, finder: AudioFinder) -> Iterator[ListedClip | FaultyRow]:

@@ -18,7 +18,8 @@ class Manifest(JsonList):
 
     `path` is absolute or relative to the manifest's folder. `words` is a list of {word, start_sec, end_sec} in the
     order of speaking, counted from the start of the utterance. `start_sec` and `end_sec` make the row a segment of its
-    file. `write_manifest` writes this format.
+    file. `split` is "train" or "validation"; if rows of both are given, training validates on the latter.
+    `write_manifest` writes this format.
     """
 
     name = "manifest"
@@ -40,7 +41,8 @@ class Manifest(JsonList):
         end_sec = None if row.get("end_sec") is None else time_sec(row["end_sec"], "end_sec")
         segment = Segment(time_sec(row.get("start_sec") or 0, "start_sec"), end_sec)
         words = _parse_words(row.get("words"))
-        return ListedClip(line, text_of(row, "path"), text_of(row, "text"), speaker_of(row), words, segment)
+        split = str(row.get("split") or "")
+        return ListedClip(line, text_of(row, "path"), text_of(row, "text"), speaker_of(row), words, segment, split)
 
 
 class OfficialManifest(JsonList):
@@ -86,6 +88,8 @@ def _row(utterance: Utterance, folder: Path) -> dict[str, Any]:
         row["start_sec"] = utterance.start_sec
     if utterance.end_sec is not None:
         row["end_sec"] = utterance.end_sec
+    if utterance.split:
+        row["split"] = utterance.split
     return row
 
 

@@ -155,6 +155,7 @@ class ListedClip:
     speaker: str = ""
     words: tuple[WordTime, ...] | None = None
     segment: Segment = Segment()
+    split: str = ""
 
 
 @dataclass(frozen=True)
@@ -199,16 +200,16 @@ class ListFormat(RecordingFormat):
         first, *others = paths
         names = [self.describe(first), *(path.name for path in others)]
         recordings = Recordings(self.name, printable(", ".join(names)))
+        finder = AudioFinder(first.parent, self.audio_folders)
         found: set[Path] = set()
         for path in paths:
-            found |= self.add_rows(recordings, path, path.parent)
-        note_unlisted(recordings, AudioFinder(first.parent, self.audio_folders), found)
+            found |= self.add_rows(recordings, path, path.parent, finder)
+        note_unlisted(recordings, finder.unlisted(found))
         return recordings
 
-    def add_rows(self, recordings: Recordings, path: Path, root: Path) -> set[Path]:
+    def add_rows(self, recordings: Recordings, path: Path, root: Path, finder: AudioFinder) -> set[Path]:
         """Adds what the file lists; ids are relative to `root`. Returns the audio files that rows name."""
         note_encoding(recordings, path)
-        finder = AudioFinder(path.parent, self.audio_folders)
         found: set[Path] = set()
         for row in self.rows(path, finder):
             place = f"{path}:{row.line}"
@@ -236,9 +237,8 @@ def note_encoding(recordings: Recordings, path: Path) -> None:
         )
 
 
-def note_unlisted(recordings: Recordings, finder: AudioFinder, found: set[Path]) -> None:
+def note_unlisted(recordings: Recordings, unlisted: Sequence[Path]) -> None:
     """Says how many audio files lie below the list and are in none of its rows."""
-    unlisted = finder.unlisted(found)
     if unlisted:
         recordings.notes.append(
             printable(
@@ -369,4 +369,5 @@ def _utterance(row: ListedClip, audio_path: Path, root: Path) -> Utterance:
         row.words,
         row.segment.start_sec,
         row.segment.end_sec,
+        split=row.split,
     )

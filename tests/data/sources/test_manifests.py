@@ -239,3 +239,16 @@ def test_a_faulty_row_of_the_official_manifest_is_excluded_and_the_good_one_stay
     recordings = read(row, {**row, "start": 0.25, **change})
     assert [u.text for u in recordings.utterances] == ["hello"]
     assert [(e.path, e.reason) for e in recordings.exclusions] == [(f"{tmp_path}/train.jsonl:2", reason)]
+
+
+def test_the_split_of_a_prepared_set_is_read_and_written(tmp_path, write_clip):
+    write_clip("a.wav")
+    write_clip("b.wav")
+    rows = [
+        {"path": f"{name}.wav", "text": "hi", "split": split} for name, split in (("a", "train"), ("b", "validation"))
+    ]
+    write_rows(tmp_path / "manifest.jsonl", *rows)
+    utterances = read_recordings(tmp_path).utterances
+    assert [u.split for u in utterances] == ["train", "validation"]
+    write_manifest(tmp_path / "copy/manifest.jsonl", utterances)
+    assert [u.split for u in read_recordings(tmp_path / "copy").utterances] == ["train", "validation"]
