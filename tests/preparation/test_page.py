@@ -21,6 +21,7 @@ from calm_ft.preparation.page import write_page
 from calm_ft.preparation.page.rows import ClipRow, clip_rows
 from calm_ft.preparation.page.sections import Verdict, verdict
 from calm_ft.preparation.page.survey import PROMPT_SEC, survey
+from tests.conftest import DEMO_TRAIN
 from tests.preparation.page_dataset import (
     HOSTILE_ID,
     HOSTILE_SPEAKER,
@@ -81,7 +82,8 @@ def test_figures_are_those_of_the_files(dataset: Path, page: str) -> None:
     recorded_sec = [row["source_end_sec"] - row["source_start_sec"] for row in kept]
     kept_sec = sum(recorded_sec)
     assert len(kept) == NUM_CLIPS
-    assert f"{kept_sec:.1f} s of speech in {NUM_CLIPS} clips" in words
+    learnt_sec = sum(each for each, row in zip(recorded_sec, kept, strict=True) if row["split"] != "heldout")
+    assert f"{learnt_sec:.1f} s to train on in {NUM_CLIPS - 1} clips" in words
     assert f"of speech kept {kept_sec:.1f} s of 1.0 hours given" in words
     assert f"left out 2 {(TAPE_SEC + 2) / 60:.1f} minutes" in words
     assert f"{recorded_sec[-1]:.1f} s held out" in words
@@ -149,7 +151,20 @@ def test_problems_stand_by_severity_with_players_where_their_audio_can_be_read(p
     assert [part.count("<audio") for part in parts] == [1, 0, 2, 0]
     assert [part.count("The audio cannot be read") for part in parts] == [0, 1, 0, 0]
     assert "3 % of it is clipped" in parts[2]
+    assert f"1 clip, {TAPE_SEC / 60:.1f} minutes" in parts[1]  # how much is lost by it
     assert page.count("<audio") == page.count("<img")
+
+
+def test_a_file_that_never_became_a_clip_is_heard_where_the_recordings_are(tmp_path: Path) -> None:
+    _rows(tmp_path, [])
+    write_rows(
+        tmp_path / "excluded.jsonl", [{"id": name, "path": name, "kind": "k"} for name in ("000.ogg", "a" * 400)]
+    )
+    problem = {"kind": "k", "severity": "error", "clips": ["000.ogg", "a" * 400]}
+    (tmp_path / "problems.json").write_text(json.dumps([problem]))
+    (tmp_path / "prepare.json").write_text(json.dumps({"settings": {"recordings": str(DEMO_TRAIN)}}))
+    page = write_page(tmp_path).read_text()
+    assert page.count("<audio") == page.count("The audio cannot be read") == 1
 
 
 def test_the_verdict_says_what_to_mend_first(page: str) -> None:
@@ -163,9 +178,13 @@ def test_the_verdict_says_what_to_mend_first(page: str) -> None:
     ("minutes", "said", "tone"),
     [
         ({"Anna": 0.9}, "Not enough: ", "worse"),
-        ({"Anna": 2.0}, "Enough for the voice, perhaps not for the words: 2.0 minutes", "mixed"),
-        ({"Anna": 5.0}, "Enough: 5.0 minutes of speech in 60 clips", "better"),
-        ({"Anna": 6.0, "Ben": 0.5}, "Enough for some: 6.5 minutes of speech in 78 clips by 2 speakers", "mixed"),
+        (
+            {"Anna": 2.0},
+            "Enough for the voice, perhaps not for the words: 2.0 minutes to train on in 24 clips",
+            "mixed",
+        ),
+        ({"Anna": 5.0}, "Enough: 5.0 minutes to train on in 60 clips", "better"),
+        ({"Anna": 6.0, "Ben": 0.5}, "Enough for some: 6.5 minutes to train on in 78 clips by 2 speakers", "mixed"),
         ({"Anna": 6.0, "Ben": 7.0}, "Enough: 13.0 minutes", "better"),
         ({"Anna": 1.0, "Ben": 0.5}, "Little for each voice: ", "mixed"),
         ({}, "There is nothing to train on", "worse"),

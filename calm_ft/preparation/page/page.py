@@ -48,6 +48,7 @@ def render(dataset_dir: Path, token: str = "") -> str:
     wanted = sections.wanted_examples(problems)
     found = survey(rows.clip_rows(dataset_dir), {each for ids in wanted.values() for each in ids})
     record = rows.record(dataset_dir)
+    places = [dataset_dir, *_recordings(record)]
     script = _read(_SHARED, "players.js") + _read(_FOLDER, "page.js")
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FOLDER),
@@ -71,9 +72,9 @@ def render(dataset_dir: Path, token: str = "") -> str:
         speakers=sections.largest_speakers(found),
         num_speakers=len(found.speakers),
         charts=sections.distributions(found),
-        problems=sections.shown_problems(dataset_dir, found, problems, wanted),
+        problems=sections.shown_problems(places, found, problems, wanted),
         titles={problem.kind: problem.title for problem, _ in problems},
-        prompts=sections.prompts(dataset_dir, found),
+        prompts=sections.prompts(places, found),
         prompt_sec=PROMPT_SEC,
         study=sections.STUDY,
         kept_sec=found.kept_sec,
@@ -86,6 +87,14 @@ def render(dataset_dir: Path, token: str = "") -> str:
 
 def _read(folder: Path, name: str) -> str:
     return (folder / name).read_text(encoding="utf-8")
+
+
+def _recordings(record: dict[str, Any]) -> list[Path]:
+    """The folder of the recordings, to which the path of a file that never became a clip is relative."""
+    settings = record.get("settings")
+    given = settings.get("recordings") if isinstance(settings, dict) else None
+    path = Path(given) if isinstance(given, str) else None
+    return [] if path is None else [path if path.is_dir() else path.parent]
 
 
 def _given_sec(record: dict[str, Any]) -> float | None:

@@ -1,5 +1,6 @@
 """What a survey of a dataset says: the verdict, how much is enough, distributions, problems, voice prompts."""
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import zip_longest
@@ -60,11 +61,12 @@ class Heard:
 class ShownProblem:
     """A problem, how many clips have it, and some of them to be heard, each with what was found in it.
 
-    `details` are what was found in the whole set.
+    `lost` is how much is left out for it, empty where nothing is. `details` are what was found in the whole set.
     """
 
     problem: Problem
     count: int
+    lost: str
     examples: tuple[tuple[Heard, str], ...]
     details: tuple[str, ...]
 
@@ -82,29 +84,29 @@ def verdict(found: Survey, problems: Sequence[tuple[Problem, int]]) -> Verdict:
 
 
 def _enough(found: Survey) -> tuple[str, str]:
-    if not found.num_kept:
+    num_clips = found.num_kept - found.splits[HELD_OUT]
+    if not num_clips:
         return "There is nothing to train on, for no clip was kept.", "worse"
-    amount = f"{duration_text(found.kept_sec)} of speech in {counted(found.num_kept, 'clip')}"
-    if len(found.speakers) > 1:
-        return _enough_of_each(found, amount)
-    (speaker,) = found.speakers.values()
-    if speaker.recorded_sec < TOO_LITTLE_SEC:
+    speakers = {name: each for name, each in found.speakers.items() if each.learnt_sec}
+    learnt_sec = sum(each.learnt_sec for each in speakers.values())
+    amount = f"{duration_text(learnt_sec)} to train on in {counted(num_clips, 'clip')}"
+    if len(speakers) > 1:
+        return _enough_of_each(list(speakers.values()), amount)
+    if learnt_sec < TOO_LITTLE_SEC:
         return f"Not enough: {amount}, and in this project's study even one minute cost words.", "worse"
-    if speaker.recorded_sec < ENOUGH_SEC:
+    if learnt_sec < ENOUGH_SEC:
         return f"Enough for the voice, perhaps not for the words: {amount}, where five minutes would be safe.", "mixed"
     return f"Enough: {amount}, and in this project's study five minutes did what fifteen did.", "better"
 
 
-def _enough_of_each(found: Survey, amount: str) -> tuple[str, str]:
-    poor = sorted(
-        (each for each in found.speakers.values() if each.recorded_sec < ENOUGH_SEC), key=lambda each: each.recorded_sec
-    )
-    amount += f" by {len(found.speakers):,} speakers"
+def _enough_of_each(speakers: Sequence[Speaker], amount: str) -> tuple[str, str]:
+    poor = sorted((each for each in speakers if each.learnt_sec < ENOUGH_SEC), key=lambda each: each.learnt_sec)
+    amount += f" by {len(speakers):,} speakers"
     if not poor:
         return f"Enough: {amount}, each with five minutes or more.", "better"
-    named = ", ".join(each.name for each in poor[:3]) + (", and others" if len(poor) > 3 else "")
-    if len(poor) == len(found.speakers):
+    if len(poor) == len(speakers):
         return f"Little for each voice: {amount}, none with five minutes.", "mixed"
+    named = ", ".join(each.name for each in poor[:3]) + (", and others" if len(poor) > 3 else "")
     return f"Enough for some: {amount}, of whom {len(poor):,} have less than five minutes ({named}).", "mixed"
 
 
@@ -164,15 +166,16 @@ def wanted_examples(problems: Iterable[tuple[Problem, int]]) -> dict[str, list[s
 
 
 def shown_problems(
-    dataset_dir: Path, found: Survey, problems: Sequence[tuple[Problem, int]], wanted: dict[str, list[str]]
+    places: Sequence[Path], found: Survey, problems: Sequence[tuple[Problem, int]], wanted: dict[str, list[str]]
 ) -> list[ShownProblem]:
-    """The problems with what can be heard of their clips."""
+    """The problems with what can be heard of their clips; `places` are those of `heard`."""
     return [
         ShownProblem(
             problem,
             count,
+            duration_text(found.lost_sec[problem.kind]) if found.lost_sec[problem.kind] else "",
             tuple(
-                (heard(dataset_dir, found.examples[id]), detail)
+                (heard(places, found.examples[id]), detail)
                 for id, detail in zip_longest(problem.clips, problem.details[: len(problem.clips)], fillvalue="")
                 if id in wanted[problem.kind] and id in found.examples
             ),
@@ -182,20 +185,25 @@ def shown_problems(
     ]
 
 
-def prompts(dataset_dir: Path, found: Survey) -> list[Heard]:
+def prompts(places: Sequence[Path], found: Survey) -> list[Heard]:
     """The clips that serve best as voice prompts: several of one speaker, the best of each of several."""
     speakers = sorted(found.speakers.values(), key=lambda each: -each.recorded_sec)[:MAX_PROMPTS]
     each_has = max(1, MAX_PROMPTS // 2 // max(1, len(speakers)))
-    return [heard(dataset_dir, row) for row in _best(speakers, each_has)]
+    return [heard(places, row) for row in _best(speakers, each_has)]
 
 
 def _best(speakers: Sequence[Speaker], num: int) -> list[ClipRow]:
     return [row for speaker in speakers for row in speaker.prompts[:num]]
 
 
-def heard(dataset_dir: Path, row: ClipRow) -> Heard:
-    """The clip's first SHOWN_SEC with their spectrogram; of an hour-long file no more is read."""
-    recording = Utterance(row.id, dataset_dir / row.path, row.text)
+def heard(places: Sequence[Path], row: ClipRow) -> Heard:
+    """The clip's first SHOWN_SEC with their spectrogram; of an hour-long file no more is read.
+
+    Args:
+        places: the folders that its path may be relative to: the dataset, and that of the recordings.
+    """
+    paths = [place / row.path for place in places]
+    recording = Utterance(row.id, next(filter(os.path.isfile, paths), paths[0]), row.text)
     try:
         duration_sec = recorded_duration_sec(recording)
         samples, rate_hz = read_samples(replace(recording, end_sec=min(duration_sec, SHOWN_SEC)))

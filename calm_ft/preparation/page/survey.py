@@ -27,11 +27,15 @@ LEVEL, SNR = "loudness_lufs", "snr_db"
 
 @dataclass
 class Speaker:
-    """What a speaker's kept clips sum up to, and the clips that serve best as a voice prompt, the best first."""
+    """What a speaker's kept clips sum up to, and the clips that serve best as a voice prompt, the best first.
+
+    `learnt_sec` leaves out what is held out for judging.
+    """
 
     name: str
     num_clips: int = 0
     recorded_sec: float = 0.0
+    learnt_sec: float = 0.0
     snr_db: array = field(default_factory=lambda: array("d"))
     _best: list[tuple[tuple[float, float, int], ClipRow]] = field(default_factory=list)
 
@@ -42,6 +46,7 @@ class Speaker:
     def add(self, row: ClipRow, place: int) -> None:
         self.num_clips += 1
         self.recorded_sec += row.recorded_sec or 0.0
+        self.learnt_sec += 0.0 if row.split == HELD_OUT else row.recorded_sec or 0.0
         snr_db = row.measure(SNR)
         if snr_db is not None:
             self.snr_db.append(snr_db)
@@ -62,6 +67,8 @@ class Survey:
     split_sec: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     unknown_sec: Counter[str] = field(default_factory=Counter)
     """How many clips of a split have no known length."""
+    lost_sec: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    """How much is left out for each kind of problem."""
     duration_sec: array = field(default_factory=lambda: array("d"))
     level_lufs: array = field(default_factory=lambda: array("d"))
     snr_db: array = field(default_factory=lambda: array("d"))
@@ -88,6 +95,8 @@ class Survey:
         self.split_sec[row.split] += row.recorded_sec or 0.0
         self.unknown_sec[row.split] += row.recorded_sec is None
         if not row.is_kept:
+            for kind in row.problems:
+                self.lost_sec[kind] += row.recorded_sec or 0.0
             return
         self.speakers.setdefault(row.speaker, Speaker(row.speaker)).add(row, place)
         self.num_characters.append(len(row.text))
