@@ -51,6 +51,11 @@ def parser() -> argparse.ArgumentParser:
         help="what writes down recordings without text: faster-whisper:SIZE or :FOLDER, pocketsphinx (English, weak), "
         "none, or auto, the best that can be had (default)",
     )
+    parser.add_argument(
+        "--aligner-model",
+        metavar="FOLDER",
+        help="a wav2vec2 model of the language, which splits and checks texts (default: for English PocketSphinx)",
+    )
     parser.add_argument("--speakers", help="column, folder, one, or auto (default)")
     parser.add_argument("--format", help="of the recordings, as data.format takes it (default: recognised)")
     parser.add_argument(
@@ -85,6 +90,7 @@ def request_of(arguments: argparse.Namespace) -> "Request":
         format=arguments.format,
         loudness_lufs=loudness_of(arguments.loudness),
         clean_command=arguments.clean_command,
+        aligner_model=arguments.aligner_model,
         shard=Shard.parse(arguments.shard),
         num_processes=arguments.num_processes,
         seed=arguments.seed,

@@ -65,15 +65,21 @@ def gather(rows: Iterable[tuple[str, str, Row]], edits: Edits, language: str | N
         found.remarks[id] = _speak(clip, edits.texts.get(id), language)
         found.fingerprints[id] = unpack(row["fingerprint"])
         if row["embedding"] is not None:
-            found.embeddings[id] = unpack(row["embedding"])
+            found.embeddings[id] = unpack(row["embedding"]).astype(np.float32)
         found.clips.append(clip)
     return found
 
 
-def assemble(found: Gathered, edits: Edits, language: str | None, seed: int) -> Assembled:
-    """Checks all clips and decides which train, validate and judge."""
+def assemble(found: Gathered, edits: Edits, language: str | None, seed: int, heard_weakly: bool = False) -> Assembled:
+    """Checks all clips and decides which train, validate and judge.
+
+    heard_weakly: texts that were heard come from a recogniser whose words may not be trained on unread.
+    """
     evidence = _evidence(found, edits, language)
     findings = check_clips(found.clips, evidence)
+    if heard_weakly:
+        heard = (clip for clip in found.clips if clip.text_from == "heard")
+        findings += (Finding("weak_transcripts", clip.id, f"heard: '{clip.text[:60]}'") for clip in heard)
     reasons = _reasons(findings)
     let_in = {id for id, use in edits.use.items() if use}
     left_out = [
@@ -166,9 +172,10 @@ def _reasons(findings: Iterable[Finding]) -> dict[str, tuple[str, str]]:
 def _one_voice(clips: Sequence[PreparedClip], embeddings: Mapping[str, NDArray[Any]]) -> list[tuple[str, str]]:
     """Pairs of speakers whose mean embeddings point in one direction."""
     means = {}
-    for name, own in by_speaker(clip for clip in clips if clip.id in embeddings).items():
+    known = (clip for clip in clips if clip.id in embeddings and embeddings[clip.id].any())
+    for name, own in by_speaker(known).items():
         if len(own) >= MIN_CLIPS_OF_VOICE:
-            mean = np.median([embeddings[clip.id].astype(np.float32) for clip in own], axis=0)
+            mean = np.median([embeddings[clip.id] for clip in own], axis=0)
             means[name] = mean / max(float(np.linalg.norm(mean)), 1e-9)
     names = sorted(means)
     pairs = [(a, b) for n, a in enumerate(names) for b in names[n + 1 :]]

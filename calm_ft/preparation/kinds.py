@@ -83,6 +83,16 @@ KINDS: dict[str, Kind] = {
         "speakers' texts do not fit their clips",
         "the list of texts is probably shifted by a row or mixed up: compare a few clips with their texts",
     ),
+    "unjudged_texts": Kind(
+        "warning",
+        "speakers' texts could not be checked",
+        "either most of the texts are wrong, or what checks them does not understand the voice: listen to a few",
+    ),
+    "weak_transcripts": Kind(
+        "warning",
+        "clips were transcribed by a weak recogniser, which mishears many words",
+        f"{CORRECT} before you train, or run again with --transcribe faster-whisper:small",
+    ),
     "small_set": Kind("warning", "speakers have little speech", "record more: see the page for how much is enough"),
     "unbalanced": Kind(
         "warning", "speakers differ much in how long they speak", "record more of those that speak least"

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from calm_ft.data.audio import MAX_PEAK, SILENT_PEAK, mix_down, read_samples
 from calm_ft.data.utterance import UnusableClip, Utterance
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate, resampled
-from calm_ft.preparation.checks import likeness, num_letters
+from calm_ft.preparation.checks import num_letters
 from calm_ft.preparation.clips import HeardWord, PreparedClip
 from calm_ft.preparation.conditioning import Conditioned, condition
 from calm_ft.preparation.likeness import fingerprint
@@ -23,7 +23,8 @@ from calm_ft.preparation.pieces import Piece
 from calm_ft.preparation.sound import faults, measure
 from calm_ft.preparation.text import spoken_form
 from calm_ft.preparation.tools import MAX_RATE_HZ, ClipSettings, Models, models_of, write_flac
-from calm_ft.preparation.transcription import Transcript
+from calm_ft.preparation.transcription import Transcript, mismatch
+from calm_ft.preparation.voice_activity import speech_spans
 
 MIN_SPEECH_SEC = 0.2
 Row = dict[str, Any]
@@ -148,7 +149,7 @@ def _agreement(
     spoken = spoken_form(text, settings.language).text
     if models.listener is not None and not models.listener.is_weak:
         found = models.listener.listen(mono, rate_hz)
-        return likeness(" ".join(word.word for word in found.words), spoken), ()
+        return 1.0 - mismatch(spoken, found.text, settings.language or found.language or ""), ()
     if models.aligner is None:
         return None, ()
     try:
@@ -167,8 +168,9 @@ def _clip_row(
     models: Models,
     settings: ClipSettings,
 ) -> Row:
-    measures = measure(channels, rate_hz)
-    conditioned = condition(mono, rate_hz, settings.conditioning)
+    spans = speech_spans(mono, rate_hz)
+    measures = measure(channels, rate_hz, spans)
+    conditioned = condition(mono, rate_hz, settings.conditioning, spans)
     out_rate_hz = min(rate_hz, MAX_RATE_HZ if rate_hz % 11025 else 44100)
     samples = resampled(conditioned.samples, rate_hz, out_rate_hz)
     duration_sec = len(samples) / out_rate_hz

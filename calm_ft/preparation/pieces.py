@@ -6,7 +6,7 @@ the work is interrupted.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from calm_ft.data.utterance import UnusableClip
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ
-from calm_ft.preparation.alignment import split_text
+from calm_ft.preparation.alignment import split_alignment
 from calm_ft.preparation.clips import HeardWord, Span
 from calm_ft.preparation.text import spoken_form
 from calm_ft.preparation.tools import ClipSettings, cleaned, models_of, mono_for_models
@@ -119,22 +119,13 @@ def _with_text(recording: Recording, samples: NDArray[np.float32], spans: list[S
         alignment = aligner.align(samples, MODEL_RATE_HZ, text)
     except UnusableClip as fault:
         return Cut(kind="no_alignment", reason=str(fault))
-    texts = split_text(text, alignment, spans)
-    words = [_words_within(alignment.words, span) for span in spans]
-    given = [(span, text, own) for span, text, own in zip(spans, texts, words, strict=True) if text.strip()]
-    return Cut(
-        tuple(
-            Piece(
-                recording.start_sec + span.start_sec,
-                recording.start_sec + span.end_sec,
-                text,
-                "aligned",
-                _mean_confidence(own),
-                own,
-            )
-            for span, text, own in given
-        )
-    )
+    pieces = []
+    for span, own in zip(spans, split_alignment(alignment, spans), strict=True):
+        if own.words:
+            start, end = recording.start_sec + span.start_sec, recording.start_sec + span.end_sec
+            part = " ".join(word.word for word in own.words)
+            pieces.append(Piece(start, end, part, "aligned", own.score, _within(own.words, span)))
+    return Cut(tuple(pieces))
 
 
 def _placed(recording: Recording, spans: Sequence[Span]) -> Cut:
@@ -146,21 +137,10 @@ def _uncut(recording: Recording) -> Piece:
     return Piece(recording.start_sec, recording.end_sec, recording.text, "given", None, recording.words)
 
 
-def _words_within(words: Sequence[HeardWord], span: Span) -> tuple[HeardWord, ...]:
-    """The words whose middle lies in the span, counted from its start."""
-    inside = [word for word in words if span.start_sec <= (word.start_sec + word.end_sec) / 2 < span.end_sec]
-    length = span.end_sec - span.start_sec
-    return tuple(
-        HeardWord(
-            word.word,
-            min(max(0.0, word.start_sec - span.start_sec), length),
-            min(max(0.0, word.end_sec - span.start_sec), length),
-            word.confidence,
-        )
-        for word in inside
-    )
+def _within(words: Sequence[HeardWord], span: Span) -> tuple[HeardWord, ...]:
+    """The words with times counted from the start of the span."""
 
+    def moved(time_sec: float) -> float:
+        return min(max(0.0, time_sec - span.start_sec), span.duration_sec)
 
-def _mean_confidence(words: Sequence[HeardWord]) -> float | None:
-    known = [word.confidence for word in words if word.confidence is not None]
-    return float(np.mean(known)) if known else None
+    return tuple(replace(word, start_sec=moved(word.start_sec), end_sec=moved(word.end_sec)) for word in words)

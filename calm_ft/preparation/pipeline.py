@@ -54,6 +54,7 @@ class Request:
     format: str | None = None
     loudness_lufs: float | None = -23.0
     clean_command: str | None = None
+    aligner_model: str | None = None
     shard: Shard = field(default_factory=Shard)
     num_processes: int | None = None
     seed: int = 0
@@ -99,6 +100,7 @@ class _Preparation:
         self.results = results
         self.say = say
         self.stages_sec: dict[str, float] = {}
+        self.heard_weakly = False
 
     def run(self) -> Summary:
         request = self.request
@@ -124,7 +126,7 @@ class _Preparation:
             rows = self._rows(listing.recordings, settings)
             found = gather(rows, self.edits, language)
             found.left_out += listing.left_out
-            assembled = assemble(found, self.edits, language, self.request.seed)
+            assembled = assemble(found, self.edits, language, self.request.seed, self.heard_weakly)
         with self._stage("writing"):
             write_dataset(dataset, found, assembled, lambda clip: words_in(clip, self.results.read(f"clip {clip.id}")))
             totals = _totals(listing, assembled)
@@ -138,13 +140,14 @@ class _Preparation:
 
     def _settings(self, listing: Listing, language: str | None) -> ClipSettings:
         request = self.request
-        name, aligner = "none", choose_aligner(language)
+        name, aligner = "none", choose_aligner(language, request.aligner_model)
         if request.transcribe != "none" and (
             request.transcribe != "auto" or any(each.text is None for each in listing.recordings)
         ):
             listener = choose_listener(request.transcribe, language)
             name = "none" if listener is None else listener.name
-            if listener is not None and listener.is_weak:
+            self.heard_weakly = listener is not None and listener.is_weak
+            if self.heard_weakly:
                 self.say(
                     f"transcribing by {name}, which mishears many words: read the texts before you train, or give "
                     "--transcribe faster-whisper:small where its model can be had"
@@ -153,7 +156,8 @@ class _Preparation:
             dataset=request.dataset.absolute(),
             language=language,
             listener=name,
-            aligner="" if aligner is None else type(aligner).__name__,
+            aligner="" if aligner is None else aligner.name,
+            aligner_model=request.aligner_model,
             loudness_lufs=request.loudness_lufs,
             clean_command=request.clean_command,
         )

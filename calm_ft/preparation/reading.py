@@ -60,7 +60,7 @@ def list_recordings(path: Path, format: str | None, speakers: str | None, result
     Raises:
         UserError: there is no audio, or the format cannot be told.
     """
-    found = read_recordings(path, format, speakers)
+    found = read_recordings(path, format, speakers, require_text=False)
     found.allow_textless()
     root = path if path.is_dir() else path.parent
     left_out = [

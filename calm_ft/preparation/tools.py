@@ -38,7 +38,8 @@ class ClipSettings:
         dataset: the folder that is written.
         language: of the texts, such as en; None where it is not known.
         listener: the recogniser as `choose_listener` takes it, or none.
-        aligner: the kind of aligner that texts are split and judged by, empty for none.
+        aligner: the name of the aligner that texts are split and judged by, empty for none.
+        aligner_model: the folder of its wav2vec2 model, None for PocketSphinx.
         loudness_lufs: None leaves levels as they are.
         clean_command: an external program with {input} and {output}, None for none.
     """
@@ -47,6 +48,7 @@ class ClipSettings:
     language: str | None
     listener: str = "none"
     aligner: str = ""
+    aligner_model: str | None = None
     loudness_lufs: float | None = -23.0
     silence_sec: float = 0.2
     min_sec: float = 2.0
@@ -60,7 +62,15 @@ class ClipSettings:
 
     def cutting_fingerprint(self, *parts: object) -> str:
         """Changes with whatever decides where a recording is cut, and its text with it."""
-        own = (self.language, self.aligner, self.min_sec, self.max_sec, self.longest_sec, self.clean_command)
+        own = (
+            self.language,
+            self.aligner,
+            self.aligner_model,
+            self.min_sec,
+            self.max_sec,
+            self.longest_sec,
+            self.clean_command,
+        )
         return fingerprint_of("cutting-1", own, parts)
 
     def heard_fingerprint(self, *parts: object) -> str:
@@ -84,13 +94,13 @@ class Models:
 
 def models_of(settings: ClipSettings) -> Models:
     """Loaded once in each process."""
-    return _models(settings.listener, settings.language)
+    return _models(settings.listener, settings.language, settings.aligner_model)
 
 
 @functools.cache
-def _models(listener: str, language: str | None) -> Models:
+def _models(listener: str, language: str | None, aligner_model: str | None) -> Models:
     found = None if listener == "none" else choose_listener(listener, language)
-    return Models(found, choose_aligner(language), _voice_encoder())
+    return Models(found, choose_aligner(language, aligner_model), _voice_encoder())
 
 
 def _voice_encoder() -> Callable[[NDArray[Any], int], NDArray[Any]] | None:

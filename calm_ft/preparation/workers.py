@@ -32,25 +32,23 @@ def in_processes(
             yield job, function(job)
         return
     waiting = iter(jobs)
-    suspects = yield from _in_pool(function, waiting, num_processes)
-    while suspects:  # one of them ended its process: each alone tells which
-        for job in suspects:
-            if (yield from _in_pool(function, iter([job]), 1)):
-                yield job, Crash()
-        suspects = yield from _in_pool(function, waiting, num_processes)
+    while suspects := (yield from _in_pool(function, waiting, num_processes, 2 * num_processes)):
+        one_by_one = iter(suspects)  # one of them ended its process: which, shows when each is alone
+        while culprit := (yield from _in_pool(function, one_by_one, 1, 1)):
+            yield culprit[0], Crash()
 
 
 def _in_pool(
-    function: Callable[[JobT], ResultT], waiting: Iterator[JobT], num_processes: int
+    function: Callable[[JobT], ResultT], waiting: Iterator[JobT], num_processes: int, num_ahead: int
 ) -> Generator[tuple[JobT, ResultT | Crash], None, list[JobT]]:
-    """Yields what is done; returns the jobs that were under way when a process ended."""
+    """Yields what is done; returns the jobs, at most `num_ahead`, that were under way when a process ended."""
     pool = ProcessPoolExecutor(
         num_processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_process
     )
     running: dict[Future[ResultT], JobT] = {}
     try:
         while True:
-            for job in islice(waiting, 2 * num_processes - len(running)):
+            for job in islice(waiting, num_ahead - len(running)):
                 running[pool.submit(function, job)] = job
             if not running:
                 return []
@@ -67,10 +65,8 @@ def _in_pool(
 
 def _begin_process() -> None:
     """One thread; Ctrl-C is the first process's affair; a process whose parent was killed ends too."""
-    import torch
-
+    os.environ["OMP_NUM_THREADS"] = "1"  # torch and CTranslate2 read it when a job imports them
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
 

@@ -96,6 +96,18 @@ def test_a_text_that_agrees_badly_with_its_sound_is_left_out():
     assert leaves_out(finding)
 
 
+def test_a_voice_that_the_judge_does_not_understand_keeps_its_clips_and_is_named():
+    clips = [replace(each, confidence=0.01) for each in good_clips()]
+    (finding,) = check_clips(clips, Evidence())
+    assert (finding.kind, finding.clip) == ("unjudged_texts", None)
+
+
+def test_a_transcript_that_the_recogniser_doubts_is_left_out_and_a_fair_one_is_kept():
+    clips = [clip(id, "one two three", text_from="heard", confidence=value) for id, value in (("a", 0.1), ("b", 0.4))]
+    assert kinds_by_clip(clips)["a"] >= {"unsure_text"}
+    assert "unsure_text" not in kinds_by_clip(clips)["b"]
+
+
 def test_one_word_is_a_warning_and_two_are_none():
     found = kinds_by_clip([clip("a", "Hello!"), clip("b", "Hello there.")])
     assert found == {"a": {"one_word"}}
@@ -119,7 +131,8 @@ def test_copies_with_unlike_texts_are_all_left_out_unless_one_is_surer():
 
 
 def test_a_copy_of_a_clip_that_is_left_out_is_kept():
-    clips = [clip("a", "one two three four", confidence=0.05), clip("b", "one two three four", confidence=None)]
+    copies = [clip("a", "one two three four", confidence=0.05), clip("b", "one two three four", confidence=None)]
+    clips = [*good_clips(), *copies]
     found = kinds_by_clip(clips, Evidence(same_sound=[("a", "b")]))
     assert "wrong_text" in found["a"]
     assert "duplicate" not in found["b"]
@@ -150,7 +163,7 @@ def test_a_clip_that_a_person_left_out_is_left_out_and_one_fault_of_the_sound_is
 
 
 def test_problems_are_counted_by_kind_with_the_errors_first():
-    clips = [clip("a", "Hello"), clip("b", "Hi"), clip("c", "one two three four five", confidence=0.0)]
+    clips = [*good_clips(), clip("a", "Hello"), clip("b", "Hi"), clip("c", "one two three four five", confidence=0.0)]
     problems = problems_of(check_clips(clips, Evidence()))
     assert [(each.kind, each.severity, each.clips) for each in problems] == [
         ("wrong_text", "error", ("c",)),

@@ -1,0 +1,269 @@
+"""The whole preparation on real sound: what it writes, what a second run does again, and what edits change."""
+
+import itertools
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from calm_ft.data.sources import read_recordings
+from calm_ft.errors import UserError
+from calm_ft.preparation.conditioning import loudness_lufs
+from calm_ft.preparation.pipeline import Request, file_name, prepare
+from calm_ft.preparation.reading import Shard
+
+DEMO = Path(__file__).parents[2] / "calm_ft/assets/demo_voice/train"
+NUM_TIDY = 10
+
+
+def rows_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def copy_tidy(folder: Path, num_clips: int = NUM_TIDY) -> Path:
+    folder.mkdir()
+    for audio in sorted(DEMO.glob("*.ogg"))[:num_clips]:
+        shutil.copy(audio, folder)
+        shutil.copy(audio.with_suffix(".txt"), folder)
+    return folder
+
+
+def joined(num_clips: int, pause_sec: float = 0.8) -> tuple[np.ndarray, int, str]:
+    """Clips of the demo voice behind each other, and their text."""
+    parts, texts = [], []
+    for audio in sorted(DEMO.glob("*.ogg"))[:num_clips]:
+        samples, rate_hz = soundfile.read(audio, dtype="float32")
+        parts += [samples, np.zeros(round(pause_sec * rate_hz), np.float32)]
+        texts.append(audio.with_suffix(".txt").read_text().strip())
+    return np.concatenate(parts), rate_hz, " ".join(texts)
+
+
+def quietly(recordings: Path, dataset: Path, **settings):
+    settings = {"transcribe": "none", "language": "en", "num_processes": 1, **settings}
+    return prepare(Request(recordings, dataset, **settings), say=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def tidy(tmp_path_factory):
+    """A tidy folder and its dataset, for tests that only look or work on a copy."""
+    folder = tmp_path_factory.mktemp("tidy")
+    recordings = copy_tidy(folder / "recordings")
+    summary = quietly(recordings, folder / "dataset")
+    return recordings, folder / "dataset", summary
+
+
+@pytest.fixture
+def own(tidy, tmp_path):
+    """The same, to be changed."""
+    recordings = tmp_path / "recordings"
+    for given, copy in zip(tidy[:2], (recordings, tmp_path / "dataset"), strict=True):
+        shutil.copytree(given, copy)
+    # Files are known by where they are, too: tell the copy once.
+    quietly(recordings, tmp_path / "dataset")
+    return recordings, tmp_path / "dataset"
+
+
+def test_a_tidy_folder_becomes_a_dataset_with_all_its_clips(tidy):
+    _, dataset, summary = tidy
+    rows = rows_of(dataset / "manifest.jsonl") + rows_of(dataset / "heldout.jsonl")
+    assert len(rows) == NUM_TIDY == summary.totals["clips"]
+    assert rows_of(dataset / "excluded.jsonl") == []
+    assert {row["split"] for row in rows} == {"train", "validation", "heldout"}
+    texts = {row["source"]: row["text"] for row in rows}
+    assert texts == {
+        path.name: path.with_suffix(".txt").read_text().strip() for path in DEMO.glob("*.ogg") if path.name in texts
+    }
+    for name in ("problems.json", "prepare.json", "audio_report.txt", "report.html"):
+        assert (dataset / name).stat().st_size
+
+
+def test_clips_are_alike_in_loudness_and_keep_their_rate(tidy):
+    _, dataset, _ = tidy
+    for row in rows_of(dataset / "manifest.jsonl"):
+        samples, rate_hz = soundfile.read(dataset / row["path"])
+        assert rate_hz == soundfile.info(DEMO / row["source"]).samplerate
+        assert loudness_lufs(samples, rate_hz) == pytest.approx(-23.0, abs=1.0)
+        assert len(samples) / rate_hz == pytest.approx(row["duration_sec"], abs=0.01)
+
+
+def test_training_reads_the_dataset_as_it_is(tidy):
+    _, dataset, _ = tidy
+    recordings = read_recordings(dataset)
+    assert recordings.format == "manifest"
+    assert len(recordings.utterances) == len(rows_of(dataset / "manifest.jsonl"))
+    assert recordings.exclusions == []
+
+
+def test_a_second_run_makes_nothing_again(own):
+    recordings, dataset = own
+    made = {path: path.stat().st_mtime_ns for path in (dataset / "clips").iterdir()}
+    size = (dataset / "work/results.jsonl").stat().st_size
+    manifest = (dataset / "manifest.jsonl").read_bytes()
+    quietly(recordings, dataset)
+    assert {path: path.stat().st_mtime_ns for path in (dataset / "clips").iterdir()} == made
+    assert (dataset / "work/results.jsonl").stat().st_size == size
+    assert (dataset / "manifest.jsonl").read_bytes() == manifest
+
+
+def test_only_a_lost_clip_and_a_new_recording_are_worked_on(own):
+    recordings, dataset = own
+    made = {path: path.stat().st_mtime_ns for path in (dataset / "clips").iterdir()}
+    lost = dataset / "clips/000.flac"
+    lost.unlink()
+    shutil.copy(recordings / "001.ogg", recordings / "new.ogg")
+    (recordings / "new.txt").write_text("A text of its own for this one.")
+    quietly(recordings, dataset)
+    again = {path: path.stat().st_mtime_ns for path in (dataset / "clips").iterdir()}
+    assert {path for path in again if again[path] != made.get(path)} == {lost, dataset / "clips/new.flac"}
+
+
+def test_another_loudness_makes_the_clips_again(own):
+    recordings, dataset = own
+    quietly(recordings, dataset, loudness_lufs=-30.0)
+    samples, rate_hz = soundfile.read(dataset / "clips/000.flac")
+    assert loudness_lufs(samples, rate_hz) == pytest.approx(-30.0, abs=1.0)
+
+
+def test_shards_together_give_what_one_run_gives(tidy, tmp_path):
+    recordings, whole, _ = tidy
+    for number in (1, 2):
+        summary = quietly(recordings, tmp_path / "dataset", shard=Shard(number, 2))
+        assert summary.assembled is None
+    assert not (tmp_path / "dataset/manifest.jsonl").exists()
+    made = {path: path.stat().st_mtime_ns for path in (tmp_path / "dataset/clips").iterdir()}
+    assert len(made) == NUM_TIDY
+    quietly(recordings, tmp_path / "dataset")
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "dataset/clips").iterdir()} == made
+    assert (tmp_path / "dataset/manifest.jsonl").read_bytes() == (whole / "manifest.jsonl").read_bytes()
+
+
+def test_a_clip_let_in_by_hand_stays_in_and_one_put_out_stays_out(own):
+    recordings, dataset = own
+    (recordings / "000.txt").write_text("word " * 60)
+    quietly(recordings, dataset)
+    (row,) = rows_of(dataset / "excluded.jsonl")
+    assert (row["id"], row["kind"], row["use"]) == ("000", "text_too_long", False)
+    assert (dataset / row["path"]).exists()
+    (dataset / "excluded.jsonl").write_text(json.dumps({**row, "use": True}) + "\n")
+    (dataset / "corrections.jsonl").write_text('{"id": "001", "use": false}\n')
+    for _ in range(2):
+        quietly(recordings, dataset)
+        kept = [row["id"] for row in rows_of(dataset / "manifest.jsonl") + rows_of(dataset / "heldout.jsonl")]
+        assert "000" in kept
+        assert "001" not in kept
+        assert {row["id"]: row["use"] for row in rows_of(dataset / "excluded.jsonl")} == {"000": True, "001": False}
+
+
+def test_a_corrected_text_is_what_trains_and_the_given_one_is_kept(own):
+    recordings, dataset = own
+    (dataset / "corrections.jsonl").write_text('{"id": "000", "text": "It was 5 o\'clock on the window."}\n')
+    quietly(recordings, dataset)
+    rows = rows_of(dataset / "manifest.jsonl") + rows_of(dataset / "heldout.jsonl")
+    (row,) = [row for row in rows if row["id"] == "000"]
+    assert row["text"] == "It was five o'clock on the window."
+    assert row["text_from"] == "corrected"
+    assert row["original_text"] == (recordings / "000.txt").read_text().strip()
+
+
+def test_a_broken_file_is_one_row_and_costs_no_other(own):
+    recordings, dataset = own
+    (recordings / "broken.wav").write_bytes(b"RIFF" + bytes(100))
+    (recordings / "broken.txt").write_text("This file holds no sound.")
+    summary = quietly(recordings, dataset)
+    assert summary.totals["clips"] == NUM_TIDY
+    (row,) = rows_of(dataset / "excluded.jsonl")
+    assert row["kind"] == "unreadable"
+    assert "broken" in row["path"]
+
+
+def test_an_hour_without_text_is_named_with_its_length_and_a_way_on(own):
+    recordings, dataset = own
+    samples, rate_hz, _ = joined(12)
+    soundfile.write(recordings / "interview.wav", samples, rate_hz)
+    summary = quietly(recordings, dataset)
+    (problem,) = [each for each in summary.problems if each.kind == "no_text"]
+    assert problem.severity == "error"
+    assert "--transcribe" in problem.mend
+    (row,) = rows_of(dataset / "excluded.jsonl")
+    assert row["duration_sec"] == pytest.approx(len(samples) / rate_hz, abs=0.1)
+    assert summary.totals["clips"] == NUM_TIDY
+
+
+def test_a_long_recording_without_text_is_cut_and_heard_and_a_second_run_listens_to_nothing(tmp_path):
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    samples, rate_hz, _ = joined(12)
+    soundfile.write(recordings / "interview.wav", samples, rate_hz)
+    quietly(recordings, tmp_path / "dataset", transcribe="pocketsphinx")
+    rows = rows_of(tmp_path / "dataset/manifest.jsonl") + rows_of(tmp_path / "dataset/heldout.jsonl")
+    left_out = rows_of(tmp_path / "dataset/excluded.jsonl")
+    assert len(rows) + len(left_out) >= 2
+    assert {row["text_from"] for row in rows} <= {"heard"}
+    heard = [row for row in rows_of(tmp_path / "dataset/work/results.jsonl") if row["name"].startswith("heard")]
+    quietly(recordings, tmp_path / "dataset", transcribe="pocketsphinx", loudness_lufs=-20.0)
+    again = [row for row in rows_of(tmp_path / "dataset/work/results.jsonl") if row["name"].startswith("heard")]
+    assert again == heard
+    for first, second in itertools.pairwise(rows):
+        assert first["split"] != second["split"] or first["source_end_sec"] <= second["source_start_sec"]
+
+
+def test_a_cleaning_program_is_run_once_on_each_recording_and_its_sound_is_used_and_kept(own, tmp_path):
+    recordings, dataset = own
+    program = tmp_path / "halve.py"
+    for audio in sorted(recordings.glob("*.ogg"))[3:]:
+        audio.unlink()
+    program.write_text(
+        "import sys, soundfile\n"
+        "open(sys.argv[3], 'a').write('x')\n"
+        "samples, rate_hz = soundfile.read(sys.argv[1])\n"
+        "soundfile.write(sys.argv[2], samples / 2, rate_hz)\n"
+    )
+    command = f"{sys.executable} {program} {{input}} {{output}} {tmp_path / 'calls'}"
+    quietly(recordings, dataset, clean_command=command, loudness_lufs=None)
+    quietly(recordings, dataset, clean_command=command, loudness_lufs=-23.0)
+    assert (tmp_path / "calls").read_text() == "x" * 3
+    assert len(list((dataset / "work/cleaned").glob("*.flac"))) == 3
+    quietly(recordings, dataset, clean_command=command, loudness_lufs=None)
+    given, _ = soundfile.read(recordings / "000.ogg")
+    made, _ = soundfile.read(dataset / "clips/000.flac")
+    assert np.abs(made).max() == pytest.approx(np.abs(given).max() / 2, rel=0.05)
+
+
+def test_a_cleaning_program_that_fails_costs_its_recording_and_says_why(own, tmp_path):
+    recordings, dataset = own
+    command = f"{sys.executable} -c \"import sys; sys.exit('no model')\" {{input}} {{output}}"
+    with pytest.raises(UserError, match="No clip of"):
+        quietly(recordings, dataset, clean_command=command)
+    assert all("no model" in row["reason"] for row in rows_of(dataset / "excluded.jsonl"))
+
+
+def test_names_of_any_script_become_names_of_files():
+    assert file_name("000") == "000"
+    names = [file_name(id) for id in ("anna/000", "anna_000", "дом/ключ", "a" * 300, "../../etc/passwd", ".hidden")]
+    assert len(set(names)) == len(names)
+    assert all("/" not in name and not name.startswith(".") and len(name) < 140 for name in names)
+
+
+def test_a_folder_of_which_nothing_can_be_used_is_refused_with_the_reason(tmp_path):
+    recordings = tmp_path / "recordings"
+    recordings.mkdir()
+    soundfile.write(recordings / "a.wav", np.zeros(48000), 24000)
+    (recordings / "a.txt").write_text("Nothing is said.")
+    with pytest.raises(UserError, match="silent"):
+        quietly(recordings, tmp_path / "dataset")
+
+
+def test_the_seed_decides_the_splits_and_nothing_else(own):
+    recordings, dataset = own
+    before = {row["id"] for row in rows_of(dataset / "heldout.jsonl")}
+    seeds = [quietly(recordings, dataset, seed=seed).assembled.kept for seed in range(4)]
+    assert {clip.id for clip in seeds[0] if clip.split == "heldout"} == before
+    assert len({tuple(clip.id for clip in kept if clip.split == "heldout") for kept in seeds}) > 1
+    assert all(
+        [replace(clip, split="") for clip in kept] == [replace(clip, split="") for clip in seeds[0]] for kept in seeds
+    )
