@@ -10,6 +10,7 @@ from pathlib import Path
 
 from calm_ft.data.sources.audiofolder import METADATA_NAMES, Audiofolder
 from calm_ft.data.sources.finding_audio import is_audio, visible_files
+from calm_ft.data.sources.hugging_face import HuggingFaceTables, fetch_from_hub, is_on_hub
 from calm_ft.data.sources.json_lists import JsonList
 from calm_ft.data.sources.kaldi import Kaldi, LibriSpeech
 from calm_ft.data.sources.manifests import Manifest, OfficialManifest
@@ -34,7 +35,7 @@ FORMATS: dict[str, RecordingFormat] = {
     each.name: each
     for each in (
         *(Pairs(), LibriSpeech(), Kaldi(), LJSpeech(), PipeTable(), AUDIOFOLDER, CsvTable(), TabTable()),
-        *(OfficialManifest(), Manifest(), JsonList()),
+        *(OfficialManifest(), Manifest(), JsonList(), HuggingFaceTables()),
     )
 }
 USUAL_NAMES = ("manifest.jsonl", *METADATA_NAMES)
@@ -48,9 +49,10 @@ CHOOSE_FORMAT = f"choose one with data.format= ({', '.join(FORMATS)})"
 def read_recordings(
     path: Path, format: str | None = None, speakers: str | None = None, require_text: bool = True
 ) -> Recordings:
-    """Reads a folder of recordings, or the table or manifest that lists them.
+    """Reads a folder of recordings, or the table or manifest that lists them, or a data set of the Hugging Face hub.
 
     Args:
+        path: a folder, a file, or hf://datasets/OWNER/NAME.
         format: a name in `FORMATS`, or None to recognise the format by content.
         speakers: column, folder or one; auto or None to choose (speakers.py).
         require_text: whether audio without a text is of no use. If it is (for it will be transcribed), such audio is
@@ -62,7 +64,7 @@ def read_recordings(
         UserError: no usable clip, no known format or more than one that fits, or a file that is not in the format
             that was asked for.
     """
-    path = Path(path)
+    path = fetch_from_hub(path) if is_on_hub(path) else Path(path)
     check_mode(speakers)
     if format is not None and format not in FORMATS:
         raise UserError(
