@@ -6,7 +6,7 @@ const ROWS_OF_A_PAGE = 50, MAX_OPTIONS = 500;
 const [ID, TEXT, SPEAKER, SPLIT, LENGTH, SNR, LEVEL, RATE, PROBLEMS, SOURCE, REASON, ORIGINAL] = [...Array(12).keys()];
 const NUMBERS = { [LENGTH]: ["s", 1], [SNR]: ["dB SNR", 0], [LEVEL]: ["LUFS", 1], [RATE]: ["char/s", 1] };  // unit, places
 let columns = [
-  [TEXT, "text"], [SPEAKER, "speaker", "wide"], [SPLIT, "part"], [LENGTH, "length (s)"], [SNR, "SNR (dB)"],
+  [TEXT, "text"], [SPEAKER, "speaker", "wide"], [SPLIT, "part", "part"], [LENGTH, "length (s)"], [SNR, "SNR (dB)"],
   [LEVEL, "level (LUFS)"], [RATE, "char/s"], [PROBLEMS, "problems", "wide"],
 ];
 const collator = new Intl.Collator(undefined, { numeric: true });
@@ -19,7 +19,7 @@ const element = (name, properties = {}, ...children) => {
   return made;
 };
 const spoken = (num) => num.toLocaleString("en-US");
-const words = (kind) => TITLES[kind] && TITLES[kind].length < 40 ? TITLES[kind] : kind.replaceAll("_", " ");
+const words = (kind) => kind.replaceAll("_", " ");
 const textOf = (clip) => edits[clip[ID]]?.text ?? clip[TEXT];
 const isUsed = (clip) => edits[clip[ID]]?.use ?? clip[SPLIT] !== "left out";
 
@@ -105,7 +105,7 @@ function row(clip) {
   const before = textOf(clip) !== clip[TEXT] ? clip[TEXT] : clip[ORIGINAL];
   if (before) head.append(element("small", { dir: "auto", textContent: `given as: ${before}` }));
   if (clip[REASON]) head.append(element("small", { className: "reason", textContent: clip[REASON] }));
-  head.append(element("small", { textContent: [clip[ID], clip[SOURCE] !== clip[ID] && clip[SOURCE]].filter(Boolean).join(", ") }));
+  head.append(element("small", { textContent: [clip[ID], clip[SOURCE]].filter(Boolean).join(", ") }));
   if (TOKEN) head.append(actions(clip, head));
   made.append(head, ...columns.slice(1).map(([column]) => cell(clip, column)));
   return made;
@@ -206,7 +206,7 @@ function begin() {
   options("speaker", [["", "all speakers"], ...speakers.slice(0, MAX_OPTIONS).map(([name, num]) => ["=" + name, `${name} (${spoken(num)})`])]);
   const kinds = counted(clips.flatMap((clip) => clip[PROBLEMS]));
   options("problem", [["", "with or without"], ["any", "with a problem"], ["none", "without a problem"],
-    ...kinds.map(([kind, num]) => ["=" + kind, `${words(kind)} (${spoken(num)})`])]);
+    ...kinds.map(([kind, num]) => ["=" + kind, `${TITLES[kind] || words(kind)} (${spoken(num)})`])]);
   if (speakers.length < 2) {
     columns = columns.filter(([column]) => column !== SPEAKER);
     one("speaker").parentElement.hidden = true;

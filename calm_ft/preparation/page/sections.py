@@ -25,7 +25,7 @@ MAX_SPEAKERS, MAX_DETAILS = 20, 10
 TOO_LITTLE_SEC, ENOUGH_SEC = 60.0, 300.0
 """One and five minutes, which papers/recipe_study.md compared with fifteen."""
 STUDY = (
-    ("1 minute", "100%", "5.1%", "97%", "5.9%, worse than the base by what counts"),
+    ("1 minute", "100%", "5.1%", "97%", "5.9%, worse than the base beyond chance"),
     ("5 minutes", "98%", "4.0%", "99%", "4.3%"),
     ("15 minutes", "100%", "4.2%", "99%", "4.9%"),
 )
@@ -173,7 +173,7 @@ def shown_problems(
         ShownProblem(
             problem,
             count,
-            duration_text(found.lost_sec[problem.kind]) if found.lost_sec[problem.kind] else "",
+            duration_text(lost) if problem.severity == "error" and (lost := found.lost_sec[problem.kind]) else "",
             tuple(
                 (heard(places, found.examples[id]), detail)
                 for id, detail in zip_longest(problem.clips, problem.details[: len(problem.clips)], fillvalue="")

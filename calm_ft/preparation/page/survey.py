@@ -13,6 +13,7 @@ from array import array
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from os.path import splitext
 
 from calm_ft.preparation.page.rows import HELD_OUT, LEFT_OUT, ClipRow
 
@@ -129,7 +130,6 @@ def survey(rows: Iterable[ClipRow], wanted: Collection[str]) -> Survey:
 
 def table_row(row: ClipRow) -> str:
     """A clip in the table of all clips, as JSON: page.js names the columns in the same order."""
-    source = row.source if row.source_start_sec is None else f"{row.source} {_clock(row.source_start_sec)}"
     values = [
         row.id,
         row.text,
@@ -140,11 +140,18 @@ def table_row(row: ClipRow) -> str:
         _rounded(row.measure(LEVEL), 1),
         _rounded(row.characters_per_sec, 1),
         list(row.problems),
-        source,
+        _source(row),
         row.reason,
         row.original_text if row.original_text != row.text else "",
     ]
     return json.dumps(values, ensure_ascii=False, separators=(",", ":"))
+
+
+def _source(row: ClipRow) -> str:
+    """The recording and where the clip begins in it; empty where the clip is the whole of a recording of its name."""
+    if row.source_start_sec:
+        return f"{row.source} {_clock(row.source_start_sec)}"
+    return "" if row.id in (row.source, splitext(row.source)[0]) else row.source
 
 
 def prompt_rank(row: ClipRow) -> tuple[float, float]:
