@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_dilation
 from scipy.signal import get_window
 
 from calm_ft.preparation.clips import Span
@@ -23,7 +24,7 @@ Samples = NDArray[np.floating[Any]]
 Levels = NDArray[np.float64]
 
 _SILENT_DB = -75.0
-_FEWEST_FRAMES = 20
+_FEWEST_FRAMES, _FEWEST_PAUSE_FRAMES, _FADE_FRAMES = 20, 15, 5
 _BAND_RANGE_DB, _BAND_STEP_HZ = 60.0, 500.0
 _FALL_FRAMES = 20
 _LOWEST_TONAL_HZ, _HIGHEST_TONAL_HZ = 200.0, 3600.0
@@ -38,6 +39,7 @@ class SoundMeasures:
         peak_dbfs: its largest sample over all channels.
         clipped_share: the share of samples that are as large as the largest; clipping puts many there.
         snr_db: the level of the speech above that of the quietest frames, digital silence aside.
+        pause_snr_db: the level of the speech above the median of the pauses; None where they are shorter than 0.15 s.
         noise_flatness_db: the mean spectral flatness of the quietest frames: about -2.5 for noise, less for music.
         bandwidth_hz: up to where the spectrum stays within 60 dB of its largest value.
         band_edge_db: how far the spectrum falls within 500 Hz there. A resampler falls steeply, a voice does not.
@@ -58,6 +60,7 @@ class SoundMeasures:
     peak_dbfs: float
     clipped_share: float
     snr_db: float | None
+    pause_snr_db: float | None
     noise_flatness_db: float | None
     bandwidth_hz: float | None
     band_edge_db: float | None
@@ -92,7 +95,8 @@ def measure(channels: Samples, sample_rate_hz: int, spans: Sequence[Span] | None
     loudest = columns[:, int(np.argmax(columns.var(axis=0)))] if len(columns) else columns[:, 0]
     offset = float(loudest.mean(dtype=np.float64)) if loudest.size else 0.0
     mono = loudest - offset
-    scaled = mono / peak if peak > 1.0 else mono  # float files may hold integers
+    largest = float(np.abs(mono).max(initial=0.0))
+    scaled = mono / largest if largest > 0 else mono  # so that no figure but loudness and peak depends on the level
     spans = speech_spans(scaled, sample_rate_hz) if spans is None else spans
     levels_db = frame_levels_db(scaled, sample_rate_hz)
     is_speech = _in_spans(spans, len(levels_db))
@@ -111,6 +115,7 @@ def measure(channels: Samples, sample_rate_hz: int, spans: Sequence[Span] | None
         peak_dbfs=20 * float(np.log10(max(peak, 1e-10))),
         clipped_share=_clipped_share(loudest),
         snr_db=_snr_db(levels_db, speech_db),
+        pause_snr_db=_pause_snr_db(levels_db, is_speech, speech_db),
         noise_flatness_db=_noise_flatness_db(spectra, levels_db, sample_rate_hz),
         bandwidth_hz=bandwidth_hz,
         band_edge_db=band_edge_db,
@@ -140,12 +145,13 @@ _FEWEST_SPEECH_SEC = 0.2
 _SHORTEST_SEC, _LONGEST_SEC = 1.0, 30.0
 _QUIETEST_LUFS = -45.0
 _MOST_CLIPPED = 0.004
-_LARGEST_OFFSET = 0.01
+_LARGEST_OFFSET = 0.02
 _INTEGER_DBFS, _ABOVE_FULL_SCALE_DBFS = 12.0, 0.1
 _SILENT_CHANNEL_DB, _OPPOSITE = -40.0, -0.8
 _LEAST_SPEECH_SHARE, _LONGEST_PAUSE_SEC = 0.3, 2.0
 _CUT_LEVEL_DB, _CUT_RISE_DB, _ABOVE_NOISE_DB = -15.0, 4.5, 8.0
-_LEAST_SNR_DB, _MUSIC_SNR_DB, _MUSIC_FLATNESS_DB = 15.0, 20.0, -7.5
+_LEAST_SNR_DB, _MUSIC_SNR_DB, _QUIET_SNR_DB = 15.0, 20.0, 35.0
+_MUSIC_FLATNESS_DB, _PAUSE_FLATNESS_DB = -7.5, -5.0
 _JUDGED_SNR_DB, _LONGEST_DECAY_SEC = 20.0, 0.65
 _LEAST_BANDWIDTH_HZ, _FULL_BANDWIDTH_HZ, _RESAMPLER_EDGE_DB = 5500.0, 9500.0, 20.0
 
@@ -187,7 +193,7 @@ def _wrong_level(measures: SoundMeasures) -> list[tuple[str, str]]:
         found.append(("silent", "it holds no sound"))
     elif measures.loudness_lufs < _QUIETEST_LUFS:
         found.append(("too_quiet", f"its loudness is {measures.loudness_lufs:.0f} LUFS"))
-    if abs(measures.offset) > _LARGEST_OFFSET:
+    if abs(measures.offset) > _LARGEST_OFFSET and measures.peak_dbfs < _INTEGER_DBFS:
         found.append(("offset", f"its samples have a mean of {measures.offset:.3f} instead of 0"))
     return found
 
@@ -198,7 +204,7 @@ def _cut_or_silent(measures: SoundMeasures) -> list[tuple[str, str]]:
         found.append(("mostly_silence", f"only {measures.speech_share:.0%} of it is speech"))
     if measures.longest_pause_sec > _LONGEST_PAUSE_SEC:
         found.append(("long_pause", f"it holds a pause of {measures.longest_pause_sec:.1f} s"))
-    limit_db = max(_CUT_LEVEL_DB, _ABOVE_NOISE_DB - (measures.snr_db or 0.0))
+    limit_db = max(_CUT_LEVEL_DB, _ABOVE_NOISE_DB - _least_snr_db(measures))
     for edge, level_db, rise_db in (
         ("start", measures.start_level_db, measures.start_rise_db),
         ("end", measures.end_level_db, measures.end_rise_db),
@@ -210,14 +216,35 @@ def _cut_or_silent(measures: SoundMeasures) -> list[tuple[str, str]]:
 
 def _wrong_surroundings(measures: SoundMeasures) -> list[tuple[str, str]]:
     found = []
-    snr_db, flatness_db = measures.snr_db, measures.noise_flatness_db
+    snr_db = measures.snr_db
     if snr_db is not None:
-        if snr_db < _MUSIC_SNR_DB and flatness_db is not None and flatness_db < _MUSIC_FLATNESS_DB:
-            found.append(("music", f"music, hum or voices are {snr_db:.0f} dB under the speech"))
+        if _has_music(measures):
+            found.append(("music", f"music, hum or voices are {_least_snr_db(measures):.0f} dB under the speech"))
         elif snr_db < _LEAST_SNR_DB:
             found.append(("noisy", f"noise is only {snr_db:.0f} dB under the speech"))
         if snr_db > _JUDGED_SNR_DB and measures.decay_sec is not None and measures.decay_sec > _LONGEST_DECAY_SEC:
             found.append(("reverberant", f"its sound takes {measures.decay_sec:.1f} s to fade by 60 dB"))
+    return [*found, *_narrow_band(measures)]
+
+
+def _least_snr_db(measures: SoundMeasures) -> float:
+    ratios = (measures.snr_db, measures.pause_snr_db)
+    return min((ratio for ratio in ratios if ratio is not None), default=0.0)
+
+
+def _has_music(measures: SoundMeasures) -> bool:
+    """Whether something loud that is no noise lies under the speech, or sounds in its pauses."""
+    flatness_db = measures.noise_flatness_db
+    if flatness_db is None or measures.snr_db is None:
+        return False
+    in_pauses = measures.pause_snr_db is not None and measures.pause_snr_db < _MUSIC_SNR_DB
+    if in_pauses and measures.snr_db < _QUIET_SNR_DB:  # above that the pauses hold words that were not recognised
+        return flatness_db < _PAUSE_FLATNESS_DB
+    return measures.snr_db < _MUSIC_SNR_DB and flatness_db < _MUSIC_FLATNESS_DB
+
+
+def _narrow_band(measures: SoundMeasures) -> list[tuple[str, str]]:
+    found = []
     bandwidth_hz = measures.bandwidth_hz
     if bandwidth_hz is not None and (measures.band_edge_db or 0.0) > _RESAMPLER_EDGE_DB:
         promised_hz = measures.sample_rate_hz / 2
@@ -254,6 +281,16 @@ def _snr_db(levels_db: Levels, speech_db: float | None) -> float | None:
     if speech_db is None or len(sounding) < _FEWEST_FRAMES:
         return None
     return speech_db - float(np.percentile(sounding, 2))
+
+
+def _pause_snr_db(levels_db: Levels, is_speech: NDArray[np.bool_], speech_db: float | None) -> float | None:
+    """Speech above the median of the pauses without their outer 50 ms, where speech may still fade."""
+    if speech_db is None:
+        return None
+    pause_db = levels_db[~binary_dilation(is_speech, iterations=_FADE_FRAMES)]
+    if len(pause_db) < _FEWEST_PAUSE_FRAMES:
+        return None
+    return speech_db - float(np.median(pause_db))
 
 
 def _power_spectra(mono: Samples, sample_rate_hz: int) -> Levels:
