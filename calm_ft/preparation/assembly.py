@@ -1,5 +1,6 @@
 """From the rows of all clips to the dataset: spoken texts, checks, what is left out, splits, and its files."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -28,6 +29,7 @@ from calm_ft.preparation.splits import assign_splits
 from calm_ft.preparation.text import foreign_texts, spoken_form
 
 SAME_VOICE_COSINE, MIN_CLIPS_OF_VOICE = 0.9, 5
+MIN_CLIPS_TO_COMPARE = 12  # a speaker's clips differ; of fewer an outlier is often the same person
 MAX_DOUBTFUL_SHARE = 0.3
 _FIELDS = {each.name for each in fields(PreparedClip)}
 Row = dict[str, Any]
@@ -139,12 +141,16 @@ def _speak(clip: PreparedClip, corrected: str | None, language: str | None) -> t
 
 def _evidence(found: Gathered, edits: Edits, language: str | None) -> Evidence:
     texts = {clip.id: clip.text for clip in found.clips}
+    foreign = foreign_texts(texts, language) if language else []
     speakers = {clip.id: clip.speaker for clip in found.clips if clip.id in found.embeddings}
+    num_clips = Counter(speakers.values())
+    enough = {id: vector for id, vector in found.embeddings.items() if num_clips[speakers[id]] >= MIN_CLIPS_TO_COMPARE}
     return Evidence(
         same_sound=duplicate_groups(found.fingerprints),
-        other_voices=voice_outliers(found.embeddings, speakers),
+        other_voices=voice_outliers(enough, speakers),
         one_voice=_one_voice(found.clips, found.embeddings),
-        other_language=foreign_texts(texts, language) if language else [],
+        other_language=foreign if len(foreign) <= len(texts) / 2 else [],
+        language_doubted=len(foreign) > len(texts) / 2,
         remarks=found.remarks,
         kept=frozenset(id for id, use in edits.use.items() if use),
         rejected=frozenset(id for id, use in edits.use.items() if not use),

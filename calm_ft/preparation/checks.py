@@ -29,7 +29,6 @@ SYLLABIC_LETTERS_PER_SEC = (0.7, 13.0)
 MIN_CORRELATION, MIN_LENGTH_SPREAD = 0.35, 0.25
 # Alignments of texts that are not said stay below (alignment.py); so do texts of which every second word was misheard.
 LOWEST_CONFIDENCE, LOWEST_HEARD_CONFIDENCE = 0.5, 0.2
-OUTLYING_CONFIDENCE_STD, OUTLYING_CONFIDENCE = 5.0, 0.25
 SAME_TEXT = 0.7
 SURER = 0.2
 MIN_SPEAKER_SEC, MAX_IMBALANCE = 300.0, 10.0
@@ -54,6 +53,7 @@ class Evidence:
         other_voices: ids that sound unlike their speaker's other clips, with the cosine between the two.
         one_voice: pairs of speakers who sound like one person.
         other_language: ids of which the text is in another language than most.
+        language_doubted: most texts are in another language than the one that was given.
         remarks: bracketed remarks and other text that is not spoken, by id.
         kept: ids that a person let in; no error leaves them out.
         rejected: ids that a person left out.
@@ -63,6 +63,7 @@ class Evidence:
     other_voices: Mapping[str, float] = field(default_factory=dict)
     one_voice: Sequence[tuple[str, str]] = ()
     other_language: Sequence[str] = ()
+    language_doubted: bool = False
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     rejected: frozenset[str] = frozenset()
@@ -87,7 +88,8 @@ def check_clips(clips: Sequence[PreparedClip], evidence: Evidence) -> list[Findi
 
 def check_set(clips: Sequence[PreparedClip], evidence: Evidence) -> list[Finding]:
     """Findings on the clips that are kept, as a whole."""
-    return [*unrelated_texts(clips), *small_sets(clips), *same_voices(evidence.one_voice), *few_judged(clips)]
+    doubts = [Finding("language_doubted", None, "half of the texts or more")] if evidence.language_doubted else []
+    return [*doubts, *unrelated_texts(clips), *small_sets(clips), *same_voices(evidence.one_voice), *few_judged(clips)]
 
 
 def leaves_out(finding: Finding) -> bool:
@@ -171,13 +173,13 @@ def speaking_rates(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
 
 
 def wrong_texts(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
-    """Clips of which text and sound agree badly, in itself or beside the same speaker's other clips.
+    """Clips of which text and sound agree badly; clips of one word are too short to be judged so.
 
     Where most of a speaker's clips agree badly, the judge may not understand the voice, and leaves out none of them.
     """
     for name, speaker in by_speaker(_judged_by_confidence(clips)).items():
         values = np.array([clip.confidence for clip in speaker], float)
-        scores, middle = robust_scores(values), float(np.median(values))
+        middle = float(np.median(values))
         if middle < LOWEST_CONFIDENCE:
             yield Finding(
                 "unjudged_texts",
@@ -185,9 +187,8 @@ def wrong_texts(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
                 f"of {name}'s {len(speaker)} clips half agree with their text by {middle:.2f} only",
             )
             continue
-        for clip, value, score in zip(speaker, values, scores, strict=True):
-            outlies = -score > OUTLYING_CONFIDENCE_STD and middle - value > OUTLYING_CONFIDENCE
-            if value < LOWEST_CONFIDENCE or outlies:
+        for clip, value in zip(speaker, values, strict=True):
+            if value < LOWEST_CONFIDENCE:
                 detail = f"text and sound agree to {value:.2f}; most clips reach {middle:.2f}"
                 yield Finding("wrong_text", clip.id, detail)
 
@@ -200,7 +201,8 @@ def unsure_texts(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
 
 
 def _judged_by_confidence(clips: Iterable[PreparedClip]) -> list[PreparedClip]:
-    return [clip for clip in clips if clip.confidence is not None and clip.text_from != "heard"]
+    given = (clip for clip in clips if clip.confidence is not None and clip.text_from != "heard")
+    return [clip for clip in given if num_words(clip.text) > 1]
 
 
 def other_voices(found: Mapping[str, float]) -> Iterator[Finding]:

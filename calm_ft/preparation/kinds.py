@@ -45,6 +45,9 @@ KINDS: dict[str, Kind] = {
     "text_too_short": Kind("error", "texts are too short for their sound", f"words are missing: {CORRECT}"),
     "no_words": Kind("error", "texts have nothing to say in them", CORRECT),
     "other_language": Kind("error", "texts are in another language", LET_IN),
+    "language_doubted": Kind(
+        "warning", "texts seem to be in another language than --language", "give the language that they are in"
+    ),
     "one_word": Kind(
         "warning", "clips say a single word", "they train, but never judge; longer sentences teach more melody"
     ),

@@ -1,6 +1,7 @@
 """What the parallel processes share: the settings of a clip, the models that they load once, and how sound is read."""
 
 import functools
+import io
 import shlex
 import subprocess
 import tempfile
@@ -166,5 +167,7 @@ def _clean(path: Path, command: str, output: Path) -> None:
 
 def write_flac(path: Path, samples: NDArray[Any], sample_rate_hz: int) -> None:
     """16-bit FLAC of sound [T] or [T, C], whole or not at all. Raises OSError where the disk refuses."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        soundfile.write(file, np.clip(samples, -1.0, 1.0), sample_rate_hz, "PCM_16", format="FLAC")
+    content = io.BytesIO()  # on a full disk libsndfile raises errors of its own, or none
+    soundfile.write(content, np.clip(samples, -1.0, 1.0), sample_rate_hz, "PCM_16", format="FLAC")
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(content.getvalue())
