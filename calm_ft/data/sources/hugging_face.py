@@ -13,14 +13,8 @@ from typing import Any
 
 from calm_ft.atomic_file import atomic_path
 from calm_ft.data.sources.finding_audio import AudioFinder, visible_files
-from calm_ft.data.sources.recordings import (
-    AUDIO_COLUMNS,
-    Columns,
-    RecordingFormat,
-    Recordings,
-    checked_text,
-    find_columns,
-)
+from calm_ft.data.sources.recordings import AUDIO_COLUMNS, Columns, RecordingFormat, Recordings, find_columns
+from calm_ft.data.sources.text_lines import checked_text
 from calm_ft.data.utterance import UnusableClip, Utterance, printable
 from calm_ft.errors import UserError
 

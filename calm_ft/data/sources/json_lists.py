@@ -7,16 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from calm_ft.data.sources.finding_audio import AudioFinder
-from calm_ft.data.sources.recordings import (
-    JSON_SUFFIXES,
-    FaultyRow,
-    ListedClip,
-    ListFormat,
-    decode_line,
-    find_columns,
-    numbered_lines,
-    segment_of,
-)
+from calm_ft.data.sources.recordings import JSON_SUFFIXES, FaultyRow, ListedClip, ListFormat, find_columns, segment_of
+from calm_ft.data.sources.text_lines import decode_line, numbered_lines
 from calm_ft.data.utterance import UnusableClip
 
 JsonRow = dict[str, Any]

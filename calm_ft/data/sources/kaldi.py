@@ -10,11 +10,10 @@ from calm_ft.data.sources.recordings import (
     ListFormat,
     Recordings,
     Segment,
-    decode_line,
     not_in_format,
-    numbered_lines,
     time_sec,
 )
+from calm_ft.data.sources.text_lines import decode_line, numbered_lines
 from calm_ft.data.utterance import UnusableClip, printable
 
 TRANSCRIPT_SUFFIX = ".trans.txt"

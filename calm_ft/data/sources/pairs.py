@@ -14,8 +14,9 @@ from pathlib import Path
 from calm_ft.data.audio import known_duration_sec
 from calm_ft.data.sources.encodings import UTF_8, common_code_page, decode_content
 from calm_ft.data.sources.finding_audio import AUDIO_TREES, TEXT_TREES, clip_id, is_audio, is_media, visible_files
-from calm_ft.data.sources.recordings import RecordingFormat, Recordings, checked_text, decode_line
+from calm_ft.data.sources.recordings import RecordingFormat, Recordings
 from calm_ft.data.sources.subtitles import SUBTITLE_SUFFIXES, read_cues
+from calm_ft.data.sources.text_lines import checked_text, decode_line
 from calm_ft.data.utterance import UnusableClip, Utterance, printable
 from calm_ft.errors import UserError
 

@@ -15,16 +15,11 @@ from calm_ft.data.sources.json_lists import JsonList
 from calm_ft.data.sources.kaldi import Kaldi, LibriSpeech
 from calm_ft.data.sources.manifests import Manifest, OfficialManifest
 from calm_ft.data.sources.pairs import Pairs
-from calm_ft.data.sources.recordings import (
-    JSON_SUFFIXES,
-    TABLE_SUFFIXES,
-    ListFormat,
-    RecordingFormat,
-    Recordings,
-    beginning,
-)
+from calm_ft.data.sources.plain_tables import LJSpeech, PipeTable, TabTable
+from calm_ft.data.sources.recordings import JSON_SUFFIXES, TABLE_SUFFIXES, ListFormat, RecordingFormat, Recordings
 from calm_ft.data.sources.speakers import assign_speakers, check_mode
-from calm_ft.data.sources.tables import CsvTable, LJSpeech, PipeTable, TabTable
+from calm_ft.data.sources.tables import CsvTable
+from calm_ft.data.sources.text_lines import beginning
 from calm_ft.data.utterance import commonest_reason
 from calm_ft.errors import UserError
 

@@ -1,4 +1,4 @@
-"""Tables, with a header (`CsvTable`) or with columns between bars or tabs (`PipeTable`, `LJSpeech`, `TabTable`).
+"""Tables with a header (`CsvTable`).
 
 One bad row must not cost the others. A row between commas or semicolons may run over several lines inside quotes, and
 a quote that is never closed would swallow the rest of the file; such a row ends before the next line that clearly
@@ -7,9 +7,8 @@ quotes that do not fit belong to the text.
 """
 
 import csv
-import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from calm_ft.data.sources.finding_audio import AudioFinder, is_audio
@@ -20,32 +19,16 @@ from calm_ft.data.sources.recordings import (
     FaultyRow,
     ListedClip,
     ListFormat,
-    decode_line,
     find_columns,
-    first_line,
-    numbered_lines,
     segment_of,
 )
+from calm_ft.data.sources.text_lines import decode_line, first_line, numbered_lines
 from calm_ft.data.utterance import UnusableClip
 
 DELIMITERS = (",", "\t", ";", "|")
 UNQUOTED_DELIMITERS = ("\t", "|")
 QUOTE = '"'
 MAX_LINES_OF_A_ROW = 50
-
-# What the columns between bars are if there is no header.
-ID_TEXT = "id|text"
-ID_TEXT_NORMALIZED = "id|text|normalized text"
-PATH_TEXT_SPEAKER = "path|text|speaker"
-PATH_SPEAKER_TEXT = "path|speaker|text"
-PATH_SPEAKER_LANGUAGE_TEXT = "path|speaker|language|text"
-NUM_COLUMNS_READ = (2, 3, 4)
-SPEAKER_MAX_CHARACTERS = 40
-NUM_ROWS_LOOKED_AT = 1000
-# Durations, sizes and sample counts; a speaker's number is whole and comes again.
-MEASURE = re.compile(r"\d+([.:]\d+)*\s*(s|sec|ms)?")
-MIN_ROWS_OF_WHOLE_MEASURES = 10
-LANGUAGE = re.compile(r"[A-Za-z]{2,3}([-_][A-Za-z]{2,4})?")
 
 
 @dataclass(frozen=True)
@@ -91,115 +74,7 @@ class CsvTable(ListFormat):
     def rows(self, path: Path, finder: AudioFinder) -> Iterator[ListedClip | FaultyRow]:
         header = find_header(path, self.delimiters)
         assert header is not None
-        return _rows_below_header(path, header, finder)
-
-
-class PipeTable(ListFormat):
-    """Columns between bars, a path first: file lists of VITS, and the tables of Coqui, XTTS and F5-TTS.
-
-    With a header (`audio_file|text|speaker_name`), columns go by their names. Without one, a row is `path|text`,
-    `path|text|speaker`, `path|speaker|text` or `path|speaker|language|text`. Columns of durations at the end are not
-    read.
-    """
-
-    name = "pipe_csv"
-    suffixes = TABLE_SUFFIXES
-    expected = "rows path|text or path|text|speaker, with or without a header"
-    delimiter = "|"
-    columns = "path|text or path|text|speaker"
-
-    def recognises(self, path: Path) -> bool:
-        """By a header, or by columns that are clearly paths, texts and speakers."""
-        if path.suffix.lower() in JSON_SUFFIXES:
-            return False
-        header = find_header(path)
-        if header is not None:
-            return header.delimiter == "|"
-        layout, names_paths = _layout_of_file(path)
-        named = (PATH_TEXT_SPEAKER, PATH_SPEAKER_TEXT, PATH_SPEAKER_LANGUAGE_TEXT)
-        return layout in named or (layout == ID_TEXT and names_paths)
-
-    def can_read(self, path: Path) -> bool:
-        return any(len(row.cells) > 1 for row in _plain_rows(path, self.delimiter))
-
-    def describe(self, path: Path) -> str:
-        return f"columns between bars in {path.name}"
-
-    def rows(self, path: Path, finder: AudioFinder) -> Iterator[ListedClip | FaultyRow]:
-        header = find_header(path, (self.delimiter,))
-        return self._rows_without_header(path) if header is None else _rows_below_header(path, header, finder)
-
-    def _rows_without_header(self, path: Path) -> Iterator[ListedClip | FaultyRow]:
-        rows = _without_measures(list(_plain_rows(path, self.delimiter)))
-        layout = _layout([row.cells for row in rows])
-        num_columns = (2, 3, 4) if layout == PATH_SPEAKER_LANGUAGE_TEXT else (2, 3)
-        for row in rows:
-            fault, cells = _fault_of(row, self.columns, num_columns), row.cells
-            if fault is not None:
-                yield FaultyRow(row.line, fault)
-            elif len(cells) == 4 or (layout == PATH_SPEAKER_TEXT and len(cells) == 3):
-                yield ListedClip(row.line, cells[0], cells[-1], cells[1])
-            elif layout == ID_TEXT_NORMALIZED:
-                yield ListedClip(row.line, cells[0], _last_text(cells))
-            else:
-                yield ListedClip(row.line, cells[0], cells[1], "".join(cells[2:]))
-
-
-class TabTable(PipeTable):
-    """Columns between tabs without a header, an audio file or its id first: `path` and text, perhaps a speaker."""
-
-    name = "tsv"
-    expected = "rows of a path, a tab and a text, without a header"
-    delimiter = "\t"
-    columns = "a path, a text and perhaps a speaker"
-
-    def recognises(self, path: Path) -> bool:
-        """By columns between tabs of which the first are paths or ids of one word."""
-        if path.suffix.lower() in JSON_SUFFIXES or find_header(path) is not None:
-            return False
-        rows = [row.cells for row in _plain_rows(path, "\t") if len(row.cells) > 1]
-        are_names = all(is_audio(Path(cells[0])) or len(cells[0].split()) == 1 for cells in rows)
-        return are_names and bool(rows) and _layout_of_file(path, "\t")[0] is not None
-
-    def can_read(self, path: Path) -> bool:
-        return find_header(path, ("\t",)) is None and super().can_read(path)
-
-    def describe(self, path: Path) -> str:
-        return f"columns between tabs in {path.name}"
-
-
-class LJSpeech(ListFormat):
-    """LJSpeech's `metadata.csv`: rows `id|text` or `id|text|normalized text` without header and quotes.
-
-    The audio of `id` lies in `wavs/` or beside the table; the id may have a suffix. The normalized text (numbers and
-    abbreviations written out) is used if there is one, because it is what is spoken.
-    """
-
-    name = "ljspeech"
-    suffixes = TABLE_SUFFIXES
-    expected = "rows id|text or id|text|normalized text without a header"
-    audio_folders = ("wavs/", "")
-
-    def recognises(self, path: Path) -> bool:
-        """By rows of bare ids and texts."""
-        if path.suffix.lower() in JSON_SUFFIXES or find_header(path) is not None:
-            return False
-        layout, names_paths = _layout_of_file(path)
-        return layout == ID_TEXT_NORMALIZED or (layout == ID_TEXT and not names_paths)
-
-    def can_read(self, path: Path) -> bool:
-        return find_header(path) is None and any(len(row.cells) > 1 for row in _plain_rows(path))
-
-    def describe(self, path: Path) -> str:
-        return f"LJSpeech {path.name}"
-
-    def rows(self, path: Path, finder: AudioFinder) -> Iterator[ListedClip | FaultyRow]:
-        for row in _without_measures(list(_plain_rows(path))):
-            fault, cells = _fault_of(row, "id|text or id|text|normalized text"), row.cells
-            if fault is not None:
-                yield FaultyRow(row.line, fault)
-            else:
-                yield ListedClip(row.line, cells[0], _last_text(cells))
+        return rows_below_header(path, header, finder)
 
 
 def find_header(path: Path, delimiters: Sequence[str] = DELIMITERS) -> TableHeader | None:
@@ -219,7 +94,9 @@ def find_header(path: Path, delimiters: Sequence[str] = DELIMITERS) -> TableHead
     return None
 
 
-def _rows_below_header(path: Path, header: TableHeader, finder: AudioFinder) -> Iterator[ListedClip | FaultyRow]:
+def rows_below_header(path: Path, header: TableHeader, finder: AudioFinder) -> Iterator[ListedClip | FaultyRow]:
+    """The rows of a table whose first row is its header."""
+
     def begins_row(cells: list[str]) -> bool:
         names = [cell.strip().strip('"') for cell in cells]
         return any(is_audio(Path(name)) or finder.has(name) for name in names)
@@ -309,88 +186,3 @@ def _split_lines(text: str, delimiter: str) -> list[str]:
     except (csv.Error, ValueError):
         raise UnusableClip("the row is not closed") from None
     return cells
-
-
-def _plain_rows(path: Path, delimiter: str = "|") -> Iterator[TableRow]:
-    """All rows between bars or tabs; quotes are part of the text."""
-    for number, line in numbered_lines(path):
-        try:
-            yield TableRow(number, [cell.strip() for cell in decode_line(line).split(delimiter)])
-        except UnusableClip as fault:
-            yield TableRow(number, [], str(fault))
-
-
-def _without_measures(rows: list[TableRow]) -> list[TableRow]:
-    """The rows without the last column, as long as it holds durations and more than a path and a text are left."""
-    read = [row.cells for row in rows if len(row.cells) > 1]
-    while read and min(map(len, read)) > 2 and _are_measures([cells[-1] for cells in read]):
-        rows = [replace(row, cells=row.cells[:-1]) if len(row.cells) > 1 else row for row in rows]
-        read = [cells[:-1] for cells in read]
-    return rows
-
-
-def _fault_of(row: TableRow, expected: str, num_columns: tuple[int, ...] = (2, 3)) -> str | None:
-    if row.fault is None and len(row.cells) not in num_columns:
-        return f"the row has {len(row.cells)} columns and should be {expected}"
-    return row.fault
-
-
-def _last_text(cells: list[str]) -> str:
-    """The last cell after the first one that is not empty."""
-    return next((text for text in reversed(cells[1:]) if text), "")
-
-
-def _layout_of_file(path: Path, delimiter: str = "|") -> tuple[str | None, bool]:
-    """What the columns are, and whether the first ones are paths rather than bare ids."""
-    found = _without_measures(list(_plain_rows(path, delimiter)))
-    rows = [row.cells for row in found if len(row.cells) in NUM_COLUMNS_READ]
-    names_paths = any("/" in cells[0] or "\\" in cells[0] or is_audio(Path(cells[0])) for cells in rows)
-    return (_layout(rows) if rows else None), names_paths
-
-
-def _layout(rows: Sequence[list[str]]) -> str | None:
-    """What the columns of most rows are; None if the rows do not tell.
-
-    LJSpeech's third column repeats the text, normalized; other tools put a speaker there, or between path and text.
-    This is not guessed: a speaker's name taken for a text would be trained on without notice.
-    """
-    looked_at = rows[:NUM_ROWS_LOOKED_AT]
-    quadruples = [cells for cells in looked_at if len(cells) == 4]
-    if 2 * len(quadruples) > len(looked_at):
-        are_languages = all(LANGUAGE.fullmatch(cells[2]) for cells in quadruples)
-        return PATH_SPEAKER_LANGUAGE_TEXT if are_languages else None
-    triples = [cells for cells in looked_at if len(cells) == 3]
-    if not triples:
-        return ID_TEXT
-    second, third = [cells[1] for cells in triples], [cells[2] for cells in triples]
-    if not any(second) or not any(third) or _restates(third, second):
-        return ID_TEXT_NORMALIZED
-    speakers = (_are_speakers(second), _are_speakers(third))
-    return {(False, True): PATH_TEXT_SPEAKER, (True, False): PATH_SPEAKER_TEXT}.get(speakers)
-
-
-def _are_measures(cells: list[str]) -> bool:
-    """Whether these are numbers that measure: with a fraction, or whole ones of which hardly any comes again."""
-    if not all(MEASURE.fullmatch(cell) for cell in cells):
-        return False
-    if any(not cell.isdigit() for cell in cells):
-        return True
-    return len(cells) >= MIN_ROWS_OF_WHOLE_MEASURES and 2 * len(set(cells)) > len(cells)
-
-
-def _restates(third: list[str], second: list[str]) -> bool:
-    """Whether most third cells share a word with the second cell of their row, as a normalized text does."""
-
-    def words(text: str) -> set[str]:
-        return {word.strip(".,;:!?\"'").lower() for word in text.split()}
-
-    pairs = [(each, other) for each, other in zip(third, second, strict=True) if each]
-    return 2 * sum(not words(each).isdisjoint(words(other)) for each, other in pairs) > len(pairs)
-
-
-def _are_speakers(cells: list[str]) -> bool:
-    """Whether these are short names: of one word each, or repeated from row to row."""
-    names = {cell for cell in cells if cell}
-    if not names or any(len(name) > SPEAKER_MAX_CHARACTERS or name[-1] in ".,!?" for name in names):
-        return False
-    return all(len(name.split()) == 1 for name in names) or len(names) <= max(1, len(cells) / 2)

@@ -251,3 +251,24 @@ def test_a_line_separator_inside_a_text_does_not_split_the_row(read):
 def test_a_table_that_gives_no_clip_is_refused(read, content, message):
     with pytest.raises(UserError, match=message):
         read(content)
+
+
+@pytest.mark.parametrize(
+    "measures",
+    [["3.52", "1.07", "2.2", "9.0"], ["3.5s", "1 s", "2 s", "9.1 s"], ["00:03", "00:01", "00:02", "00:09"]],
+)
+@pytest.mark.parametrize("delimiter", ["|", "\t"])
+def test_a_last_column_of_durations_is_no_speaker_for_every_clip(read, measures, delimiter):
+    rows = [delimiter.join((f"{name}.wav", f"text {name}", m)) for name, m in zip("abcd", measures, strict=True)]
+    recordings = read("\n".join(rows), "list.txt")
+    assert texts(recordings) == {name: f"text {name}" for name in "abcd"}
+    assert recordings.num_speakers == 1
+
+
+def test_whole_numbers_that_hardly_come_again_are_measures_and_others_are_speakers(read, write_clip):
+    for number in range(12):
+        write_clip(f"n{number}.wav")
+    samples = "".join(f"n{number}.wav|hello {number}|{24000 + number}\n" for number in range(12))
+    assert read(samples, "list.txt").num_speakers == 1
+    people = "".join(f"n{number}.wav|hello {number}|{number % 3}\n" for number in range(12))
+    assert read(people, "list.txt").num_speakers == 3
