@@ -23,6 +23,7 @@ class Manifest(JsonList):
     """
 
     name = "manifest"
+    lists_all_audio = False  # a prepared set keeps its held-out clips out of its manifest
     expected = "one object {path, text} a line"
 
     def has_its_keys(self, row: JsonRow) -> bool:

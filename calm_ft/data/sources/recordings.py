@@ -172,10 +172,12 @@ class ListFormat(RecordingFormat):
     Attributes:
         expected: what a file in this format holds, for error messages.
         audio_folders: where names of audio files count from, relative to the list's folder.
+        lists_all_audio: whether audio that no row names is worth a note.
     """
 
     expected: ClassVar[str]
     audio_folders: ClassVar[tuple[str, ...]] = USUAL_FOLDERS
+    lists_all_audio: ClassVar[bool] = True
 
     @abstractmethod
     def can_read(self, path: Path) -> bool:
@@ -204,7 +206,8 @@ class ListFormat(RecordingFormat):
         found: set[Path] = set()
         for path in paths:
             found |= self.add_rows(recordings, path, path.parent, finder)
-        note_unlisted(recordings, finder.unlisted(found))
+        if self.lists_all_audio:
+            note_unlisted(recordings, finder.unlisted(found))
         return recordings
 
     def add_rows(self, recordings: Recordings, path: Path, root: Path, finder: AudioFinder) -> set[Path]:

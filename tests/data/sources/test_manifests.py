@@ -252,3 +252,10 @@ def test_the_split_of_a_prepared_set_is_read_and_written(tmp_path, write_clip):
     assert [u.split for u in utterances] == ["train", "validation"]
     write_manifest(tmp_path / "copy/manifest.jsonl", utterances)
     assert [u.split for u in read_recordings(tmp_path / "copy").utterances] == ["train", "validation"]
+
+
+def test_clips_that_a_manifest_keeps_out_are_not_remarked_on(tmp_path, write_clip):
+    write_clip("clips/a.wav")
+    write_clip("clips/heldout.wav")
+    write_rows(tmp_path / "manifest.jsonl", {"path": "clips/a.wav", "text": "hi"})
+    assert read_recordings(tmp_path).notes == []
