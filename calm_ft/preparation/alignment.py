@@ -117,8 +117,9 @@ class Aligner(ABC):
         for block in _blocks(owners, spans):
             own = units[block.first : block.last]
             found = self._block(sound, own, spans[block.first_span : block.last_span + 1])
-            if found is None:
-                found = self._span_by_span(sound, units, spans, owners, block)
+            if found is None or _fit(found) < FITS:
+                apart = self._span_by_span(sound, units, spans, owners, block)
+                found = apart if found is None or _fit(apart) > _fit(found) else found
             times += found
         return _in_order(times)
 
@@ -141,7 +142,7 @@ class Aligner(ABC):
         owners: Sequence[int],
         block: "_Block",
     ) -> Times:
-        """Where a block fits nowhere as a whole: the words of each span by themselves, else spread over it."""
+        """Where a block does not fit as a whole: the words of each span by themselves, else spread over it."""
         span, placed = block.first_span, []
         for owner in owners[block.first : block.last]:
             span = owner if owner >= 0 else span
@@ -468,6 +469,10 @@ def _coverage(times: Times, sound: NDArray[np.float32], span: Span) -> float:
             inside[max(0, first) : last] = True
     share = float((loud & inside).sum() / max(1, loud.sum()))
     return min(1.0, max(0.0, (share - _HARDLY_COVERED) / (_COVERED - _HARDLY_COVERED)))
+
+
+def _fit(times: Times) -> float:
+    return score_of([HeardWord("", *place) for place in times])
 
 
 def _in_order(times: Times) -> Times:

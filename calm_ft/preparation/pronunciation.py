@@ -86,7 +86,7 @@ def spelled_out(word: str) -> str:
         stem, ending = letters, ""
     doubled = re.sub(r"([bcdfgklmnprstz])\1", r"\1", stem)
     sounds = [_SOUNDS[group] for group in _GROUPS.findall(doubled)]
-    if re.search("[aeiou][bcdfgklmnprstvz]$", doubled) and ending == "e" and doubled[-2] in "aiou":
+    if ending == "e" and re.search("(?:^|[^aeiou])[aiou][bcdfgklmnprstvz]$", doubled):
         # A silent e makes the vowel before it long, as in "made".
         long = {"a": "EY", "i": "AY", "o": "OW", "u": "UW"}[doubled[-2]]
         sounds = [_SOUNDS[group] for group in _GROUPS.findall(doubled[:-2])] + [long, _SOUNDS[doubled[-1]]]

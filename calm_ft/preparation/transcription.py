@@ -7,9 +7,8 @@ model comes in its wheel. That one is weak: on read speech every fourth word is 
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,8 +18,8 @@ from calm_ft.errors import UserError
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate, is_silent
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.metrics.recognisers import PREFIX, FasterWhisperTranscriber
-from calm_ft.metrics.words import error_rates
 from calm_ft.preparation.clips import HeardWord
+from calm_ft.preparation.text import spoken_form
 from calm_ft.preparation.voice_activity import clip_spans, speech_spans
 
 Sound = NDArray[np.floating[Any]]
@@ -30,6 +29,7 @@ FRAME_SEC = 0.01
 _LONGEST_SEC = 20.0
 _SIZES = ("tiny", "base", "small", "medium", "large-v3-turbo")
 _MANY_CORES = 8
+_WITHOUT_SPACES = ("zh", "ja", "th", "lo", "my", "km")
 
 
 @dataclass(frozen=True)
@@ -151,6 +151,8 @@ class PocketSphinxListener:
         self._decoder = pocketsphinx_decoder()
 
     def listen(self, samples: Sound, sample_rate_hz: int) -> Transcript:
+        if is_silent(samples, sample_rate_hz):
+            return Transcript((), None)
         words = []
         for start_sec, part in parts_of(at_model_rate(samples, sample_rate_hz)):
             words += decoded_words(self._decoder, part, start_sec)
@@ -180,6 +182,7 @@ def decode(decoder: Any, samples: NDArray[np.float32]) -> None:
     """One utterance [T] at 16 kHz, at full scale, for PocketSphinx's front end is blind to faint 16-bit sound."""
     peak = float(np.abs(samples).max()) if samples.size else 0.0
     scaled = np.round(samples * (20000.0 / peak if peak else 0.0)).astype(np.int16)
+    decoder.start_stream()  # else the noise of earlier utterances is taken off this one
     decoder.start_utt()
     decoder.process_raw(scaled.tobytes(), no_search=False, full_utt=True)
     decoder.end_utt()
@@ -207,30 +210,28 @@ def is_filler(word: str) -> bool:
     return word.startswith(("<", "[", "++"))
 
 
-@cache
-def _spoken(text: str, language: str) -> str:
-    from calm_ft.preparation.text import spoken_form
-
-    return spoken_form(text, language).text
-
-
 def mismatch(given: str, heard: str, language: str = "en") -> float:
     """How much of a given text was not heard: the word error rate, cut off at 1; 0 where both say the same.
 
-    Both are written out as spoken and normalised first (numbers, case, punctuation), so that "5" and "five" are one.
-    Two texts without a word agree; a text against silence is 1. A weak recogniser's own errors are in it: PocketSphinx
-    mishears up to two of three words of right texts, so its mismatches prove nothing, and the score of an alignment is
-    to be taken in their place.
+    Both are written out as spoken first and have neither case nor punctuation, so that "5" and "five" are one; in
+    languages without spaces, such as Chinese, characters stand for words. Two texts without a word agree; a text
+    against silence is 1. A weak recogniser's own errors are in it: PocketSphinx mishears up to two of three words of
+    right texts, so its mismatches prove nothing, and the score of an alignment is to be taken in their place.
 
-    Raises ModelMissing without jiwer or the normaliser.
+    Raises ModelMissing without jiwer or num2words.
     """
-    reference, hypothesis = _spoken(given, language), _spoken(heard, language)
-    wrong = error_rates(reference, hypothesis, language)["wer"]
-    if isinstance(wrong, float | int):
-        return min(1.0, float(wrong))
-    return 0.0 if not re.search(r"\w", hypothesis) else 1.0
+    try:
+        import jiwer
+    except ImportError as error:
+        raise ModelMissing(f"{error.name} is not installed: install the extra `preparation`.") from error
+    reference, hypothesis = (words_in(spoken_form(text, language).text) for text in (given, heard))
+    if language in _WITHOUT_SPACES:
+        reference, hypothesis = (list("".join(words)) for words in (reference, hypothesis))
+    if not reference:
+        return 1.0 if hypothesis else 0.0
+    return min(1.0, float(jiwer.wer(" ".join(reference), " ".join(hypothesis))))
 
 
-def words_in(text: str) -> Sequence[str]:
+def words_in(text: str) -> list[str]:
     """The words of a spoken text in lower case, with apostrophes and without punctuation."""
     return re.findall(r"[^\W\d_]+(?:'[^\W\d_]+)*", text.lower().replace("’", "'"))
