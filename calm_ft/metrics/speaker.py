@@ -70,11 +70,11 @@ class ResemblyzerSimilarity(SpeakerSimilarity):
 
     def __init__(self, prompt: np.ndarray, sample_rate_hz: int) -> None:
         """Raises ModelMissing where resemblyzer is not installed."""
-        _resemblyzer()
+        resemblyzer_encoder()
         super().__init__(prompt, sample_rate_hz, "resemblyzer-1")
 
     def _embed(self, samples: np.ndarray) -> np.ndarray:
-        return np.asarray(_resemblyzer().embed_utterance(samples))
+        return np.asarray(resemblyzer_encoder().embed_utterance(samples))
 
 
 def speaker_embedding(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
@@ -83,11 +83,12 @@ def speaker_embedding(audio: np.ndarray, sample_rate_hz: int) -> np.ndarray:
     The encoder hears levels, so compare recordings of one loudness. Raises ModelMissing where resemblyzer is not
     installed.
     """
-    return np.asarray(_resemblyzer().embed_utterance(_speech(audio, sample_rate_hz)))
+    return np.asarray(resemblyzer_encoder().embed_utterance(_speech(audio, sample_rate_hz)))
 
 
 @cache
-def _resemblyzer() -> Any:
+def resemblyzer_encoder() -> Any:
+    """The encoder, loaded once for all. Raises ModelMissing where resemblyzer is not installed."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

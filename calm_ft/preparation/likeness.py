@@ -22,7 +22,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from calm_ft.metrics.audio_io import resampled, trim_silence
-from calm_ft.metrics.speaker import speaker_embedding
+from calm_ft.metrics.speaker import resemblyzer_encoder, speaker_embedding
 
 Samples = NDArray[np.floating[Any]]
 Vector = NDArray[np.float32]
@@ -121,6 +121,7 @@ def voice_embedding(samples: Samples, sample_rate_hz: int) -> Vector:
     At most the middle 5 s are heard, at one level: more hardly changes the vector and takes its time. Raises
     ModelMissing without resemblyzer.
     """
+    resemblyzer_encoder()  # so that a missing package is known from the first clip on, however short it is
     speech = trim_silence(np.asarray(samples), sample_rate_hz)
     spare = speech.size - round(_MOST_VOICE_SEC * sample_rate_hz)
     speech = speech[spare // 2 : speech.size - spare // 2] if spare > 0 else speech

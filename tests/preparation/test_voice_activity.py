@@ -1,5 +1,6 @@
 """Speech of the demo voice with pauses of known lengths: what is found, and where it is cut."""
 
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -8,8 +9,9 @@ import soundfile
 import torch
 
 from calm_ft.config import ASSETS
+from calm_ft.metrics.base import ModelMissing
 from calm_ft.preparation.clips import Span
-from calm_ft.preparation.voice_activity import clip_spans, frame_levels_db, speech_spans
+from calm_ft.preparation.voice_activity import _model, clip_spans, frame_levels_db, speech_spans
 
 RATE_HZ = 16_000
 PAUSES_SEC = (0.5, 1.0, 0.3, 2.0, 0.7)
@@ -123,3 +125,13 @@ def test_long_speech_is_cut_only_where_it_dips():
     clips = clip_spans(noise, RATE_HZ, spans)
     assert len(clips) == 2
     assert clips[0].end_sec == pytest.approx(14.04, abs=0.03)
+
+
+@pytest.mark.parametrize("package", ["silero_vad", "onnxruntime"])
+def test_a_missing_package_is_named_with_the_extra(monkeypatch, package):
+    """None in sys.modules makes an import fail as if the package were not there."""
+    _model.cache_clear()
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ModelMissing, match=f"{package} is not installed: install the extra `preparation`"):
+        speech_spans(np.zeros(RATE_HZ), RATE_HZ)
+    _model.cache_clear()
