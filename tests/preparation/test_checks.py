@@ -187,6 +187,7 @@ def test_robust_scores_do_not_hide_an_outlier_behind_itself():
     assert np.abs(checks.robust_scores(values)[:-1]).max() < 5
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_clips_are_checked():
     some = good_clips(1000)
     clips = [replace(each, id=f"{each.id}-{n}", speaker=f"s{n}") for n in range(100) for each in some]
