@@ -22,7 +22,10 @@ from calm_ft.preparation.kinds import KINDS, kind_of
 MIN_CLIPS_FOR_STATISTICS = 12
 MAD_TO_STD = 1.4826
 # A text that is spoken twice as fast or as slowly as its speaker's others lies 0.69 off in the logarithm.
-OUTLYING_RATE_STD, OUTLYING_RATE_LOG = 3.5, 0.55
+# A clip cut in half is that much faster; pauses and spelled letters make true texts up to twice as slow.
+OUTLYING_RATE_STD, OUTLYING_FAST_LOG, OUTLYING_SLOW_LOG = 3.5, 0.55, 0.92
+# In such sound neither aligners nor voice encoders can be relied on.
+UNJUDGED_FAULTS = frozenset({"noisy", "music", "reverberant", "clipped"})
 MIN_LETTERS_FOR_RATE = 8
 LETTERS_PER_SEC = (2.0, 32.0)
 SYLLABIC_LETTERS_PER_SEC = (0.7, 13.0)
@@ -77,7 +80,7 @@ def check_clips(clips: Sequence[PreparedClip], evidence: Evidence) -> list[Findi
         *speaking_rates(clips),
         *wrong_texts(clips),
         *unsure_texts(clips),
-        *other_voices(evidence.other_voices),
+        *other_voices(clips, evidence.other_voices),
         *(Finding("other_language", id, "the text is in another language than most") for id in evidence.other_language),
         *one_word(clips),
         *(Finding("remarks", id, ", ".join(found)) for id, found in evidence.remarks.items() if found),
@@ -160,10 +163,10 @@ def speaking_rates(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
         middle = float(np.median(rates)) if len(rates) else 0.0
         for clip, rate, score in zip(judged, rates, scores, strict=True):
             lowest, highest = SYLLABIC_LETTERS_PER_SEC if is_syllabic(clip.text) else LETTERS_PER_SEC
-            off = abs(float(np.log(rate / middle)))
+            off = float(np.log(rate / middle))
             if not lowest <= rate <= highest:
                 usual = f"{lowest:g} to {highest:g} are spoken"
-            elif abs(score) > OUTLYING_RATE_STD and off > OUTLYING_RATE_LOG:
+            elif abs(score) > OUTLYING_RATE_STD and not -OUTLYING_SLOW_LOG < off < OUTLYING_FAST_LOG:
                 usual = f"this speaker says about {middle:.0f}"
             else:
                 continue
@@ -173,7 +176,7 @@ def speaking_rates(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
 
 
 def wrong_texts(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
-    """Clips of which text and sound agree badly; clips of one word are too short to be judged so.
+    """Clips of which text and sound agree badly; neither clips of one word nor bad sound are judged so.
 
     Where most of a speaker's clips agree badly, the judge may not understand the voice, and leaves out none of them.
     """
@@ -202,13 +205,20 @@ def unsure_texts(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
 
 def _judged_by_confidence(clips: Iterable[PreparedClip]) -> list[PreparedClip]:
     given = (clip for clip in clips if clip.confidence is not None and clip.text_from != "heard")
-    return [clip for clip in given if num_words(clip.text) > 1]
+    return [clip for clip in given if num_words(clip.text) > 1 and not has_bad_sound(clip)]
 
 
-def other_voices(found: Mapping[str, float]) -> Iterator[Finding]:
+def has_bad_sound(clip: PreparedClip) -> bool:
+    """Whether the sound is too bad for a model to judge the text or the voice by it."""
+    return any(kind in UNJUDGED_FAULTS for kind, _ in clip.faults)
+
+
+def other_voices(clips: Sequence[PreparedClip], found: Mapping[str, float]) -> Iterator[Finding]:
     """Clips of another person than their speaker's others."""
-    for id, likeness in found.items():
-        yield Finding("other_voice", id, f"its voice is like the speaker's others by a cosine of {likeness:.2f} only")
+    for clip in clips:
+        if clip.id in found and not has_bad_sound(clip):
+            detail = f"its voice is like the speaker's others by a cosine of {found[clip.id]:.2f} only"
+            yield Finding("other_voice", clip.id, detail)
 
 
 def one_word(clips: Sequence[PreparedClip]) -> Iterator[Finding]:

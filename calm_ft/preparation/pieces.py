@@ -103,7 +103,10 @@ def cut(recording: Recording, settings: ClipSettings) -> Cut:
 
 
 def _with_text(recording: Recording, samples: NDArray[np.float32], spans: list[Span], settings: ClipSettings) -> Cut:
-    """Aligns the text with the whole recording and gives each span its words."""
+    """Aligns the text with the whole recording and gives each span its words; a single span has all of them."""
+    if len(spans) == 1:
+        start, end = recording.start_sec + spans[0].start_sec, recording.start_sec + spans[0].end_sec
+        return Cut((Piece(start, end, recording.text, "given"),))
     aligner = models_of(settings).aligner
     text = spoken_form(recording.text or "", settings.language).text
     if aligner is None:

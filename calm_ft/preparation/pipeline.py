@@ -167,7 +167,7 @@ class _Preparation:
         wanted = [each for each in recordings if each.needs_cutting(settings)]
         if settings.listener == "none":
             wanted = [each for each in wanted if each.text is not None]
-        left = [each for each in wanted if not self.results.has(f"cut {each.id}", _cut_key(each, settings))]
+        left = [each for each in wanted if not self._is_cut(each, settings)]
         total_sec = sum(each.duration_sec for each in wanted)
         with Progress("cutting", round(total_sec), unit="s", delay_sec=1.0) as bar:
             bar.update(round(total_sec - sum(each.duration_sec for each in left)))
@@ -177,6 +177,13 @@ class _Preparation:
                     result = Cut(kind="unreadable", reason="the decoder crashed or ran out of memory")
                 self.results.write(f"cut {recording.id}", _cut_key(recording, settings), result.as_row())
                 bar.update(round(recording.duration_sec))
+
+    def _is_cut(self, recording: Recording, settings: ClipSettings) -> bool:
+        """Whether its pieces are known; a text that could not be matched is tried again."""
+        name = f"cut {recording.id}"
+        return (
+            self.results.has(name, _cut_key(recording, settings)) and self.results.read(name)["kind"] != "no_alignment"
+        )
 
     def _make(self, recordings: Sequence[Recording], settings: ClipSettings) -> None:
         """Makes the clip of every piece that has none."""

@@ -62,10 +62,10 @@ def test_a_clip_cut_in_half_with_its_whole_text_is_found_and_no_other():
     assert kinds_by_clip(clips) == {"c007": {"text_too_long"}}
 
 
-def test_a_text_with_its_second_half_missing_is_found_and_no_other():
+def test_a_text_with_three_quarters_missing_is_found_and_no_other():
     clips = good_clips()
     words = clips[7].text.split()
-    clips[7] = replace(clips[7], text=" ".join(words[: len(words) * 2 // 5]))
+    clips[7] = replace(clips[7], text=" ".join(words[: len(words) // 4]))
     assert kinds_by_clip(clips) == {"c007": {"text_too_short"}}
 
 
