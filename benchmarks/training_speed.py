@@ -1,15 +1,16 @@
 """Our training step and the official one on the same rows, in turns in one process.
 
 A step is everything from the rows to moved weights: forward, backward, clipping, optimizer, average of the weights.
-Ours also makes its batch, which the official code does in further processes. The official code comes unpacked from
-PyPI's sdist of pocket-tts; what our strategy freezes is frozen there by hand. Its LSD term is computed in a quarter of
-its steps, so means are over the expected number of those. Model weights are random but for the embedded model.
+The official code makes its batches in further processes, so here they lie ready; ours makes its batch in the step on a
+CPU, and in further processes beside a GPU. The official code comes unpacked from PyPI's sdist of pocket-tts; what our
+strategy freezes is frozen there by hand. Its LSD term is computed in a quarter of its steps, so means are over the
+expected number of those. Model weights are random but for the embedded model.
 
     pip download --no-binary :all: --no-deps pocket-tts==4.0.1 && tar xf pocket_tts-4.0.1.tar.gz
     python -m benchmarks.training_speed --official pocket_tts-4.0.1 --output-dir speed --layers 6
     python -m benchmarks.training_speed --official pocket_tts-4.0.1 --output-dir speed_nano --layers nano
     python -m benchmarks.training_speed --official pocket_tts-4.0.1 --output-dir gpu --layers 24 --device cuda \\
-        --precision bf16-mixed --batch-size 64 --strategies full
+        --precision bf16-mixed --batch-size 64 --strategies full --compile
 """
 
 import datetime
@@ -29,6 +30,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import nn
+from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import measuring
@@ -44,6 +46,7 @@ from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError, run_script
 from calm_ft.finetuning.ema import ExponentialMovingAverage
 from calm_ft.randomness import make_rng
+from calm_ft.training.datamodule import workers_beside_a_gpu
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.record import code_version
 from calm_ft.training.residuals import to_device
@@ -58,8 +61,9 @@ POOL = 5
 """Batches that the official loader sorts together by length (its `num_bucket_batches`)."""
 NATURAL_MEDIAN_SEC, NATURAL_LOG_SPREAD = 5.0, 0.6
 LSD_SHARE = 0.25
-NUM_CLIPS = 80
+MIN_CLIPS = 80
 EMA_DECAY = 0.999
+WARM_UP_STEPS = 3
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,8 @@ class Step:
     processor_sec: float
     num_frames: int
     has_lsd: bool
+    peak_gb: float
+    """What the step took of a GPU's memory, beside what it found there."""
 
 
 def main() -> None:
@@ -86,6 +92,9 @@ def main() -> None:
     parser.add_argument("--threads", type=measuring.positive, default=1)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     parser.add_argument("--precision", choices=("32-true", "bf16-mixed"), default="32-true")
+    parser.add_argument(
+        "--compile", action="store_true", help="both by torch.compile, as the official code is on a GPU"
+    )
     given = parser.parse_args()
     if not (given.official / "training" / "modules" / "model.py").is_file():
         raise UserError(f"--official {given.official} holds no training/modules/model.py: unpack pocket-tts's sdist.")
@@ -100,7 +109,7 @@ def main() -> None:
         "code": code_version(),
         "pocket_tts": version("pocket-tts"),
         "machine": measuring.machine(given.device) | {"processor": measuring.processor()},
-        **{name: getattr(given, name) for name in ("layers", "lengths", "batch_size", "turns", "precision")},
+        **{name: getattr(given, name) for name in ("layers", "lengths", "batch_size", "turns", "precision", "compile")},
         "matmul_gflops": matmul_gflops(device),
         "strategies": {},
     }
@@ -117,23 +126,28 @@ def compare(strategy: str, model: Path | None, given: Any, device: torch.device,
     experiment = experiment_of(strategy, model)
     autocast = autocast_of(device, given.precision)
     adapter = adapter_of(experiment, device)
-    clips = make_clips(adapter, given.lengths, cache_dir / "features")
+    num_clips = max(MIN_CLIPS, POOL * given.batch_size)
+    clips = make_clips(adapter, given.lengths, num_clips, cache_dir / "features")
     max_frames = given.batch_size * FIXED_FRAMES
     batches = ours_batches(clips, max_frames)
     ours = OurStep(experiment, adapter, batches, autocast, cache_dir, max_frames)
-    official = OfficialStep(experiment, adapter, official_batches(clips, given.batch_size), device, autocast)
-    rounds: dict[str, Callable[[], tuple[int, bool]]] = {"ours": ours.step}
+    gflop = gflop_of(ours.step)
+    rounds: dict[str, OurStep | OfficialStep] = {"ours": ours}
     if strategy != "lora":  # which the official code has not
-        rounds["official"] = official.step
-    for step in rounds.values():
-        step()
+        official = official_batches(clips, given.batch_size)
+        rounds["official"] = OfficialStep(experiment, adapter, official, device, autocast)
+    warmup_sec = {name: warm_up(each, given.compile, device) for name, each in rounds.items()}
+    compiled = num_compiled()
     steps: dict[str, list[Step]] = {name: [] for name in rounds}
     for _ in range(given.turns):
-        for name, step in rounds.items():
-            steps[name].append(timed(step, device))
+        for name, each in rounds.items():
+            steps[name].append(timed(each.step, device))
     figures: dict[str, dict[str, Any]] = {name: summary(each) for name, each in steps.items()}
-    gflop = gflop_of(ours.step)
-    figures["ours"] |= {"gflop_a_step": gflop, "kept_rows": ours.num_kept, "peak_gpu_gb": peak_gb(device)}
+    for name, sec in warmup_sec.items():
+        figures[name] |= {"warmup_sec": sec}
+    figures["ours"] |= {"gflop_a_step": gflop, "kept_rows": ours.num_kept}
+    if given.compile:
+        figures["compiled_while_timed"] = {"graphs": num_compiled() - compiled}
     if "official" in figures:
         figures["ratio"] = ratio(steps["official"], steps["ours"])
     return figures
@@ -160,13 +174,13 @@ def autocast_of(device: torch.device, precision: str) -> Callable[[], AbstractCo
     return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
 
 
-def make_clips(adapter: PocketTTSAdapter, lengths: str, folder: Path) -> list[EncodedUtterance]:
+def make_clips(adapter: PocketTTSAdapter, lengths: str, num_clips: int, folder: Path) -> list[EncodedUtterance]:
     """Clips of random latents whose texts are as long as a reader's would be."""
     rng = make_rng(0, "training_speed")
     cache, lm = FeatureCache(folder, f"{lengths}-{adapter.flow_lm.ldim}"), adapter.flow_lm
     words = " ".join(everyday_sentences(0).train).split()
     clips = []
-    for number, num_frames in enumerate(frames_of(lengths)):
+    for number, num_frames in enumerate(frames_of(lengths, num_clips)):
         key = f"clip{number}"
         noise = torch.randn(num_frames, lm.ldim, generator=rng)
         latents = (noise * lm.emb_std.cpu() + lm.emb_mean.cpu()).float()
@@ -180,10 +194,10 @@ def make_clips(adapter: PocketTTSAdapter, lengths: str, folder: Path) -> list[En
     return clips
 
 
-def frames_of(lengths: str) -> list[int]:
+def frames_of(lengths: str, num_clips: int) -> list[int]:
     if lengths == "fixed":
-        return [FIXED_FRAMES] * NUM_CLIPS
-    drawn = np.random.default_rng(0).normal(math.log(NATURAL_MEDIAN_SEC), NATURAL_LOG_SPREAD, NUM_CLIPS)
+        return [FIXED_FRAMES] * num_clips
+    drawn = np.random.default_rng(0).normal(math.log(NATURAL_MEDIAN_SEC), NATURAL_LOG_SPREAD, num_clips)
     return [round(sec * FRAMES_A_SEC) for sec in np.exp(drawn).clip(1.5, 20.0)]
 
 
@@ -229,7 +243,15 @@ class OurStep:
         self.optimizer, _ = factory.build(strategy.trained_components(adapter), num_steps=1000)
         self.ema = ExponentialMovingAverage(adapter, EMA_DECAY)
         self.num_kept = self._keep(batches, cache_dir)
-        self.batches = cycle(enumerate(batches))
+        self.batches = enumerate(self._loaded(batches))
+
+    def _loaded(self, batches: Sequence[list[Example]]) -> Iterator[PocketTTSBatch]:
+        """Made in the step on a CPU; beside a GPU by further processes, as a run's and the official code's are."""
+        if self.device.type == "cpu":
+            yield from (self.adapter.collate(each) for each in cycle(batches))
+        rows = MadeBatches(self.adapter, batches)
+        while True:
+            yield from DataLoader(rows, batch_size=None, num_workers=workers_beside_a_gpu(1), pin_memory=True)
 
     def _keep(self, batches: Sequence[list[Example]], cache_dir: Path) -> int:
         """Run the frozen layers once, as a run does before its first step."""
@@ -248,18 +270,37 @@ class OurStep:
         self.adapter.trunk_cache = cache
         return len(cache)
 
+    def compile(self) -> None:
+        self.adapter.compile_training()
+
     def step(self) -> tuple[int, bool]:
         """Frames of the step, and whether it had an LSD term: all have."""
-        index, examples = next(self.batches)
-        batch = to_device(self.adapter.collate(examples), self.device)
+        index, made = next(self.batches)
+        batch = to_device(made, self.device)
         with self.autocast():
-            loss = self.adapter.loss(batch, make_rng(0, "train", index)).total
+            loss = self.adapter.loss(batch, make_rng(0, "train", index % MadeBatches.LENGTH)).total
         loss.backward()
         nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimizer.step()
         self.optimizer.zero_grad()
         self.ema.update()
-        return int(batch.num_frames.sum()), True
+        return sum(batch.lengths), True
+
+
+class MadeBatches(Dataset[PocketTTSBatch]):
+    """Batches with their draws, over and over."""
+
+    LENGTH = 10_000
+
+    def __init__(self, adapter: PocketTTSAdapter, batches: Sequence[list[Example]]) -> None:
+        self.adapter, self.batches = adapter, batches
+
+    def __len__(self) -> int:
+        return self.LENGTH
+
+    def __getitem__(self, index: int) -> PocketTTSBatch:
+        batch = self.adapter.collate(self.batches[index % len(self.batches)])
+        return self.adapter.with_draws(batch, make_rng(0, "train", index))
 
 
 class OfficialStep:
@@ -298,6 +339,12 @@ class OfficialStep:
         collated = [to_device(ours._collate([ours._row(row) for row in each]), device) for each in batches]
         self.batches: Iterator[dict[str, Any]] = cycle([official_rows(batch) for batch in collated])
 
+    def compile(self) -> None:
+        """As upstream's train_utils does, which takes a package for audio."""
+        for layer in self.model.flow_lm.transformer.layers:
+            layer.compile(dynamic=True)
+        self.model.flow_lm.flow_net.compile(dynamic=True)
+
     def step(self) -> tuple[int, bool]:
         """Frames of the step, and whether it had an LSD term."""
         batch = next(self.batches)
@@ -323,11 +370,32 @@ def official_rows(batch: PocketTTSBatch) -> dict[str, Any]:
 
 
 def timed(step: Callable[[], tuple[int, bool]], device: torch.device) -> Step:
+    before_gb = allocated_gb(device)
     wait_for(device)
     wall_sec, processor_sec = time.perf_counter(), time.process_time()
     num_frames, has_lsd = step()
     wait_for(device)
-    return Step(time.perf_counter() - wall_sec, time.process_time() - processor_sec, num_frames, has_lsd)
+    taken_sec = time.perf_counter() - wall_sec, time.process_time() - processor_sec
+    return Step(*taken_sec, num_frames, has_lsd, peak_gb(device) - before_gb)
+
+
+def warm_up(run: "OurStep | OfficialStep", by_compiling: bool, device: torch.device) -> float:
+    """Seconds until every length and, of the official code, both kinds of step have been met."""
+    started = time.perf_counter()
+    if by_compiling:
+        run.compile()
+    kinds: set[bool] = set()
+    num_steps = 0
+    while num_steps < WARM_UP_STEPS or (by_compiling and isinstance(run, OfficialStep) and len(kinds) < 2):
+        kinds.add(run.step()[1])
+        num_steps += 1
+    wait_for(device)
+    return time.perf_counter() - started
+
+
+def num_compiled() -> int:
+    """Graphs that torch.compile has made so far."""
+    return int(torch._dynamo.utils.counters["stats"]["unique_graphs"])
 
 
 def wait_for(device: torch.device) -> None:
@@ -342,6 +410,7 @@ def summary(steps: Sequence[Step]) -> dict[str, float]:
         "processor_ms_a_frame": expected([1000 * step.processor_sec / step.num_frames for step in steps], steps),
         "x_real_time": 1000 / FRAMES_A_SEC / wall_sec,
         "mean_frames": mean(step.num_frames for step in steps),
+        "peak_gb": max(step.peak_gb for step in steps),
     }
 
 
@@ -389,9 +458,10 @@ def gflop_of(step: Callable[[], Any]) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def matmul_gflops(device: torch.device, size: int = 1024, num: int = 10) -> dict[str, float]:
+def matmul_gflops(device: torch.device, num: int = 10) -> dict[str, float]:
     """What products of large matrices reach here, by dtype: to judge how much of it a step reaches."""
     found = {}
+    size = 8192 if device.type == "cuda" else 1024
     for dtype in (torch.float32, torch.bfloat16):
         left, right = (torch.randn(size, size, device=device).to(dtype) for _ in range(2))
         for _ in range(2):
@@ -405,8 +475,16 @@ def matmul_gflops(device: torch.device, size: int = 1024, num: int = 10) -> dict
     return found
 
 
-def peak_gb(device: torch.device) -> float | None:
-    return torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else None
+def allocated_gb(device: torch.device) -> float:
+    """Of a GPU; counting of the peak begins anew."""
+    if device.type != "cuda":
+        return 0.0
+    torch.cuda.reset_peak_memory_stats()
+    return torch.cuda.memory_allocated() / 1e9
+
+
+def peak_gb(device: torch.device) -> float:
+    return torch.cuda.max_memory_allocated() / 1e9 if device.type == "cuda" else 0.0
 
 
 def table(strategies: dict[str, dict[str, Any]]) -> str:

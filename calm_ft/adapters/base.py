@@ -167,6 +167,20 @@ class TTSAdapter(nn.Module, ABC):
     playing: Playing = Playing()
     """How `synthesize` and `stream` draw speech where a call does not say otherwise; set by `play_as`."""
 
+    def with_draws(self, batch: Any, rng: torch.Generator) -> Any:
+        """The batch with what `loss` would draw from the same generator, so that a loader's process can draw it.
+
+        Called where processes of their own make the batches. A system may leave all to `loss`, as this does.
+        """
+        return batch
+
+    def compile_training(self) -> None:
+        """Have torch.compile fuse what a training step computes most; called once, when a strategy has been applied.
+
+        What is spoken stays as it is, and so do the names of the parameters. A system that cannot be compiled keeps
+        this, which does nothing.
+        """
+
     # ---- What a system implements ----
 
     @abstractmethod

@@ -18,11 +18,13 @@ class PackedRows:
     starts: list[Tensor]
 
 
-def pack_segments(segments: Sequence[Tensor], masks: Sequence[Tensor]) -> PackedRows:
+def pack_segments(segments: Sequence[Tensor], masks: Sequence[Tensor], longest: int | None = None) -> PackedRows:
     """Concatenate each row's own segments.
 
     Args:
         segments: K tensors [B, S_k, D]; masks: K tensors [B, S_k] bool, True where valid.
+        longest: at least the length of the longest row, where it is known: to read it off the masks, a GPU must have
+            finished all that it was given.
     """
     padded, mask = torch.cat(list(segments), dim=1), torch.cat(list(masks), dim=1)
     # A stable sort by "is padding" closes the gaps between segments and keeps their order.
@@ -30,7 +32,7 @@ def pack_segments(segments: Sequence[Tensor], masks: Sequence[Tensor]) -> Packed
     rows = padded.gather(1, order[..., None].expand_as(padded))
     lengths = torch.stack([each.sum(dim=1) for each in masks])
     ends = lengths.cumsum(dim=0)
-    return PackedRows(rows[:, : int(ends[-1].max())], list(ends - lengths))
+    return PackedRows(rows[:, : int(ends[-1].max()) if longest is None else longest], list(ends - lengths))
 
 
 def outputs_of_segment(outputs: Tensor, start: Tensor, num_positions: int) -> Tensor:

@@ -232,6 +232,7 @@ def experiment_from(config: DictConfig) -> Any:
             seed=settings["seed"],
             ema_decay=settings["ema_decay"],
             resume=settings["resume"],
+            compile=settings.get("compile", False),  # which runs of earlier versions have not
         ),
         data=typed("DataSettings", settings["data"]),
         checkpoint=typed("CheckpointSettings", settings["checkpoint"]),

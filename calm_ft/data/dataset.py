@@ -64,6 +64,7 @@ class TrainingBatches(Dataset[BatchT]):
         seed: int,
         share: Share | None = None,
         num_draws: int | None = None,
+        finish: Callable[[BatchT, int], BatchT] | None = None,
     ) -> None:
         self.encoded = encoded
         self.prompt_pool = prompt_pool
@@ -73,6 +74,7 @@ class TrainingBatches(Dataset[BatchT]):
         self.seed = seed
         self.share = share or Share()
         self.num_draws = num_draws
+        self.finish = finish
 
     def __len__(self) -> int:
         return self.num_batches
@@ -80,7 +82,8 @@ class TrainingBatches(Dataset[BatchT]):
     def __getitem__(self, index: int) -> BatchT:
         """The index-th batch; raises IndexError outside `[0, num_batches)`."""
         _check_index(index, len(self))
-        return self.collate(self.rows(index))
+        batch = self.collate(self.rows(index))
+        return batch if self.finish is None else self.finish(batch, index)
 
     def rows(self, index: int) -> list[Example]:
         """The rows of this process's share of the index-th batch, the longest first."""

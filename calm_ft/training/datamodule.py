@@ -1,7 +1,8 @@
 """Loaders over encoded recordings: training batch k is a function of (seed, k), whichever process computes its rows."""
 
+import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +16,12 @@ from calm_ft.data.mixture import Mixture
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.prompts import PromptPool
 from calm_ft.data.split import Split
+from calm_ft.randomness import make_rng
 from calm_ft.training.callbacks.stopping import SIGNALS
 from calm_ft.training.callbacks.throughput import TimedDataLoader
 from calm_ft.training.settings import DataSettings
+
+MAX_WORKERS = 4
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,7 @@ class RecordingsDataModule(LightningDataModule):
         adapter: TTSAdapter,
         sources: Sequence[EncodedSource],
         limits: BatchLimits,
-        num_workers: int,
+        num_workers: int | None,
         seed: int,
         num_ranks: int = 1,
         num_prompt_draws: int | None = None,
@@ -92,12 +96,18 @@ class RecordingsDataModule(LightningDataModule):
         assert trainer is not None
         num_batches = trainer.max_steps * trainer.accumulate_grad_batches
         first = trainer.global_step * trainer.accumulate_grad_batches
+        on_gpu = trainer.strategy.root_device.type == "cuda"
+        num_workers = self.num_workers
+        if num_workers is None:
+            num_workers = workers_beside_a_gpu(trainer.world_size) if on_gpu else 0
+        finish = self._with_draws if num_workers else None
         return TimedDataLoader(
-            self._training(num_batches, Share(trainer.global_rank, trainer.world_size)),
+            self._training(num_batches, Share(trainer.global_rank, trainer.world_size), finish),
             batch_size=None,
             sampler=IndicesFrom(first, num_batches),
-            num_workers=self.num_workers,
+            num_workers=num_workers,
             worker_init_fn=_ignore_signals,
+            pin_memory=on_gpu,
         )
 
     def val_dataloader(self) -> DataLoader[Any]:
@@ -124,9 +134,15 @@ class RecordingsDataModule(LightningDataModule):
         """About how many rows so many batches hold."""
         return num_batches * len(self.plan.num_frames) / self.plan.num_batches_first_epoch
 
-    def _training(self, num_batches: int, share: Share | None = None) -> TrainingBatches[Any]:
-        clips, draws = [*self.train_clips, *self.replay_clips], self.num_prompt_draws
-        return TrainingBatches(clips, self.pool, self.plan, self.adapter.collate, num_batches, self.seed, share, draws)
+    def _training(
+        self, num_batches: int, share: Share | None = None, finish: Callable[[Any, int], Any] | None = None
+    ) -> TrainingBatches[Any]:
+        clips, draws, collate = [*self.train_clips, *self.replay_clips], self.num_prompt_draws, self.adapter.collate
+        return TrainingBatches(clips, self.pool, self.plan, collate, num_batches, self.seed, share, draws, finish)
+
+    def _with_draws(self, batch: Any, index: int) -> Any:
+        """As `FineTuning.training_step` draws for this batch."""
+        return self.adapter.with_draws(batch, make_rng(self.seed, "train", index))
 
     def _validation(self) -> ValidationBatches[Any]:
         plan = self.validation_plan
@@ -140,6 +156,11 @@ def validation_loader(
     plan = BatchPlan([clip.num_frames for clip in clips], data.max_frames_per_batch, data.max_batch_size, seed)
     batches: ValidationBatches[Any] = ValidationBatches(clips, pool, plan, adapter.collate, seed)
     return DataLoader(batches, batch_size=None)
+
+
+def workers_beside_a_gpu(num_ranks: int) -> int:
+    """Processes that make batches for each GPU: a few, and one core is left to each process that trains."""
+    return min(MAX_WORKERS, max(1, (os.cpu_count() or 1) // num_ranks - 1))
 
 
 def _row(clip: EncodedUtterance) -> list[Any]:

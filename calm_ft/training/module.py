@@ -71,11 +71,11 @@ class FineTuning(LightningModule):
 
         With it every row has the same weight, whichever process computed it.
         """
-        counted = [output.num_frames, *(term.count for term in output.terms.values())]
-        counts = torch.tensor(counted, dtype=torch.float32, device=self.device)
+        counted = [float(output.num_frames), *(float(term.count) for term in output.terms.values())]
         if self.trainer.world_size > 1:
-            counts = self.trainer.strategy.reduce(counts, reduce_op="mean")
-        num_frames, *rest = counts.tolist()
+            counts = torch.tensor(counted, dtype=torch.float32, device=self.device)
+            counted = self.trainer.strategy.reduce(counts, reduce_op="mean").tolist()
+        num_frames, *rest = counted
         return num_frames, dict(zip(output.terms, rest, strict=True))
 
     def _micro_batch_factor(self, index: int, num_frames: float) -> float:

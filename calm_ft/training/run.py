@@ -41,6 +41,7 @@ from calm_ft.training.callbacks.record_times import RecordTimes
 from calm_ft.training.callbacks.restore import Restore
 from calm_ft.training.callbacks.stopping import StopAtSignal, signals_interrupt
 from calm_ft.training.callbacks.throughput import Throughput
+from calm_ft.training.compiling import compile_training
 from calm_ft.training.evaluation import (
     VOICE_PROMPT,
     RunEvaluation,
@@ -134,6 +135,8 @@ def _run_other_process(experiment: Experiment) -> None:
     judged = read_evaluation_sources(experiment.evaluation)
     prepared = prepare.prepare(experiment, sources, judged, trainer.world_size)
     attach_trunk_cache(prepared.module.adapter, experiment.data.cache_folder)
+    device = trainer.strategy.root_device
+    compile_training(experiment.run.compile, prepared.module.adapter, device, lambda line: None)
     _evaluate_periodically(trainer, experiment, prepared, callbacks, None)
     _fit(trainer, prepared, point)
 
@@ -236,6 +239,12 @@ class _Run:
         )
         with memory_faults_named(trainer, prepared), trainer.precision_plugin.forward_context():
             notices.say_memory(self.console, estimate_memory(adapter, prepared.batches, prepared.module.seed), adapter)
+        compile_training(
+            self.experiment.run.compile,
+            adapter,
+            trainer.strategy.root_device,
+            lambda line: notices.say_plain(self.console, line),
+        )
         residuals = RunResiduals(
             prepared.batches.val_dataloader(), prepared.evaluation.base_voices, prepared.module.seed
         )

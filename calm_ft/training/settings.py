@@ -25,6 +25,8 @@ class RunSettings(Settings):
     seed: int
     ema_decay: FractionBelowOne
     resume: bool
+    compile: bool | Literal["auto"] = False
+    """torch.compile of what a step computes most; auto: where layers of a backbone train on a GPU."""
 
 
 class CheckpointSettings(Settings):
@@ -82,7 +84,8 @@ class DataSettings(Settings):
     max_frames_per_batch: PositiveInteger
     max_batch_size: PositiveInteger | None
     """None: `max_frames_per_batch` alone limits a batch."""
-    num_workers: NonNegativeInteger = 0
+    num_workers: NonNegativeInteger | None = None
+    """Processes that make batches; None: none on a CPU, whose cores compute, and `workers_beside_a_gpu` on a GPU."""
     num_prompt_draws: PositiveInteger | None = 4
     """Prompts that a clip may have where frozen layers run only once for each; None draws a prompt for every row."""
     format: str | None = None

@@ -18,6 +18,7 @@ from calm_ft.settings import PositiveInteger, checked
 from calm_ft.training.callbacks.checkpoints import AtomicCheckpointIO
 
 DECIDED_ELSEWHERE = {
+    "compile": "torch.compile is no argument of Lightning's Trainer; choose it by compile=true or compile=auto",
     "logger": "choose trackers by logger=csv or logger=wandb",
     "default_root_dir": "choose the run's folder by output_dir",
     "enable_checkpointing": "checkpoints are always written, every checkpoint.every_n_steps steps",

@@ -39,11 +39,17 @@ from calm_ft.adapters.pocket_tts.attention_guide import (
     text_attention,
     tokens_said,
 )
-from calm_ft.adapters.pocket_tts.components import checkpoint_layers, encoder_fingerprint, named_parts, trunk_trains
+from calm_ft.adapters.pocket_tts.components import (
+    checkpoint_layers,
+    compile_layers,
+    encoder_fingerprint,
+    named_parts,
+    trunk_trains,
+)
 from calm_ft.adapters.pocket_tts.export import CONFIG, VOICE, Card, write_bundle
 from calm_ft.adapters.pocket_tts.fresh import initialize_flow_lm, latent_statistics
 from calm_ft.adapters.pocket_tts.generation import GenerationSettings
-from calm_ft.adapters.pocket_tts.head import frame_head
+from calm_ft.adapters.pocket_tts.head import FrameHead, compile_head, frame_head
 from calm_ft.adapters.pocket_tts.loading import (
     is_miniature,
     is_released,
@@ -64,10 +70,12 @@ from calm_ft.adapters.pocket_tts.prompt_cut import (
     word_cuts,
 )
 from calm_ft.adapters.pocket_tts.rows import (
+    Drawn,
     Hidden,
     PocketTTSBatch,
     Row,
     collate_rows,
+    draws_of,
     drop_conditioning,
     eos_losses,
     head_rows,
@@ -113,6 +121,8 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
     flow_lm: FlowLMModel
     mimi: MimiModel
     conditioning_dropout: float
+    compiled_heads: dict[torch.dtype | None, FrameHead] | None = None
+    """By the type of what they multiply; None where nothing is compiled."""
 
     def __init__(
         self,
@@ -352,20 +362,40 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
         """
         net = self.flow_lm.flow_net
         cond, x1, draws = head_rows(self.objective, net, hidden, self.head_batch_multiplier, seed)
-        head = frame_head(net, torch.bfloat16 if multiplies_bfloat16(cond.device) else None)
+        head = self._frame_head(torch.bfloat16 if multiplies_bfloat16(cond.device) else None)
         flow = self.objective.evaluate(head, cond, x1, draws)
-        eos = eos_losses(self.flow_lm, hidden)[hidden.batch.eos_mask]
+        batch = hidden.batch
+        num_frames = sum(batch.lengths)
+        num_eos = num_frames + len(batch.lengths)
+        eos = eos_losses(self.flow_lm, hidden).sum()
         terms = {name: LossTerm(term.weight, term.loss_sum, term.num_rows) for name, term in flow.terms.items()}
-        terms["eos"] = LossTerm(self.eos_loss_weight, eos.sum(), eos.numel())
-        parts = {**flow.parts, "eos": eos.detach().mean()}
+        terms["eos"] = LossTerm(self.eos_loss_weight, eos, num_eos)
+        parts = {**flow.parts, "eos": eos.detach() / num_eos}
         if hidden.log_attention is not None:
-            guide = guide_losses(hidden.log_attention, hidden.batch.said)
+            guide = guide_losses(hidden.log_attention, batch.said)
             terms["attention_guide"] = LossTerm(self.attention_guide_weight, guide.sum(), guide.numel())
             parts["attention_guide"] = guide.detach().sum() / max(1, guide.numel())
-        return LossOutput(terms, parts, int(hidden.batch.num_frames.sum()))
+        return LossOutput(terms, parts, num_frames)
+
+    def _frame_head(self, products: torch.dtype | None) -> FrameHead:
+        """A compiled head is kept, for torch.compile knows a module by its identity."""
+        if self.compiled_heads is None:
+            return frame_head(self.flow_lm.flow_net, products)
+        if products not in self.compiled_heads:
+            self.compiled_heads[products] = frame_head(self.flow_lm.flow_net, products)
+            compile_head(self.compiled_heads[products])
+        return self.compiled_heads[products]
+
+    def compile_training(self) -> None:
+        compile_layers(self.flow_lm.transformer)
+        self.__dict__["compiled_heads"] = {}
+
+    def with_draws(self, batch: PocketTTSBatch, rng: torch.Generator) -> PocketTTSBatch:
+        seed = _seed_of_loss(rng)
+        return replace(batch, drawn=Drawn(seed, draws_of(self.objective, batch, self.head_batch_multiplier, seed)))
 
     def loss(self, batch: PocketTTSBatch, rng: torch.Generator) -> LossOutput:
-        seed = int(torch.randint(2**62, (), generator=rng))
+        seed = _seed_of_loss(rng)
         if self.conditioning_dropout:
             batch = drop_conditioning(batch, self.conditioning_dropout, seed)
         noise = noise_on_inputs(batch, self.input_noise_std, seed) if self.input_noise_std else None
@@ -462,6 +492,10 @@ class FreshPocketTTSAdapter(PocketTTSAdapter, FitsStatistics):
 
     def fitted_state(self) -> dict[str, Tensor]:
         return {"flow_lm.emb_mean": self.flow_lm.emb_mean, "flow_lm.emb_std": self.flow_lm.emb_std}
+
+
+def _seed_of_loss(rng: torch.Generator) -> int:
+    return int(torch.randint(2**62, (), generator=rng))
 
 
 def _check_settings(

@@ -5,12 +5,16 @@ upstream keeps a bare one), so that setting requires_grad on a part sets it on t
 """
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 
+import torch
 from pocket_tts.models.flow_lm import FlowLMModel
 from pocket_tts.models.tts_model import TTSModel
+from pocket_tts.modules.stateful_module import ModelState
 from pocket_tts.modules.transformer import StreamingTransformer
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from calm_ft.adapters.base import Component
@@ -53,6 +57,32 @@ def checkpoint_layers(transformer: StreamingTransformer) -> None:
     """
     for layer in transformer.layers:
         layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+
+
+def compile_layers(transformer: StreamingTransformer) -> None:
+    """Let torch.compile fuse what each layer does to whole rows; speech, which keeps a state, is drawn as before.
+
+    Lengths are symbols, so that one compilation serves all batches. Upstream's training code compiles layer by layer
+    too (training/train_utils.py).
+    """
+    for layer in transformer.layers:
+        layer.forward = _WholeRows(layer.forward, torch.compile(layer.forward, dynamic=True))
+
+
+@dataclass(frozen=True)
+class _WholeRows:
+    """A layer's forward: `compiled` where it is given no state.
+
+    A tensor that is a part of a larger one would be compiled for once more, so rows and mask are whole.
+    """
+
+    plain: Callable[..., Tensor]
+    compiled: Callable[..., Tensor]
+
+    def __call__(self, x: Tensor, model_state: ModelState | None, attn_mask: Tensor | None = None) -> Tensor:
+        if model_state is not None:
+            return self.plain(x, model_state, attn_mask=attn_mask)
+        return self.compiled(x.contiguous(), None, attn_mask=None if attn_mask is None else attn_mask.contiguous())
 
 
 def trunk_trains(flow_lm: FlowLMModel) -> bool:

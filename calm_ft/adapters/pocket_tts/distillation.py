@@ -151,6 +151,10 @@ class DistilledPocketTTSAdapter(PocketTTSAdapter):
         frozen = {"eos_head"} if self.trajectory_steps else set(HEADS)
         return {name: replace(part, trainable=False) if name in frozen else part for name, part in parts.items()}
 
+    def with_draws(self, batch: PocketTTSBatch, rng: torch.Generator) -> PocketTTSBatch:
+        """As it is: this loss draws something else."""
+        return batch
+
     def loss(self, batch: PocketTTSBatch, rng: torch.Generator) -> LossOutput:
         seed = int(torch.randint(2**62, (), generator=rng))
         noise = noise_on_inputs(batch, self.input_noise_std, seed) if self.input_noise_std else None

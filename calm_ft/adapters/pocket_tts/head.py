@@ -37,6 +37,13 @@ def frame_head(net: SimpleMLPAdaLN, products: torch.dtype | None = None) -> "Fra
     return kind(net, products if is_plain else None)
 
 
+def compile_head(head: "FrameHead") -> None:
+    """Let torch.compile fuse the arithmetic, for any number of rows."""
+    head.forward = torch.compile(head.forward, dynamic=True)
+    if isinstance(head, DifferentiatedFrameHead):
+        head.velocity_and_derivative = torch.compile(head.velocity_and_derivative, dynamic=True)  # type: ignore[method-assign]
+
+
 class FrameHead(nn.Module):
     """Called as upstream's head, with conditions [N, channels] that are embedded already."""
 

@@ -11,6 +11,7 @@ Source: pocket_tts/models/tts_model.py (`get_state_for_audio_prompt` feeds the v
 `_autoregressive_generation` the latents).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -53,6 +54,10 @@ class PocketTTSBatch:
     this may be one process's share; prompt_ids: the other utterances that prompt some of the rows; said [B, T, 2]: the
     tokens of the word that each frame says (`attention_guide.tokens_said`); replayed [B]: True where the clip is of
     another source than the tuned voice's; kept: what the frozen layers make of the rows, None where they are to run.
+
+    What is needed of them on the CPU at every step, so that a GPU need not be waited for: lengths, `num_frames` as
+    numbers; prefix_lengths, of each row's voice and text; frame_places [N], the valid frames among the B * T; drawn:
+    what the loss draws, where it was drawn beforehand.
     """
 
     latents: Tensor
@@ -66,7 +71,16 @@ class PocketTTSBatch:
     prompt_ids: list[str]
     said: Tensor
     replayed: Tensor
+    lengths: list[int]
+    prefix_lengths: list[tuple[int, int]]
+    frame_places: Tensor
     kept: Kept | None = None
+    drawn: "Drawn | None" = None
+
+    @property
+    def row_length(self) -> int:
+        """Of the longest row: bos_before_voice, voice, text, bos_emb, and all frames but the one past every end."""
+        return 1 + max(map(sum, self.prefix_lengths)) + self.latents.shape[1]
 
     @property
     def frame_mask(self) -> Tensor:
@@ -85,8 +99,21 @@ class PocketTTSBatch:
 
     def to(self, device: torch.device) -> "PocketTTSBatch":
         """The same on a device."""
-        moved: Any = {name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)}
-        return replace(self, **moved)
+        return self._changed(lambda tensor: tensor.to(device, non_blocking=tensor.is_pinned()))
+
+    def pin_memory(self) -> "PocketTTSBatch":
+        """The same in memory that a GPU reads while the processor goes on; a loader with `pin_memory` calls it."""
+        return self._changed(lambda tensor: tensor.pin_memory())
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "PocketTTSBatch":
+        def of(tensors: Any) -> Any:
+            return {name: change(value) for name, value in vars(tensors).items() if isinstance(value, Tensor)}
+
+        kept = None if self.kept is None else replace(self.kept, **of(self.kept))
+        drawn = (
+            None if self.drawn is None else replace(self.drawn, draws=replace(self.drawn.draws, **of(self.drawn.draws)))
+        )
+        return replace(self, **of(self), kept=kept, drawn=drawn)
 
     @property
     def padding_share(self) -> Tensor:
@@ -96,6 +123,14 @@ class PocketTTSBatch:
     @property
     def _frame_index(self) -> Tensor:
         return torch.arange(self.latents.shape[1], device=self.latents.device)[None]
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What `draws_of` gives for a batch and a seed."""
+
+    seed: int
+    draws: Draws
 
 
 @dataclass(frozen=True)
@@ -136,8 +171,26 @@ def collate_rows(rows: list[Row], padding_token: int) -> PocketTTSBatch:
     ids, places = [row.utterance_id for row in rows], [row.place for row in rows]
     prompt_ids = [row.prompt_id for row in rows if row.prompt_id is not None]
     replayed = torch.tensor([row.is_replayed for row in rows])
+    lengths = num_frames.tolist()
     return PocketTTSBatch(
-        latents, num_frames, tokens, text_mask, prompts, prompt_mask, ids, places, prompt_ids, said, replayed
+        *(
+            latents,
+            num_frames,
+            tokens,
+            text_mask,
+            prompts,
+            prompt_mask,
+            ids,
+            places,
+            prompt_ids,
+            said,
+            replayed,
+            lengths,
+        ),
+        prefix_lengths=[(len(row.prompt_latents), len(row.tokens)) for row in rows],
+        frame_places=torch.cat(
+            [index * latents.shape[1] + torch.arange(length) for index, length in enumerate(lengths)]
+        ),
     )
 
 
@@ -147,9 +200,19 @@ def drop_conditioning(batch: PocketTTSBatch, probability: float, seed: int) -> P
     What a row draws is a function of (seed, its place).
     """
     draws = [torch.rand(2, generator=make_rng(seed, "conditioning_dropout", place)) for place in batch.places]
-    keep = (torch.stack(draws, dim=1)[..., None] >= probability).to(batch.text_mask.device)
-    said = batch.said.masked_fill(~keep[0][..., None], NO_WORD)
-    return replace(batch, text_mask=batch.text_mask & keep[0], prompt_mask=batch.prompt_mask & keep[1], said=said)
+    kept = torch.stack(draws, dim=1) >= probability
+    lengths = [
+        (voice * has_voice, text * has_text)
+        for (voice, text), (has_text, has_voice) in zip(batch.prefix_lengths, kept.T.tolist(), strict=True)
+    ]
+    keep = kept[..., None].to(batch.text_mask.device)
+    return replace(
+        batch,
+        text_mask=batch.text_mask & keep[0],
+        prompt_mask=batch.prompt_mask & keep[1],
+        said=batch.said.masked_fill(~keep[0][..., None], NO_WORD),
+        prefix_lengths=lengths,
+    )
 
 
 def noise_on_inputs(batch: PocketTTSBatch, max_std: float, seed: int) -> Tensor:
@@ -174,12 +237,14 @@ def assemble_rows(
     text_mask: Tensor,
     prompt_latents: Tensor,
     prompt_mask: Tensor,
+    longest: int | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Concatenate each row's own segments without gaps.
 
     Args:
         normalized_latents: [B, T, C], the last frame of which is never an input (it lies past every end).
         text_tokens, text_mask: [B, S] int64 and bool; prompt_latents, prompt_mask: [B, P, C] and [B, P].
+        longest: see `pack_segments`.
 
     Returns:
         rows [B, L, D] and prefix_lengths [B]: the index of `bos_emb` in each row.
@@ -193,7 +258,7 @@ def assemble_rows(
     if flow_lm.insert_bos_before_voice:
         segments.insert(0, flow_lm.bos_before_voice.expand(num_rows, 1, -1))
         masks.insert(0, text_mask.new_ones(num_rows, 1))
-    packed = pack_segments(segments, masks)
+    packed = pack_segments(segments, masks, longest)
     return packed.embeddings, packed.starts[-1]
 
 
@@ -224,7 +289,7 @@ def teacher_forced(flow_lm: FlowLMModel, batch: PocketTTSBatch, fed_back: Tensor
 def assembled(flow_lm: FlowLMModel, batch: PocketTTSBatch, fed_back: Tensor) -> tuple[Tensor, Tensor]:
     """The batch's rows [B, L, D] as the backbone takes them, and prefix_lengths [B], with the latents `fed_back`."""
     segments = (batch.text_tokens, batch.text_mask, batch.prompt_latents, batch.prompt_mask)
-    return assemble_rows(flow_lm, fed_back, *segments)
+    return assemble_rows(flow_lm, fed_back, *segments, longest=batch.row_length - (not flow_lm.insert_bos_before_voice))
 
 
 @dataclass
@@ -241,10 +306,11 @@ class Hidden:
 
 
 def eos_losses(flow_lm: FlowLMModel, hidden: Hidden) -> Tensor:
-    """Binary cross-entropy of the EOS head at every position [B, T]; only those of `eos_mask` count."""
+    """Binary cross-entropy of the EOS head at every position [B, T], zero outside `eos_mask`."""
     logits = flow_lm.out_eos(hidden.z).squeeze(-1).float()
-    target = hidden.batch.eos_target.to(logits)
-    return F.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    batch = hidden.batch
+    losses = F.binary_cross_entropy_with_logits(logits, batch.eos_target.to(logits), reduction="none")
+    return losses.masked_fill(~batch.eos_mask, 0.0)
 
 
 def head_rows(
@@ -255,18 +321,27 @@ def head_rows(
     Utterance by utterance, and what an utterance draws is a function of (seed, its place): batch mates cannot change
     it.
     """
-    mask, lengths = hidden.batch.frame_mask, hidden.batch.num_frames.tolist()
+    places, lengths = hidden.batch.frame_places, hidden.batch.lengths
     with without_autocast(hidden.z.device):
-        embedded = head.cond_embed(at_least_float32(hidden.z[mask]))
+        embedded = head.cond_embed(at_least_float32(hidden.z.flatten(0, 1)[places]))
     cond, x1 = (
         torch.cat([row.repeat(multiplier, 1) for row in values.split(lengths)])
-        for values in (embedded, at_least_float32(hidden.x1[mask]))
+        for values in (embedded, at_least_float32(hidden.x1.flatten(0, 1)[places]))
     )
+    drawn = hidden.batch.drawn
+    draws = (
+        drawn.draws if drawn is not None and drawn.seed == seed else draws_of(objective, hidden.batch, multiplier, seed)
+    )
+    return cond, x1, draws
+
+
+def draws_of(objective: Objective, batch: PocketTTSBatch, multiplier: int, seed: int) -> Draws:
+    """Noise and times for every valid frame, `multiplier` times each, utterance by utterance."""
     draws = [
-        objective.draw(multiplier * length, x1.shape[1], make_rng(seed, "objective", place))
-        for length, place in zip(lengths, hidden.batch.places, strict=True)
+        objective.draw(multiplier * length, batch.latents.shape[-1], make_rng(seed, "objective", place))
+        for length, place in zip(batch.lengths, batch.places, strict=True)
     ]
-    return cond, x1, Draws.joined(draws)
+    return Draws.joined(draws)
 
 
 @torch.no_grad()

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.adapters.pocket_tts.rows import assembled, drop_conditioning, normalized
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import HeadOnly
 from calm_ft.flow.sampling import sample_euler
@@ -95,3 +96,21 @@ def test_loss_and_residuals_on_cuda_are_those_of_the_cpu(three_examples):
     torch.testing.assert_close(on_cuda.cpu(), loss, rtol=1e-3, atol=1e-4)
     for name, value in adapter.residuals(batch, 0).values.items():
         torch.testing.assert_close(value.cpu(), residuals[name], rtol=1e-3, atol=1e-3)
+
+
+def test_a_loss_with_draws_made_beforehand_has_the_same_bits(nano_adapter, three_examples):
+    batch = nano_adapter.collate(three_examples(nano_adapter))
+    plain = nano_adapter.loss(batch, make_rng(0, "train", 3)).total
+    drawn = nano_adapter.with_draws(batch, make_rng(0, "train", 3))
+    assert drawn.drawn is not None
+    assert torch.equal(nano_adapter.loss(drawn, make_rng(0, "train", 3)).total, plain)
+    assert not torch.equal(nano_adapter.loss(drawn, make_rng(0, "train", 4)).total, plain)  # drawn for another batch
+
+
+def test_rows_are_no_longer_than_their_conditions_need_where_these_are_dropped(nano_adapter, three_examples):
+    batch = nano_adapter.collate(three_examples(nano_adapter))
+    dropped = drop_conditioning(batch, 1.0, seed=0)
+    assert dropped.row_length == 1 + batch.latents.shape[1]
+    for each in (batch, dropped):
+        rows, prefixes = assembled(nano_adapter.flow_lm, each, normalized(nano_adapter.flow_lm, each))
+        assert rows.shape[1] == int(prefixes.max()) + each.latents.shape[1]
