@@ -6,6 +6,7 @@
 
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import PackageNotFoundError, version
@@ -20,6 +21,7 @@ from calm_ft.preparation.clips import HeardWord, PreparedClip, Problem
 MANIFEST, HELDOUT, EXCLUDED, CORRECTIONS = "manifest.jsonl", "heldout.jsonl", "excluded.jsonl", "corrections.jsonl"
 PROBLEMS, PREPARE, AUDIO_REPORT = "problems.json", "prepare.json", "audio_report.txt"
 WORK, CLIPS = "work", "clips"
+ABANDONED_SEC = 3600.0  # another shard may be writing a younger file
 PACKAGES = ("calm_ft", "silero-vad", "pyloudnorm", "resemblyzer", "num2words", "pocketsphinx", "faster-whisper", "av")
 
 Json = dict[str, Any]
@@ -67,13 +69,16 @@ def check_places(recordings: Path, dataset: Path) -> None:
 
 
 def begin(dataset: Path) -> None:
-    """Makes the folder. Raises UserError where the disk refuses."""
+    """Makes the folder, without the half-written clips of killed runs. Raises UserError where the disk refuses."""
     try:
         (dataset / WORK).mkdir(parents=True, exist_ok=True)
         (dataset / CLIPS).mkdir(exist_ok=True)
         with atomic_path(dataset / WORK / "writable"):
             pass
         (dataset / WORK / "writable").unlink()
+        for entry in os.scandir(dataset / CLIPS):
+            if entry.name.startswith(".") and time.time() - entry.stat().st_mtime > ABANDONED_SEC:
+                os.unlink(entry)
     except OSError as error:
         raise disk_refusal(dataset, error) from error
 

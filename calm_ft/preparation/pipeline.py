@@ -35,7 +35,7 @@ from calm_ft.preparation.transcription import choose_listener
 from calm_ft.preparation.workers import Crash, in_processes
 from calm_ft.progress import Progress
 
-BATCH_CLIPS = 8
+BATCH_CLIPS = 4
 MAX_NAME = 120
 # Starting processes takes longer than so much sound.
 ALONE_SEC = 60.0

@@ -59,6 +59,10 @@ def _in_pool(
                 yield running.pop(future), future.result()
     except BrokenProcessPool:  # it broke between two jobs
         return [*running.values(), job]
+    except BaseException:  # interrupted, or nobody wants the rest: what is under way is not waited for
+        for process in multiprocessing.active_children():
+            process.terminate()
+        raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

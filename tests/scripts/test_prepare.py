@@ -145,7 +145,22 @@ def test_a_killed_run_goes_on_and_makes_nothing_again(tmp_path):
     assert sorted(rows_of(dataset / "manifest.jsonl"), key=str) == sorted(
         rows_of(undisturbed / "manifest.jsonl"), key=str
     )
-    assert not list(clips.glob(".*"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_ends_at_once_and_says_how_it_goes_on(tmp_path, number):
+    recordings = copy_demo(tmp_path / "recordings", 60)
+    command = [sys.executable, str(ROOT / "scripts/prepare.py"), str(recordings), "--language", "de"]
+    command += ["--num-processes", "2", "--output-dir", str(tmp_path / "dataset")]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    results, deadline = tmp_path / "dataset/work/results.jsonl", time.monotonic() + 240
+    while not (results.exists() and b'"clip ' in results.read_bytes()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "the same command goes on from there" in said
 
 
 def rows_of_whole(path: Path) -> list[dict]:
