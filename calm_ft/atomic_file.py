@@ -38,9 +38,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8 text, atomically."""
+    """UTF-8 text, atomically; bytes of a file name that are not UTF-8 are written as escapes such as \\udcff."""
     with atomic_path(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def why_not_a_folder(path: Path) -> str | None:

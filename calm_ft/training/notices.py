@@ -133,6 +133,8 @@ def say_sources(console: Console, model: str, sources: Sequence[ReadSource], dat
         what = f"{model} on" if source is sources[0] else f"beside it, at weight {source.weight:g}, {source.name}:"
         several = f", {speakers} speakers" if speakers > 1 else ""
         say_plain(console, f"{what} {path} ({name}{several})")
+        for note in source.recordings.notes:
+            say_plain(console, f"note: {note}")
 
 
 def say_text(console: Console, report: TextReport) -> None:

@@ -53,11 +53,12 @@ def test_a_command_of_the_pages_is_accepted(command: Command, monkeypatch: pytes
         pytest.fail(f"{command.id}: this test does not know how to check {program}")
 
 
-def test_the_readme_shows_the_two_commands_and_five_for_ones_own_voice() -> None:
+def test_the_readme_shows_the_two_commands_and_six_for_ones_own_voice() -> None:
     shown = [command.words[:2] for command in commands(README)]
     assert shown[:2] == [["make", "demo"], ["make", "test"]]
-    assert [words[0] if words[0] == "hf" else words[1] for words in shown[2:7]] == [
+    assert [words[0] if words[0] == "hf" else words[1] for words in shown[2:8]] == [
         "hf",
+        "scripts/prepare.py",
         "scripts/train.py",
         "scripts/evaluate.py",
         "scripts/compare.py",

@@ -74,7 +74,7 @@ def read_clip(path: Path) -> PlayedClip | None:
     try:
         content = path.read_bytes()
         audio, sample_rate_hz = soundfile.read(io.BytesIO(content), dtype="float32", always_2d=True)
-    except (OSError, soundfile.LibsndfileError):
+    except (OSError, soundfile.LibsndfileError, ValueError):  # ValueError: a codec that gives no length (GSM)
         return None
     mono = np.nan_to_num(audio.mean(axis=1), nan=0.0, posinf=0.0, neginf=0.0)
     return PlayedClip(mono, sample_rate_hz, _digest(content)) if mono.size else None

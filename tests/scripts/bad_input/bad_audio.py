@@ -56,7 +56,7 @@ def empty_text(path: Path) -> None:
 
 def text_not_utf8(path: Path) -> None:
     _write(path, noise(1.0))
-    path.with_suffix(".txt").write_bytes("Un café.".encode("latin-1"))
+    path.with_suffix(".txt").write_bytes(b"Un caf\x81\xff")
 
 
 def integers(path: Path) -> None:
@@ -76,8 +76,8 @@ KINDS: dict[str, tuple[Callable[[Path], None], str]] = {
     "no_bytes": (no_bytes, "cannot be read"),
     "unreadable": (unreadable, "cannot be read"),
     "over_long": (over_long, "longer than the limit"),
-    "without_text": (without_text, "no .txt file"),
+    "without_text": (without_text, "no text beside the audio"),
     "empty_text": (empty_text, "empty"),
-    "text_not_utf8": (text_not_utf8, "not UTF-8"),
+    "text_not_utf8": (text_not_utf8, "encoding"),
     "text_without_words": (text_without_words, "no word"),
 }
