@@ -155,7 +155,7 @@ def test_three_parts_share_no_text_no_recording_and_no_audio():
     for seed in range(5):
         parts = split_heldout(clips, seed)
         for trait in ("audio", "text", "recording"):
-            seen = {}
+            seen: dict[object, set[str]] = {}
             for id, each in clips.items():
                 seen.setdefault(getattr(each, trait), set()).add(parts.of[id])
             assert all(len(of) == 1 for of in seen.values())

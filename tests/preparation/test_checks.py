@@ -47,6 +47,7 @@ def good_clips(num_clips: int = 60) -> list[PreparedClip]:
 def kinds_by_clip(clips, evidence: Evidence = NOTHING) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for each in check_clips(clips, evidence):
+        assert each.clip is not None
         found.setdefault(each.clip, set()).add(each.kind)
     return found
 

@@ -59,8 +59,7 @@ def test_a_folder_becomes_a_dataset_and_the_next_commands_are_named(recordings, 
 def test_what_is_lost_is_said_last_with_its_length_and_a_way_on(recordings, tmp_path, monkeypatch, capsys):
     samples, rate_hz = soundfile.read(recordings / "000.ogg")
     soundfile.write(recordings / "interview.wav", np.tile(samples, 50), rate_hz)
-    arguments = (recordings, "--output-dir", tmp_path / "dataset", "--transcribe", "none")
-    arguments = (*arguments, "--num-processes", 1)
+    arguments = (recordings, "--output-dir", tmp_path / "dataset", "--transcribe", "none", "--num-processes", 1)
     assert run(monkeypatch, script, *arguments) == 0
     said = capsys.readouterr().out.splitlines()
     (line,) = [line for line in said if "have no text" in line]

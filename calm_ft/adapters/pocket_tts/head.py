@@ -39,9 +39,10 @@ def frame_head(net: SimpleMLPAdaLN, products: torch.dtype | None = None) -> "Fra
 
 def compile_head(head: "FrameHead") -> None:
     """Let torch.compile fuse the arithmetic, for any number of rows."""
-    head.forward = torch.compile(head.forward, dynamic=True)
+    head.forward = torch.compile(head.forward, dynamic=True)  # type: ignore[method-assign]
     if isinstance(head, DifferentiatedFrameHead):
-        head.velocity_and_derivative = torch.compile(head.velocity_and_derivative, dynamic=True)  # type: ignore[method-assign]
+        compiled = torch.compile(head.velocity_and_derivative, dynamic=True)
+        head.velocity_and_derivative = compiled  # type: ignore[method-assign]
 
 
 class FrameHead(nn.Module):

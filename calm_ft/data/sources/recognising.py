@@ -42,7 +42,7 @@ CHOOSE_FORMAT = f"choose one with data.format= ({', '.join(FORMATS)})"
 
 
 def read_recordings(
-    path: Path, format: str | None = None, speakers: str | None = None, require_text: bool = True
+    path: Path | str, format: str | None = None, speakers: str | None = None, require_text: bool = True
 ) -> Recordings:
     """Reads a folder of recordings, or the table or manifest that lists them, or a data set of the Hugging Face hub.
 
@@ -59,7 +59,8 @@ def read_recordings(
         UserError: no usable clip, no known format or more than one that fits, or a file that is not in the format
             that was asked for.
     """
-    path = fetch_from_hub(path) if is_on_hub(path) else Path(path)
+    path = Path(path)
+    path = fetch_from_hub(path) if is_on_hub(path) else path
     check_mode(speakers)
     if format is not None and format not in FORMATS:
         raise UserError(
