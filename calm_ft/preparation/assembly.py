@@ -23,10 +23,10 @@ from calm_ft.preparation.checks import (
 from calm_ft.preparation.clips import HeardWord, PreparedClip, Problem
 from calm_ft.preparation.dataset import Edits, LeftOut
 from calm_ft.preparation.kinds import kind_of
-from calm_ft.preparation.likeness import duplicate_groups, voice_outliers
 from calm_ft.preparation.making import unpack
+from calm_ft.preparation.sound.likeness import duplicate_groups, voice_outliers
 from calm_ft.preparation.splits import assign_splits
-from calm_ft.preparation.text import foreign_texts, spoken_form
+from calm_ft.preparation.words.text import foreign_texts, spoken_form
 
 SAME_VOICE_COSINE, MIN_CLIPS_OF_VOICE = 0.9, 5
 MIN_CLIPS_TO_COMPARE = 12  # a speaker's clips differ; of fewer an outlier is often the same person

@@ -55,6 +55,11 @@ KINDS: dict[str, Kind] = {
     "repeated_text": Kind("note", "clips share their text with others", "they are kept in the same split"),
     # Voices and copies.
     "other_voice": Kind("error", "clips are probably of another person", f"name the speakers, or {LET_IN}"),
+    "unlike_voice": Kind(
+        "warning",
+        "clips sound unlike their speaker's others",
+        f"often only short or lively ones: listen, or {LEAVE_OUT}",
+    ),
     "duplicate": Kind("error", "clips are copies of others", "nothing needs to be done: one of each is kept"),
     "same_sound_other_text": Kind("error", "clips have the same sound and different texts", CORRECT),
     "left_out_by_hand": Kind("note", "clips were left out by hand", 'remove "use": false in corrections.jsonl'),

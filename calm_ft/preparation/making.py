@@ -17,14 +17,14 @@ from calm_ft.data.utterance import UnusableClip, Utterance
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate, resampled
 from calm_ft.preparation.checks import num_letters
 from calm_ft.preparation.clips import HeardWord, PreparedClip
-from calm_ft.preparation.conditioning import Conditioned, condition
-from calm_ft.preparation.likeness import fingerprint
 from calm_ft.preparation.pieces import Piece
-from calm_ft.preparation.sound import faults, measure
-from calm_ft.preparation.text import spoken_form
+from calm_ft.preparation.sound.conditioning import Conditioned, condition
+from calm_ft.preparation.sound.likeness import fingerprint
+from calm_ft.preparation.sound.measures import faults, measure
+from calm_ft.preparation.sound.voice_activity import speech_spans
 from calm_ft.preparation.tools import MAX_RATE_HZ, ClipSettings, Models, models_of, write_flac
-from calm_ft.preparation.transcription import Transcript, mismatch
-from calm_ft.preparation.voice_activity import speech_spans
+from calm_ft.preparation.words.text import spoken_form
+from calm_ft.preparation.words.transcription import Transcript, mismatch
 
 MIN_SPEECH_SEC = 0.2
 Row = dict[str, Any]

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 
 from calm_ft.data.utterance import UnusableClip
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ
-from calm_ft.preparation.alignment import split_alignment
 from calm_ft.preparation.clips import HeardWord, Span
-from calm_ft.preparation.text import spoken_form
+from calm_ft.preparation.sound.voice_activity import clip_spans, speech_spans
 from calm_ft.preparation.tools import ClipSettings, cleaned, models_of, mono_for_models
-from calm_ft.preparation.voice_activity import clip_spans, speech_spans
+from calm_ft.preparation.words.alignment import split_alignment
+from calm_ft.preparation.words.text import spoken_form
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from calm_ft.data.utterance import printable
 from calm_ft.errors import UserError
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.preparation import dataset as folder
-from calm_ft.preparation.alignment import choose_aligner
 from calm_ft.preparation.assembly import Assembled, Row, assemble, gather, words_in, write_dataset
 from calm_ft.preparation.clips import Problem
 from calm_ft.preparation.making import Made, PieceJob, make_clips
@@ -29,9 +28,10 @@ from calm_ft.preparation.page.page import write_page
 from calm_ft.preparation.pieces import Cut, Recording, cut, cut_from, whole
 from calm_ft.preparation.reading import Listing, Shard, list_recordings
 from calm_ft.preparation.results import Results, fingerprint_of, open_results
-from calm_ft.preparation.text import language_of
 from calm_ft.preparation.tools import ClipSettings, cleaned_path
-from calm_ft.preparation.transcription import choose_listener
+from calm_ft.preparation.words.alignment import choose_aligner
+from calm_ft.preparation.words.text import language_of
+from calm_ft.preparation.words.transcription import choose_listener
 from calm_ft.preparation.workers import Crash, in_processes
 from calm_ft.progress import Progress
 

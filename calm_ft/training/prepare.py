@@ -1,6 +1,6 @@
 """From settings to what training needs: the model, what of it trains, encoded clips, and what the run is judged by."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from calm_ft.training.experiment import Experiment
 from calm_ft.training.module import FineTuning
 from calm_ft.training.record import code_version, data_fingerprint, package_versions
 from calm_ft.training.resume import run_identity, weights_fingerprint
-from calm_ft.training.settings import DataSettings
+from calm_ft.training.settings import DataSettings, DataSource
 from calm_ft.training.trunk import has_frozen_trunk
+
+MAX_UNUSABLE_SHARE = 0.1
 
 
 @dataclass(frozen=True)
@@ -49,15 +51,19 @@ class Prepared:
     base_fingerprint: str
 
 
-def read_sources(data: DataSettings) -> list[ReadSource]:
+def read_sources(data: DataSettings, say: Callable[[str], None] | None = None) -> list[ReadSource]:
     """List every source's recordings, the voice that is tuned first.
+
+    Args:
+        say: told what is prepared, and how; None where another process of the run does that, or did it before.
 
     Raises UserError where a source is missing or holds nothing.
     """
     sources: list[ReadSource] = []
     for name, settings in data.named_sources().items():
         path = Path(settings.path).expanduser()
-        recordings = read_recordings(path, settings.format, settings.speakers)
+        dataset = _prepared(path, settings, data, say) if data.prepare == "auto" else None
+        recordings = read_recordings(dataset or path, None if dataset else settings.format, settings.speakers)
         if sources:  # the first keeps its ids, by which its validation clips are chosen
             recordings.utterances[:] = [
                 replace(each, id=f"{name}:{each.id}", speaker=f"{name}:{each.speaker}", is_replayed=True)
@@ -65,6 +71,44 @@ def read_sources(data: DataSettings) -> list[ReadSource]:
             ]
         sources.append(ReadSource(name, settings.weight, recordings))
     return sources
+
+
+def _prepared(path: Path, source: DataSource, data: DataSettings, say: Callable[[str], None] | None) -> Path | None:
+    """A dataset made of recordings that cannot train as they are; None where they can, or where none can be made."""
+    dataset = data.prepared_folder(path)
+    is_done = (dataset / "manifest.jsonl").is_file()
+    if say is None:
+        return dataset if is_done else None
+    try:
+        found = read_recordings(path, source.format, source.speakers, require_text=False)
+    except UserError:  # which reading for training explains
+        return None
+    lost_sec, all_sec = _unusable_sec(found, data.max_duration_sec)
+    if lost_sec <= MAX_UNUSABLE_SHARE * all_sec:
+        return None
+    say(
+        f"{lost_sec / 60:.1f} of {all_sec / 60:.1f} minutes in {path} have no text, or are too long to be clips: they "
+        f"are prepared in {dataset} (data.prepare=never trains on the others alone)"
+    )
+    from calm_ft.preparation.pipeline import Request  # late: what tidy recordings do not need takes seconds to import
+    from calm_ft.preparation.pipeline import prepare as make_dataset
+
+    try:
+        summary = make_dataset(Request(path, dataset, speakers=source.speakers, format=source.format), say)
+    except UserError as error:
+        say(f"they could not be prepared: {error}")
+        return None
+    kept, lost = (summary.totals[name] * 60 for name in ("hours_kept", "hours_in"))
+    say(f"prepared: {kept:.1f} of {lost:.1f} minutes are kept; look at and correct them in {dataset / 'report.html'}")
+    return dataset
+
+
+def _unusable_sec(found: ReadRecordings, max_duration_sec: float) -> tuple[float, float]:
+    """How much of the recordings has no text or is too long for a clip, and how much there is."""
+    textless = sum(known_duration_sec(each) or 0.0 for each in found.textless)
+    with_text = [known_duration_sec(each) or 0.0 for each in found.utterances]
+    too_long = sum(sec for sec in with_text if sec > max_duration_sec)
+    return textless + too_long, textless + sum(with_text)
 
 
 def prepare(experiment: Experiment, sources: list[ReadSource], judged: EvaluationSources, num_ranks: int) -> Prepared:

@@ -163,7 +163,7 @@ class _Run:
         if done is not None:
             notices.say_plain(console, f"{self.record.output_dir} is finished: nothing left to do.")
             return done
-        sources = prepare.read_sources(experiment.data)
+        sources = prepare.read_sources(experiment.data, lambda line: notices.say_plain(console, line))
         judged = read_evaluation_sources(experiment.evaluation)
         prepared = prepare.prepare(experiment, sources, judged, trainer.world_size)
         if point is not None:

@@ -1,5 +1,7 @@
 """A run's settings, checked before anything is loaded; see conf/train.yaml."""
 
+import hashlib
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,6 +92,8 @@ class DataSettings(Settings):
     """Prompts that a clip may have where frozen layers run only once for each; None draws a prompt for every row."""
     format: str | None = None
     speakers: str = "auto"
+    prepare: Literal["auto", "never"] = "auto"
+    """auto: recordings without text, or too long to be clips, are first made into a dataset (`calm_ft.preparation`)."""
     sources: dict[str, DataSource] | None = None
 
     @field_validator("sources", mode="before")
@@ -106,6 +110,11 @@ class DataSettings(Settings):
     @property
     def cache_folder(self) -> Path:
         return Path(self.cache_dir).expanduser()
+
+    def prepared_folder(self, recordings: Path) -> Path:
+        """Where recordings that need it are prepared; beside the features, one folder for each path."""
+        digest = hashlib.sha256(os.fsencode(recordings.absolute())).hexdigest()[:12]
+        return self.cache_folder.parent / "prepared" / f"{recordings.name}-{digest}"
 
     def named_sources(self) -> dict[str, DataSource]:
         """The voice that is tuned first, under "voice", then the others by their names."""

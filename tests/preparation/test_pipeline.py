@@ -13,9 +13,9 @@ import soundfile
 
 from calm_ft.data.sources import read_recordings
 from calm_ft.errors import UserError
-from calm_ft.preparation.conditioning import loudness_lufs
 from calm_ft.preparation.pipeline import Request, file_name, prepare
 from calm_ft.preparation.reading import Shard
+from calm_ft.preparation.sound.conditioning import loudness_lufs
 
 DEMO = Path(__file__).parents[2] / "calm_ft/assets/demo_voice/train"
 NUM_TIDY = 10

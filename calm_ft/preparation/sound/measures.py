@@ -17,8 +17,8 @@ from scipy.ndimage import binary_dilation
 from scipy.signal import get_window
 
 from calm_ft.preparation.clips import Span
-from calm_ft.preparation.conditioning import loudness_lufs
-from calm_ft.preparation.voice_activity import FRAME_SEC, frame_levels_db, speech_spans
+from calm_ft.preparation.sound.conditioning import loudness_lufs
+from calm_ft.preparation.sound.voice_activity import FRAME_SEC, frame_levels_db, speech_spans
 
 Samples = NDArray[np.floating[Any]]
 Levels = NDArray[np.float64]

@@ -11,7 +11,7 @@ import torch
 from calm_ft.config import ASSETS
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.preparation.clips import Span
-from calm_ft.preparation.voice_activity import _model, clip_spans, frame_levels_db, speech_spans
+from calm_ft.preparation.sound.voice_activity import _model, clip_spans, frame_levels_db, speech_spans
 
 RATE_HZ = 16_000
 PAUSES_SEC = (0.5, 1.0, 0.3, 2.0, 0.7)
@@ -66,7 +66,7 @@ def test_speech_40_db_quieter_has_the_same_spans(speech):
 
 def test_no_pause_is_lost_where_blocks_meet(speech, monkeypatch):
     samples, planted = speech
-    monkeypatch.setattr("calm_ft.preparation.voice_activity._BLOCK_FRAMES", 100)
+    monkeypatch.setattr("calm_ft.preparation.sound.voice_activity._BLOCK_FRAMES", 100)
     assert has_edges(speech_spans(samples, RATE_HZ), planted, tolerance_sec=0.15)
 
 

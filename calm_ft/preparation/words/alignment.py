@@ -33,9 +33,10 @@ from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.metrics.ctc import CTCModel
 from calm_ft.preparation.clips import HeardWord, Span
-from calm_ft.preparation.pronunciation import pronunciation
-from calm_ft.preparation.text import spoken_form
-from calm_ft.preparation.transcription import (
+from calm_ft.preparation.sound.voice_activity import clip_spans, frame_levels_db, speech_spans
+from calm_ft.preparation.words.pronunciation import pronunciation
+from calm_ft.preparation.words.text import spoken_form
+from calm_ft.preparation.words.transcription import (
     FRAME_SEC,
     Sound,
     decode,
@@ -44,7 +45,6 @@ from calm_ft.preparation.transcription import (
     pocketsphinx_decoder,
     words_in,
 )
-from calm_ft.preparation.voice_activity import clip_spans, frame_levels_db, speech_spans
 
 FITS = 0.5
 """An alignment with a lower score is of a text that is not said in the sound.

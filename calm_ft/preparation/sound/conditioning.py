@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.preparation.clips import Span
-from calm_ft.preparation.voice_activity import speech_spans
+from calm_ft.preparation.sound.voice_activity import speech_spans
 
 _BLOCK_SEC = 0.4
 _FADE_SEC = 0.01

@@ -4,7 +4,7 @@ import unicodedata
 
 import pytest
 
-from calm_ft.preparation.text import foreign_texts, language_of, spoken_form
+from calm_ft.preparation.words.text import foreign_texts, language_of, spoken_form
 
 pytest.importorskip("num2words")
 pytest.importorskip("babel")

@@ -20,7 +20,7 @@ from functools import cache, partial
 from typing import Any
 
 from calm_ft.metrics.base import ModelMissing
-from calm_ft.preparation.wordings import CURRENCIES, FEMININE_UNITS, MONEY, UNITS, WORDINGS
+from calm_ft.preparation.words.wordings import CURRENCIES, FEMININE_UNITS, MONEY, UNITS, WORDINGS
 
 Changes = list[tuple[str, str]]
 

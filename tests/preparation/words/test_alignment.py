@@ -10,7 +10,9 @@ import soundfile
 
 from calm_ft.data.utterance import UnusableClip
 from calm_ft.errors import UserError
-from calm_ft.preparation.alignment import (
+from calm_ft.preparation.clips import HeardWord, Span
+from calm_ft.preparation.sound.voice_activity import clip_spans, speech_spans
+from calm_ft.preparation.words.alignment import (
     FITS,
     Alignment,
     choose_aligner,
@@ -19,9 +21,7 @@ from calm_ft.preparation.alignment import (
     split_alignment,
     split_text,
 )
-from calm_ft.preparation.clips import HeardWord, Span
-from calm_ft.preparation.pronunciation import pronunciation
-from calm_ft.preparation.voice_activity import clip_spans, speech_spans
+from calm_ft.preparation.words.pronunciation import pronunciation
 from tools.nano import espeak
 
 pytest.importorskip("pocketsphinx")

@@ -8,8 +8,13 @@ import soundfile
 
 from calm_ft.errors import UserError
 from calm_ft.metrics import hub
-from calm_ft.preparation import transcription
-from calm_ft.preparation.transcription import PocketSphinxListener, choose_listener, mismatch, sizes_for_this_machine
+from calm_ft.preparation.words import transcription
+from calm_ft.preparation.words.transcription import (
+    PocketSphinxListener,
+    choose_listener,
+    mismatch,
+    sizes_for_this_machine,
+)
 from tests.metrics.test_recognisers import converted, whisper  # noqa: F401 - fixtures
 from tools.nano import espeak
 

@@ -19,8 +19,8 @@ from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate, is_silent
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.metrics.recognisers import PREFIX, FasterWhisperTranscriber
 from calm_ft.preparation.clips import HeardWord
-from calm_ft.preparation.text import spoken_form
-from calm_ft.preparation.voice_activity import clip_spans, speech_spans
+from calm_ft.preparation.sound.voice_activity import clip_spans, speech_spans
+from calm_ft.preparation.words.text import spoken_form
 
 Sound = NDArray[np.floating[Any]]
 

@@ -9,7 +9,7 @@ from pyloudnorm import Meter
 from scipy.signal import fftconvolve, resample_poly
 
 from calm_ft.config import ASSETS
-from calm_ft.preparation.sound import faults, measure
+from calm_ft.preparation.sound.measures import faults, measure
 
 RATE_HZ = 16_000
 RNG = np.random.default_rng(0)

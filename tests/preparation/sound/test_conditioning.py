@@ -7,7 +7,7 @@ from pyloudnorm import Meter
 
 from calm_ft.config import ASSETS
 from calm_ft.preparation.clips import Span
-from calm_ft.preparation.conditioning import Conditioning, condition, loudness_lufs
+from calm_ft.preparation.sound.conditioning import Conditioning, condition, loudness_lufs
 
 RATE_HZ = 16_000
 

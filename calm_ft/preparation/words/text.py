@@ -20,8 +20,8 @@ from functools import cache
 from typing import Any
 
 from calm_ft.metrics.base import ModelMissing
-from calm_ft.preparation.numbers import Changes, Rule, apply, numbers_of, sentence_end
-from calm_ft.preparation.wordings import ABBREVIATIONS, NUMBER_SIGNS, SOUNDS, WORDINGS
+from calm_ft.preparation.words.numbers import Changes, Rule, apply, numbers_of, sentence_end
+from calm_ft.preparation.words.wordings import ABBREVIATIONS, NUMBER_SIGNS, SOUNDS, WORDINGS
 
 
 @dataclass(frozen=True)
