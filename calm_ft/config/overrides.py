@@ -29,6 +29,7 @@ UNLISTED = (
     "checkpoint.mode",
     "data.num_prompt_draws",
     "data.num_workers",
+    "data.prepare",
     "data.tail_sec",
     "early_stopping.min_delta",
     "evaluation.cfg_coef",

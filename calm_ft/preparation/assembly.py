@@ -21,7 +21,7 @@ from calm_ft.preparation.checks import (
     problems_of,
 )
 from calm_ft.preparation.clips import HeardWord, PreparedClip, Problem
-from calm_ft.preparation.dataset import Edits, LeftOut
+from calm_ft.preparation.dataset import Edits, ClipLeftOut
 from calm_ft.preparation.kinds import kind_of
 from calm_ft.preparation.making import unpack
 from calm_ft.preparation.sound.likeness import duplicate_groups, voice_outliers
@@ -40,7 +40,7 @@ class Assembled:
     """The clips that are kept, those that are left out (with those that a person let in), and the problems."""
 
     kept: list[PreparedClip]
-    left_out: list[LeftOut]
+    left_out: list[ClipLeftOut]
     problems: list[Problem]
 
 
@@ -49,7 +49,7 @@ class Gathered:
     """All clips, with the vectors by which they are compared and the remarks that were in their texts."""
 
     clips: list[PreparedClip]
-    left_out: list[LeftOut]
+    left_out: list[ClipLeftOut]
     fingerprints: dict[str, NDArray[Any]]
     embeddings: dict[str, NDArray[Any]]
     remarks: dict[str, tuple[str, ...]]
@@ -60,7 +60,7 @@ def gather(rows: Iterable[tuple[str, str, Row]], edits: Edits, language: str | N
     found = Gathered([], [], {}, {}, {})
     for id, source, row in rows:
         if "kind" in row:
-            found.left_out.append(LeftOut(id, source, row["kind"], row["reason"], row.get("duration_sec")))
+            found.left_out.append(ClipLeftOut(id, source, row["kind"], row["reason"], row.get("duration_sec")))
             continue
         clip = PreparedClip(**{name: value for name, value in row.items() if name in _FIELDS})
         clip.faults = tuple((kind, detail) for kind, detail in clip.faults)
@@ -85,7 +85,7 @@ def assemble(found: Gathered, edits: Edits, language: str | None, seed: int, hea
     reasons = _reasons(findings)
     let_in = {id for id, use in edits.use.items() if use}
     left_out = [
-        LeftOut(clip.id, clip.path, *reasons[clip.id], clip.duration_sec, use=clip.id in let_in)
+        ClipLeftOut(clip.id, clip.path, *reasons[clip.id], clip.duration_sec, use=clip.id in let_in)
         for clip in found.clips
         if clip.id in reasons
     ]

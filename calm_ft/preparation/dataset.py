@@ -28,7 +28,7 @@ Json = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class ClipLeftOut:
     """A clip, or a file that never became one, that does not train; `kind` is that of the problem."""
 
     id: str
@@ -158,7 +158,7 @@ def write_problems(dataset: Path, problems: Sequence[Problem]) -> None:
     write_text(dataset / PROBLEMS, json.dumps(rows, ensure_ascii=False, indent=1) + "\n")
 
 
-def left_out_row(each: LeftOut, clip: PreparedClip | None) -> Json:
+def left_out_row(each: ClipLeftOut, clip: PreparedClip | None) -> Json:
     """A row of `excluded.jsonl`; with what is known of the clip, where there is one."""
     row: Json = {
         "id": each.id,
@@ -182,7 +182,7 @@ def write_prepare(dataset: Path, settings: Json, totals: Json, stages_sec: Mappi
     write_text(dataset / PREPARE, json.dumps(content, ensure_ascii=False, indent=1) + "\n")
 
 
-def write_audio_report(dataset: Path, clips: Sequence[PreparedClip], left_out: Sequence[LeftOut]) -> None:
+def write_audio_report(dataset: Path, clips: Sequence[PreparedClip], left_out: Sequence[ClipLeftOut]) -> None:
     """`audio_report.txt`: what is suitable, too short, too long, and left out for another reason, by name."""
     short = [clip for clip in clips if "too_short" in clip.problems]
     parts = {

@@ -10,7 +10,7 @@ from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import DEFAULT_SPEAKER, UnusableClip, Utterance, printable
 from calm_ft.errors import UserError
 from calm_ft.preparation.clips import HeardWord
-from calm_ft.preparation.dataset import LeftOut
+from calm_ft.preparation.dataset import ClipLeftOut
 from calm_ft.preparation.pieces import Recording
 from calm_ft.preparation.results import Results
 from calm_ft.progress import Progress
@@ -49,7 +49,7 @@ class Listing:
     """What a folder holds: recordings to work on, what cannot be used, and for people how it was read."""
 
     recordings: list[Recording]
-    left_out: list[LeftOut]
+    left_out: list[ClipLeftOut]
     format_name: str
     notes: list[str]
 
@@ -64,7 +64,7 @@ def list_recordings(path: Path, format: str | None, speakers: str | None, result
     found.allow_textless()
     root = path if path.is_dir() else path.parent
     left_out = [
-        LeftOut(each.path, each.path, "unreadable", each.reason, each.duration_sec) for each in found.exclusions
+        ClipLeftOut(each.path, each.path, "unreadable", each.reason, each.duration_sec) for each in found.exclusions
     ]
     utterances = [*found.utterances, *found.textless]
     recordings = []
@@ -78,7 +78,7 @@ def list_recordings(path: Path, format: str | None, speakers: str | None, result
                 recordings.append(_recording(utterance, source, results))
             except (UnusableClip, OSError) as fault:
                 reason = str(fault) if isinstance(fault, UnusableClip) else "the audio file cannot be opened"
-                left_out.append(LeftOut(utterance.id, source, "unreadable", reason))
+                left_out.append(ClipLeftOut(utterance.id, source, "unreadable", reason))
     return Listing(recordings, left_out, found.format_name, found.notes)
 
 

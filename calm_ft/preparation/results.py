@@ -22,7 +22,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
+class _RowPlace:
     """Where the row of a name lies: which file, and from which byte on."""
 
     file: int
@@ -45,11 +45,11 @@ class Results:
         _cut_torn_line(self._own)
         self._own.touch()
         self._paths = [*sorted(path for path in folder.glob("results*.jsonl") if path != self._own), self._own]
-        self._places: dict[str, _Place] = {}
+        self._places: dict[str, _RowPlace] = {}
         for number, path in enumerate(self._paths):
             for offset, line in _whole_lines(path):
                 row = json.loads(line)
-                self._places[row["name"]] = _Place(number, offset, row["made_from"])
+                self._places[row["name"]] = _RowPlace(number, offset, row["made_from"])
         self._open: dict[int, BinaryIO] = {}
         self._writer = self._own.open("ab")
 
@@ -74,7 +74,7 @@ class Results:
         line = json.dumps({"name": name, "made_from": made_from, "row": row})
         self._writer.write(line.encode() + b"\n")
         self._writer.flush()
-        self._places[name] = _Place(len(self._paths) - 1, offset, made_from)
+        self._places[name] = _RowPlace(len(self._paths) - 1, offset, made_from)
 
     def close(self) -> None:
         """Lets another process write."""

@@ -1,5 +1,6 @@
 """From settings to what training needs: the model, what of it trains, encoded clips, and what the run is judged by."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,8 @@ def read_sources(data: DataSettings, say: Callable[[str], None] | None = None) -
         path = Path(settings.path).expanduser()
         dataset = _prepared(path, settings, data, say) if data.prepare == "auto" else None
         recordings = read_recordings(dataset or path, None if dataset else settings.format, settings.speakers)
+        if dataset is not None:
+            recordings.exclusions += _left_out_of(dataset)
         if sources:  # the first keeps its ids, by which its validation clips are chosen
             recordings.utterances[:] = [
                 replace(each, id=f"{name}:{each.id}", speaker=f"{name}:{each.speaker}", is_replayed=True)
@@ -101,6 +104,11 @@ def _prepared(path: Path, source: DataSource, data: DataSettings, say: Callable[
     kept, lost = (summary.totals[name] * 60 for name in ("hours_kept", "hours_in"))
     say(f"prepared: {kept:.1f} of {lost:.1f} minutes are kept; look at and correct them in {dataset / 'report.html'}")
     return dataset
+
+
+def _left_out_of(dataset: Path) -> list[Exclusion]:
+    rows = [json.loads(line) for line in (dataset / "excluded.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [Exclusion(row["path"], row["reason"], row["duration_sec"]) for row in rows if not row["use"]]
 
 
 def _unusable_sec(found: ReadRecordings, max_duration_sec: float) -> tuple[float, float]:

@@ -10,7 +10,7 @@ from calm_ft.data.sources import read_recordings
 from calm_ft.errors import UserError
 from calm_ft.preparation import dataset as folder
 from calm_ft.preparation.clips import HeardWord, PreparedClip, Problem
-from calm_ft.preparation.dataset import LeftOut, check_places, read_edits
+from calm_ft.preparation.dataset import ClipLeftOut, check_places, read_edits
 from calm_ft.preparation.reading import Shard
 from calm_ft.preparation.results import open_results
 from calm_ft.preparation.splits import assign_splits, shares_of
@@ -117,7 +117,7 @@ def test_problems_and_the_audio_report_name_what_they_count(tmp_path):
     folder.write_problems(tmp_path, [Problem("one_word", "warning", "a single word", ("a", "b"), "record", ("x", "y"))])
     (row,) = json.loads((tmp_path / "problems.json").read_text())
     assert (row["count"], row["clips"]) == (2, ["a", "b"])
-    left_out = [LeftOut("b", "b.wav", "too_long", "40 s", 40.0), LeftOut("c", "c.wav", "silent", "silent")]
+    left_out = [ClipLeftOut("b", "b.wav", "too_long", "40 s", 40.0), ClipLeftOut("c", "c.wav", "silent", "silent")]
     folder.write_audio_report(tmp_path, [clip("a"), replace(clip("d"), problems=("too_short",))], left_out)
     report = (tmp_path / "audio_report.txt").read_text()
     assert "Suitable: 1\n  a (3.0 s)" in report

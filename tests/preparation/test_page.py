@@ -19,7 +19,7 @@ from selenium.webdriver.support.ui import Select, WebDriverWait
 from calm_ft.errors import UserError
 from calm_ft.preparation.page import write_page
 from calm_ft.preparation.page.rows import ClipRow, clip_rows
-from calm_ft.preparation.page.sections import Verdict, verdict
+from calm_ft.preparation.page.sections import SetVerdict, verdict
 from calm_ft.preparation.page.survey import PROMPT_SEC, survey
 from tests.conftest import DEMO_TRAIN
 from tests.preparation.page_dataset import (
@@ -198,7 +198,7 @@ def test_enough_is_what_the_study_found(minutes: dict[str, float], said: str, to
     ]
     found = verdict(survey(rows, ()), ())
     assert found.enough.startswith(said)
-    assert found == Verdict(found.enough, "No problem was found that needs mending.", tone)
+    assert found == SetVerdict(found.enough, "No problem was found that needs mending.", tone)
 
 
 def _prompts(rows: list[ClipRow]) -> list[str]:

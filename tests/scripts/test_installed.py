@@ -52,7 +52,8 @@ def test_an_unknown_command_is_one_sentence(tmp_path: Path) -> None:
     ended = _python(tmp_path, "-m", "calm_ft", "tune", PYTHONPATH=str(ROOT))
     assert ended.returncode == 2
     assert (
-        ended.stderr == "error: There is no command tune: choose one of train, evaluate, compare, export, synthesize.\n"
+        ended.stderr
+        == "error: There is no command tune: choose one of prepare, train, evaluate, compare, export, synthesize.\n"
     )
 
 

@@ -98,19 +98,28 @@ def test_a_bug_keeps_its_traceback_and_the_run_says_failed(
     assert status(tmp_path / "run") == "failed"
 
 
+@pytest.mark.parametrize(("prepare", "reason"), [("never", "there is no text beside the audio"), ("auto", "")])
 def test_minutes_that_did_not_train_are_said_at_the_beginning_and_again_at_the_end(
-    tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    prepare: str,
+    reason: str,
+    tiny: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     recordings = copy_short_clips(tmp_path / "recordings")
     soundfile.write(recordings / "interview.wav", torch.randn(90 * 8000).mul(0.1).numpy(), 8000)
-    overrides = [f"data.path={recordings}", f"output_dir={tmp_path / 'run'}"]
+    overrides = [f"data.path={recordings}", f"output_dir={tmp_path / 'run'}", f"data.prepare={prepare}"]
+    overrides.append(f"data.cache_dir={tmp_path / 'cache' / 'features'}")
     assert run_train(monkeypatch, *tiny, *overrides) == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert "left out: 1 (1.5 min), named in excluded.jsonl" in printed
+    (excluded,) = (tmp_path / "run" / "excluded.jsonl").read_text().splitlines()
+    assert reason in excluded
     place = printed.index("WARNING: 1.5 of 1.")
     assert place > printed.index("pocket-tts generate")
     assert "minutes of the recordings were left out" in printed[place:]
-    assert f"{recordings / 'interview.wav'} (there is no .txt file" in printed[place:]
+    assert "interview.wav" in printed[place:]
 
 
 @pytest.mark.parametrize(

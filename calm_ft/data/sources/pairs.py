@@ -65,7 +65,7 @@ class Pairs(RecordingFormat):
 
 
 @dataclass(frozen=True)
-class _Text:
+class _TextFile:
     path: Path
     stem: str  # relative to the root, without suffix
     rank: int  # the best text of a recording has the lowest
@@ -81,14 +81,14 @@ class _Texts:
         self._content = {text.path: text.path.read_bytes() for text in self.files}
         self._code_page = common_code_page(self._content.values())
         self._decoded_as: dict[str, list[Path]] = {}
-        self._by_key: list[dict[str, list[_Text]]] = []
+        self._by_key: list[dict[str, list[_TextFile]]] = []
         for key_of in KEYS:
-            index: dict[str, list[_Text]] = {}
+            index: dict[str, list[_TextFile]] = {}
             for text in self.files:
                 index.setdefault(key_of(text.stem), []).append(text)
             self._by_key.append(index)
 
-    def of(self, id: str) -> list[_Text]:
+    def of(self, id: str) -> list[_TextFile]:
         """The texts of a recording, the best first; raises `UnusableClip` if several fit equally."""
         for key_of, index in zip(KEYS, self._by_key, strict=True):
             found = sorted(index.get(key_of(id), []), key=lambda text: text.rank)
@@ -98,7 +98,7 @@ class _Texts:
                 return found
         return []
 
-    def read(self, text: _Text) -> str:
+    def read(self, text: _TextFile) -> str:
         """What the file holds, decoded and checked for what is no text."""
         decoded = decode_content(self._content[text.path], self._code_page)
         lines = decoded.content.splitlines()
@@ -151,14 +151,14 @@ def _of_tree(stem: str) -> str:
 KEYS = (_exact, _folded, _of_tree)
 
 
-def _as_text(path: Path, root: Path) -> _Text | None:
+def _as_text(path: Path, root: Path) -> _TextFile | None:
     suffixes = (*TEXT_SUFFIXES, *SUBTITLE_SUFFIXES)
     fitting = [suffix for suffix in suffixes if path.name.lower().endswith(suffix)]
     if not fitting:
         return None
     suffix = max(fitting, key=len)  # `.normalized.txt` is also `.txt`
     stem = clip_id(path.with_name(path.name[: -len(suffix)] + ".txt"), root)
-    return _Text(path, stem, suffixes.index(suffix), suffix in SUBTITLE_SUFFIXES)
+    return _TextFile(path, stem, suffixes.index(suffix), suffix in SUBTITLE_SUFFIXES)
 
 
 def _audio(files: Sequence[Path], root: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from calm_ft.data.audio import mix_down, read_samples, recorded_duration_sec
 from calm_ft.data.utterance import UnusableClip, Utterance
 from calm_ft.preparation.clips import Problem
 from calm_ft.preparation.page.rows import HELD_OUT, LEFT_OUT, ClipRow
-from calm_ft.preparation.page.survey import Speaker, Survey
+from calm_ft.preparation.page.survey import SpeakerTotals, Survey
 from calm_ft.report.figures import number
 from calm_ft.report.page.charts import Chart, histogram
 from calm_ft.report.page.media import PlayedClip
@@ -33,7 +33,7 @@ STUDY = (
 
 
 @dataclass(frozen=True)
-class Verdict:
+class SetVerdict:
     """Two sentences, and the tone in which the page shows them: better, mixed or worse.
 
     `kind` is the problem that the second sentence names, empty where there is none.
@@ -71,16 +71,16 @@ class ShownProblem:
     details: tuple[str, ...]
 
 
-def verdict(found: Survey, problems: Sequence[tuple[Problem, int]]) -> Verdict:
+def verdict(found: Survey, problems: Sequence[tuple[Problem, int]]) -> SetVerdict:
     """Whether there is enough speech, and what to mend first."""
     enough, tone = _enough(found)
     to_mend = [(problem, count) for problem, count in problems if problem.severity != "note"]
     if not to_mend:
-        return Verdict(enough, "No problem was found that needs mending.", tone)
+        return SetVerdict(enough, "No problem was found that needs mending.", tone)
     first, count = to_mend[0]
     clips = f" ({counted(count, 'clip')})" if count else ""
     tone = "mixed" if tone == "better" else tone
-    return Verdict(enough, f"Mend this first: {first.title.rstrip('.')}{clips}.", tone, first.kind)
+    return SetVerdict(enough, f"Mend this first: {first.title.rstrip('.')}{clips}.", tone, first.kind)
 
 
 def _enough(found: Survey) -> tuple[str, str]:
@@ -99,7 +99,7 @@ def _enough(found: Survey) -> tuple[str, str]:
     return f"Enough: {amount}, and in this project's study five minutes did what fifteen did.", "better"
 
 
-def _enough_of_each(speakers: Sequence[Speaker], amount: str) -> tuple[str, str]:
+def _enough_of_each(speakers: Sequence[SpeakerTotals], amount: str) -> tuple[str, str]:
     poor = sorted((each for each in speakers if each.learnt_sec < ENOUGH_SEC), key=lambda each: each.learnt_sec)
     amount += f" by {len(speakers):,} speakers"
     if not poor:
@@ -192,7 +192,7 @@ def prompts(places: Sequence[Path], found: Survey) -> list[Heard]:
     return [heard(places, row) for row in _best(speakers, each_has)]
 
 
-def _best(speakers: Sequence[Speaker], num: int) -> list[ClipRow]:
+def _best(speakers: Sequence[SpeakerTotals], num: int) -> list[ClipRow]:
     return [row for speaker in speakers for row in speaker.prompts[:num]]
 
 

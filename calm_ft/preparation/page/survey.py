@@ -27,7 +27,7 @@ LEVEL, SNR = "loudness_lufs", "snr_db"
 
 
 @dataclass
-class Speaker:
+class SpeakerTotals:
     """What a speaker's kept clips sum up to, and the clips that serve best as a voice prompt, the best first.
 
     `learnt_sec` leaves out what is held out for judging.
@@ -63,7 +63,7 @@ class Speaker:
 class Survey:
     """What the page shows of a dataset; measures are of the kept clips alone."""
 
-    speakers: dict[str, Speaker] = field(default_factory=dict)
+    speakers: dict[str, SpeakerTotals] = field(default_factory=dict)
     splits: Counter[str] = field(default_factory=Counter)
     split_sec: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     unknown_sec: Counter[str] = field(default_factory=Counter)
@@ -99,7 +99,7 @@ class Survey:
             for kind in row.problems:
                 self.lost_sec[kind] += row.recorded_sec or 0.0
             return
-        self.speakers.setdefault(row.speaker, Speaker(row.speaker)).add(row, place)
+        self.speakers.setdefault(row.speaker, SpeakerTotals(row.speaker)).add(row, place)
         self.num_characters.append(len(row.text))
         for values, value in (
             (self.duration_sec, row.duration_sec),

@@ -145,7 +145,7 @@ class Aligner(ABC):
         units: Sequence[tuple[str, ...]],
         spans: Sequence[Span],
         owners: Sequence[int],
-        block: "_Block",
+        block: "_Stretch",
     ) -> Times:
         """Where a block does not fit as a whole: the words of each span by themselves, else spread over it."""
         span, placed = block.first_span, []
@@ -407,7 +407,7 @@ def owners_of(units: Sequence[tuple[str, ...]], heard: Sequence[Sequence[str]]) 
 
 
 @dataclass(frozen=True)
-class _Block:
+class _Stretch:
     """Units from `first` to before `last`, said in the spans from `first_span` to `last_span`, both included."""
 
     first: int
@@ -416,7 +416,7 @@ class _Block:
     last_span: int
 
 
-def _blocks(owners: Sequence[int], spans: Sequence[Span]) -> list[_Block]:
+def _blocks(owners: Sequence[int], spans: Sequence[Span]) -> list[_Stretch]:
     """Units and spans that surely belong together, cut wherever it is known between which units a span ends.
 
     Where that is known nowhere for longer than 90 s, it is guessed. Spans in which nothing of the text was heard, with
@@ -424,10 +424,10 @@ def _blocks(owners: Sequence[int], spans: Sequence[Span]) -> list[_Block]:
     """
     known = [index for index, owner in enumerate(owners) if owner >= 0]
     if not known:
-        return [_Block(0, len(owners), 0, len(spans) - 1)]
+        return [_Stretch(0, len(owners), 0, len(spans) - 1)]
     first = _reach_back(owners[known[0]], known[0], spans)
     last = len(spans) - 1 - _reach_back(len(spans) - 1 - owners[known[-1]], len(owners) - 1 - known[-1], spans[::-1])
-    blocks = [_Block(0, len(owners), first, last)]
+    blocks = [_Stretch(0, len(owners), first, last)]
     cuts = [
         (_sureness(owners, before, after), before + 1 + (after - before - 1) // 2, owners[before], owners[after])
         for before, after in pairwise(known)
@@ -439,13 +439,13 @@ def _blocks(owners: Sequence[int], spans: Sequence[Span]) -> list[_Block]:
 
 
 def _cut_block(
-    block: _Block, cuts: Sequence[tuple[int, int, int, int]], level: int, spans: Sequence[Span]
-) -> Iterator[_Block]:
+    block: _Stretch, cuts: Sequence[tuple[int, int, int, int]], level: int, spans: Sequence[Span]
+) -> Iterator[_Stretch]:
     too_long = spans[block.last_span].end_sec - spans[block.first_span].start_sec > _LONGEST_BLOCK_SEC
     for sureness, place, ends_with, begins_with in cuts:
         if sureness == level and block.first < place < block.last and (level == 2 or too_long):
-            yield _Block(block.first, place, block.first_span, ends_with)
-            block = _Block(place, block.last, begins_with, block.last_span)
+            yield _Stretch(block.first, place, block.first_span, ends_with)
+            block = _Stretch(place, block.last, begins_with, block.last_span)
     yield block
 
 

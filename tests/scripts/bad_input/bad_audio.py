@@ -78,6 +78,6 @@ KINDS: dict[str, tuple[Callable[[Path], None], str]] = {
     "over_long": (over_long, "longer than the limit"),
     "without_text": (without_text, "no text beside the audio"),
     "empty_text": (empty_text, "empty"),
-    "text_not_utf8": (text_not_utf8, "encoding"),
+    "text_not_utf8": (text_not_utf8, "not UTF-8"),
     "text_without_words": (text_without_words, "no word"),
 }

@@ -9,6 +9,7 @@ from tests.scripts.bad_input.table_chatterbox import CHATTERBOX
 RESUME = "resume=true"
 MORE_STEPS = "trainer.max_steps=12"
 HERE = "data.path={here}"
+AS_IT_IS = "data.prepare=never"
 SCORED = ["evaluation.num_sentences=1", "evaluation.every_n_steps=1"]
 BY_CER = "checkpoint.monitor=eval/cer"
 READ_ONLY = "/proc"  # where nobody, not even root, can make a folder
@@ -19,7 +20,7 @@ DATA = {
     "folder without audio": Fault([HERE], "no audio", made.texts_alone),
     "no folder named": Fault(["data.path=null"], "data.path"),
     "format that does not fit": Fault(["data.format=ljspeech"], "to read as ljspeech"),
-    "unknown format": Fault(["data.format=mp4"], "pairs, ljspeech"),
+    "unknown format": Fault(["data.format=mp4"], "pairs, librispeech"),
     "unknown way to speakers": Fault(["data.speakers=ask"], "auto, column, folder, one"),
     "one clip": Fault([HERE], "at least two", made.clips(1)),
     "fewer clips than processes": Fault([HERE, "trainer.devices=2"], "shared by 2 processes", made.clips(2)),
@@ -31,13 +32,13 @@ DATA = {
     "missing held-out folder": Fault(["evaluation.heldout_path={here}/nowhere"], "There is no folder"),
     "missing voices": Fault(["evaluation.base_voices={here}/nowhere"], "evaluation.base_voices"),
     "voices that are none": Fault(["evaluation.base_voices={here}"], "holds no folder"),
-    "audio without text": Fault([HERE], "holds 2 audio files but no text", made.two_clips_of("without_text")),
+    "audio without text": Fault([HERE, AS_IT_IS], "holds 2 audio files but no text", made.two_clips_of("without_text")),
     **{
-        f"all clips {kind}": Fault([HERE], reason, made.two_clips_of(kind))
+        f"all clips {kind}": Fault([HERE, AS_IT_IS], reason, made.two_clips_of(kind))
         for kind, (_, reason) in KINDS.items()
         if kind != "without_text"
     },
-    "some clips broken": Fault([], "", made.one_clip_of_each_kind, left.each_bad_clip_named, code=0),
+    "some clips broken": Fault([AS_IT_IS], "", made.one_clip_of_each_kind, left.each_bad_clip_named, code=0),
 }
 
 CONFIG = {
