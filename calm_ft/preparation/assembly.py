@@ -21,7 +21,7 @@ from calm_ft.preparation.checks import (
     problems_of,
 )
 from calm_ft.preparation.clips import HeardWord, PreparedClip, Problem
-from calm_ft.preparation.dataset import Edits, ClipLeftOut
+from calm_ft.preparation.dataset import ClipLeftOut, Edits
 from calm_ft.preparation.kinds import kind_of
 from calm_ft.preparation.making import unpack
 from calm_ft.preparation.sound.likeness import duplicate_groups, voice_outliers
