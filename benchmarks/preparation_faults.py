@@ -51,7 +51,6 @@ def main() -> None:
     truth = {Path(name).stem: each["fault"] for name, each in json.loads(truth_path.read_text("utf-8")).items()}
     results = {
         "machine": measuring.machine(),
-        "seconds": {name: round(sec, 1) for name, sec in summary.stages_sec.items()},
         "minutes_in": round(summary.totals["hours_in"] * 60, 1),
         **score(truth, kinds_of_clips(summary)),
     }

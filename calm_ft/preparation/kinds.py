@@ -56,7 +56,7 @@ KINDS: dict[str, Kind] = {
     # Voices and copies.
     "other_voice": Kind("error", "clips are probably of another person", f"name the speakers, or {LET_IN}"),
     "unlike_voice": Kind(
-        "warning",
+        "note",
         "clips sound unlike their speaker's others",
         f"often only short or lively ones: listen, or {LEAVE_OUT}",
     ),
