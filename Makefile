@@ -25,8 +25,8 @@ demo: $(READY)  ## tune the embedded model to the demo voice, evaluate and expor
 test: $(READY)  ## the tests that every change must pass, in two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-slow: $(READY)  ## the long tests
-	$(BIN)/python -m pytest -q -m 'slow and not gpu'
+test-slow: $(READY)  ## the long tests, in two processes
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'slow and not gpu'
 
 test-gpu: $(READY)  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu
