@@ -98,7 +98,10 @@ def test_a_bug_keeps_its_traceback_and_the_run_says_failed(
     assert status(tmp_path / "run") == "failed"
 
 
-@pytest.mark.parametrize(("prepare", "reason"), [("never", "there is no text beside the audio"), ("auto", "")])
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [("never", "there is no text beside the audio"), pytest.param("auto", "", marks=pytest.mark.slow)],
+)
 def test_minutes_that_did_not_train_are_said_at_the_beginning_and_again_at_the_end(
     prepare: str,
     reason: str,

@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,8 +20,13 @@ def recordings(tmp_path: Path) -> Path:
     return copy_short_clips(tmp_path / "voice", NUM_CLIPS)
 
 
-def settings(recordings: Path, **others: object) -> DataSettings:
-    limits = {"max_duration_sec": 30.0, "validation_fraction": 0.1, "max_frames_per_batch": 100, "max_batch_size": 2}
+def settings(recordings: Path, **others: Any) -> DataSettings:
+    limits: dict[str, Any] = {
+        "max_duration_sec": 30.0,
+        "validation_fraction": 0.1,
+        "max_frames_per_batch": 100,
+        "max_batch_size": 2,
+    }
     return DataSettings(path=str(recordings), cache_dir=str(recordings.parent / "cache/features"), **limits, **others)
 
 
