@@ -11,6 +11,8 @@ import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from scipy.cluster.hierarchy import DisjointSet
+
 from calm_ft.preparation.clips import PreparedClip
 
 BLOCK_SEC = 60.0
@@ -41,7 +43,7 @@ def assign_splits(
         alike: groups of ids with the same sound.
         not_judging: ids that must not be in validation or held out; their groups train.
     """
-    groups = list(_groups(clips, alike).values())
+    groups = _groups(clips, alike)
     judging = [group for group in groups if not any(clip.id in not_judging for clip in group)]
     ranked = sorted(judging, key=lambda group: min(_hash(seed, clip.id) for clip in group))
     shares = shares_of(len(clips))
@@ -68,32 +70,20 @@ def _share(num_clips: int, share: float) -> int:
     return max(1, min(wanted, int(MAX_SHARE_OF_SMALL_SET * num_clips)))
 
 
-def _groups(clips: Sequence[PreparedClip], alike: Iterable[Sequence[str]]) -> dict[str, list[PreparedClip]]:
-    """The clips that must stay together, by the id of one of them (union-find with path halving)."""
-    parent = {clip.id: clip.id for clip in clips}
-
-    def root(id: str) -> str:
-        while parent[id] != id:
-            parent[id] = parent[parent[id]]
-            id = parent[id]
-        return id
-
-    def join(ids: Sequence[str]) -> None:
-        known = [id for id in ids if id in parent]
-        for other in known[1:]:
-            parent[root(other)] = root(known[0])
-
+def _groups(clips: Sequence[PreparedClip], alike: Iterable[Sequence[str]]) -> list[list[PreparedClip]]:
+    """The clips that must stay together."""
+    by_id = {clip.id: clip for clip in clips}
+    together = DisjointSet(by_id)
     first: dict[object, str] = {}
     for clip in clips:
         block = (clip.source, int(clip.source_start_sec // BLOCK_SEC))
         for trait in (block, " ".join(clip.text.lower().split())):
-            join([first.setdefault(trait, clip.id), clip.id])
+            together.merge(first.setdefault(trait, clip.id), clip.id)
     for ids in alike:
-        join(ids)
-    groups: dict[str, list[PreparedClip]] = {}
-    for clip in clips:
-        groups.setdefault(root(clip.id), []).append(clip)
-    return groups
+        known = [id for id in ids if id in by_id]
+        for other in known[1:]:
+            together.merge(known[0], other)
+    return [[by_id[id] for id in group] for group in together.subsets()]
 
 
 def _hash(seed: int, id: str) -> bytes:

@@ -1,12 +1,11 @@
 """The validation split: its size, its stability, and its independence of order."""
 
-from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from calm_ft.data.split import Traits, split_heldout, split_validation
+from calm_ft.data.split import split_validation
 from calm_ft.errors import UserError
 
 
@@ -132,65 +131,6 @@ def test_a_word_said_many_times_stays_in_training_and_does_not_swell_validation(
     texts = [f"text {n}" for n in range(100)] + ["Yes."] * 50
     for seed in range(5):
         assert 14 <= len(split_validation(of_texts(make_encoded, texts), 0.1, seed).validation) <= 22
-
-
-def traits(num_clips, text=str, recording=lambda n: None):
-    return {f"clip{n}": Traits(n, text(n), recording(n)) for n in range(num_clips)}
-
-
-@pytest.mark.parametrize(
-    ("num_clips", "heldout", "validation", "is_enough"),
-    [(3, 1, 1, False), (40, 8, 4, False), (80, 16, 8, True), (200, 16, 20, True), (1000, 50, 100, True)],
-)
-def test_held_out_clips_are_enough_for_an_interval_or_it_is_said(num_clips, heldout, validation, is_enough):
-    parts = split_heldout(traits(num_clips), seed=0)
-    counts = Counter(parts.of.values())
-    assert (counts["heldout"], counts["validation"]) == (heldout, validation)
-    assert counts.total() == num_clips
-    assert [f"{heldout} clips are held out" in each for each in parts.remarks] == ([] if is_enough else [True])
-
-
-def test_three_parts_share_no_text_no_recording_and_no_audio():
-    clips = {f"clip{n}": Traits(n // 2, f"text {n // 3}", f"long{n // 12}.wav") for n in range(1200)}
-    for seed in range(5):
-        parts = split_heldout(clips, seed)
-        for trait in ("audio", "text", "recording"):
-            seen: dict[object, set[str]] = {}
-            for id, each in clips.items():
-                seen.setdefault(getattr(each, trait), set()).add(parts.of[id])
-            assert all(len(of) == 1 for of in seen.values())
-        assert parts.remarks == ()
-
-
-def test_what_must_be_shared_is_said():
-    parts = split_heldout(traits(200, recording=lambda n: "hour.wav"), seed=0)
-    assert parts.remarks == ("1 recordings are in more than one part, for there are too few to keep them apart",)
-
-
-def test_held_out_clips_stay_when_clips_are_added_or_validation_grows():
-    before = split_heldout(traits(400), seed=3).of
-    after = split_heldout(traits(420), seed=3).of
-    moved = [id for id, part in before.items() if (part == "heldout") != (after[id] == "heldout")]
-    assert len(moved) <= 2
-    more = split_heldout(traits(400), seed=3, validation_fraction=0.3).of
-    assert {id for id, part in more.items() if part == "heldout"} == {
-        i for i, part in before.items() if part == "heldout"
-    }
-
-
-@pytest.mark.parametrize(("validation", "heldout"), [(-0.1, 0.1), (0.5, 0.5), (float("nan"), 0.1)])
-def test_fractions_that_leave_nothing_to_train_are_refused(validation, heldout):
-    with pytest.raises(UserError, match="together less than 1"):
-        split_heldout(traits(10), 0, validation, heldout)
-
-
-def test_two_clips_cannot_be_three_parts():
-    with pytest.raises(UserError, match="need at least three"):
-        split_heldout(traits(2), 0)
-
-
-def test_no_fraction_gives_no_part():
-    assert set(split_heldout(traits(10), 0, 0.0, 0.0).of.values()) == {"train"}
 
 
 def test_a_split_that_comes_with_the_recordings_is_kept(make_encoded):

@@ -13,6 +13,7 @@ import soundfile
 
 from calm_ft.data.sources import read_recordings
 from calm_ft.errors import UserError
+from calm_ft.preparation.dataset import WORK
 from calm_ft.preparation.pipeline import Request, file_name, prepare
 from calm_ft.preparation.reading import Shard
 from calm_ft.preparation.sound.conditioning import loudness_lufs
@@ -204,9 +205,9 @@ def test_a_long_recording_without_text_is_cut_and_heard_and_a_second_run_listens
     left_out = rows_of(tmp_path / "dataset/excluded.jsonl")
     assert len(rows) + len(left_out) >= 2
     assert {row["text_from"] for row in rows} <= {"heard"}
-    heard = [row for row in rows_of(tmp_path / "dataset/work/results.jsonl") if row["name"].startswith("heard")]
+    heard = [row for row in rows_of(tmp_path / "dataset" / WORK / "results.jsonl") if row["name"].startswith("heard")]
     quietly(recordings, tmp_path / "dataset", transcribe="pocketsphinx", loudness_lufs=-20.0)
-    again = [row for row in rows_of(tmp_path / "dataset/work/results.jsonl") if row["name"].startswith("heard")]
+    again = [row for row in rows_of(tmp_path / "dataset" / WORK / "results.jsonl") if row["name"].startswith("heard")]
     assert again == heard
     for first, second in itertools.pairwise(rows):
         assert first["split"] != second["split"] or first["source_end_sec"] <= second["source_start_sec"]

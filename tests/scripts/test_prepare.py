@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from calm_ft.preparation.dataset import WORK
 from scripts import prepare as script
 from tests.scripts.run_script import run
 
@@ -153,7 +154,7 @@ def test_an_interrupted_run_ends_at_once_and_says_how_it_goes_on(tmp_path, numbe
     command = [sys.executable, str(ROOT / "scripts/prepare.py"), str(recordings), "--language", "de"]
     command += ["--num-processes", "2", "--output-dir", str(tmp_path / "dataset")]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    results, deadline = tmp_path / "dataset/work/results.jsonl", time.monotonic() + 240
+    results, deadline = tmp_path / "dataset" / WORK / "results.jsonl", time.monotonic() + 240
     while not (results.exists() and b'"clip ' in results.read_bytes()) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(number)
