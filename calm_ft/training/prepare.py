@@ -78,10 +78,6 @@ def read_sources(data: DataSettings, say: Callable[[str], None] | None = None) -
 
 def _prepared(path: Path, source: DataSource, data: DataSettings, say: Callable[[str], None] | None) -> Path | None:
     """A dataset made of recordings that cannot train as they are; None where they can, or where none can be made."""
-    dataset = data.prepared_folder(path)
-    is_done = (dataset / "manifest.jsonl").is_file()
-    if say is None:
-        return dataset if is_done else None
     try:
         found = read_recordings(path, source.format, source.speakers, require_text=False)
     except UserError:  # which reading for training explains
@@ -89,6 +85,10 @@ def _prepared(path: Path, source: DataSource, data: DataSettings, say: Callable[
     lost_sec, all_sec = _unusable_sec(found, data.max_duration_sec)
     if lost_sec <= MAX_UNUSABLE_SHARE * all_sec:
         return None
+    dataset = data.prepared_folder(path)
+    made_before = dataset if (dataset / "manifest.jsonl").is_file() else None
+    if say is None:
+        return made_before
     say(
         f"{lost_sec / 60:.1f} of {all_sec / 60:.1f} minutes in {path} have no text, or are too long to be clips: they "
         f"are prepared in {dataset} (data.prepare=never trains on the others alone)"
@@ -100,7 +100,7 @@ def _prepared(path: Path, source: DataSource, data: DataSettings, say: Callable[
         summary = make_dataset(Request(path, dataset, speakers=source.speakers, format=source.format), say)
     except UserError as error:
         say(f"they could not be prepared: {error}")
-        return None
+        return made_before  # as the other processes of the run find it
     kept, lost = (summary.totals[name] * 60 for name in ("hours_kept", "hours_in"))
     say(f"prepared: {kept:.1f} of {lost:.1f} minutes are kept; look at and correct them in {dataset / 'report.html'}")
     return dataset

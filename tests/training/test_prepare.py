@@ -52,6 +52,9 @@ def test_a_long_recording_without_text_is_prepared_first_and_the_minutes_are_sai
     assert (dataset / "report.html").is_file()
     (again,) = read_sources(data)  # as another process of the run, or its evaluation, reads it
     assert again.recordings.utterances == source.recordings.utterances
+    (recordings / "interview.wav").unlink()
+    (tidied,) = read_sources(data)
+    assert {each.audio_path.parent for each in tidied.recordings.utterances} == {recordings}
 
 
 def test_tidy_recordings_are_read_as_they_are(recordings: Path) -> None:
