@@ -22,8 +22,9 @@ from benchmarks import measuring
 from benchmarks.preparation_data import RATE_HZ, SOUND_FAULTS, prompts
 from calm_ft.atomic_file import write_text
 from calm_ft.errors import run_script
+from calm_ft.metrics.speaker import voice_embedding
 from calm_ft.preparation.sound.conditioning import Conditioning, condition
-from calm_ft.preparation.sound.likeness import duplicate_groups, fingerprint, voice_embedding, voice_outliers
+from calm_ft.preparation.sound.likeness import duplicate_groups, fingerprint, voice_outliers
 from calm_ft.preparation.sound.measures import faults, measure
 from calm_ft.preparation.sound.voice_activity import clip_spans, speech_spans
 from calm_ft.progress import Progress

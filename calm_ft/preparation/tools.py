@@ -20,9 +20,9 @@ from calm_ft.data.audio import mix_down, read_samples, recorded_duration_sec
 from calm_ft.data.utterance import UnusableClip, Utterance, printable
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
 from calm_ft.metrics.base import ModelMissing
+from calm_ft.metrics.speaker import voice_embedding
 from calm_ft.preparation.results import fingerprint_of
 from calm_ft.preparation.sound.conditioning import Conditioning
-from calm_ft.preparation.sound.likeness import voice_embedding
 from calm_ft.preparation.words.alignment import Aligner, choose_aligner
 from calm_ft.preparation.words.transcription import Listener, choose_listener
 

@@ -21,8 +21,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
-from calm_ft.metrics.audio_io import resampled, trim_silence
-from calm_ft.metrics.speaker import resemblyzer_encoder, speaker_embedding
+from calm_ft.metrics.audio_io import resampled
 
 Samples = NDArray[np.floating[Any]]
 Vector = NDArray[np.float32]
@@ -37,9 +36,6 @@ _DURATION_WEIGHT = 2.0
 _SAME_DISTANCE, _SAME_SHORT_DISTANCE, _SHORT_SEC = 0.33, 0.12, 0.6
 _TREE_DIMENSIONS = 10
 
-_EMBEDDING_SIZE = 256
-_FEWEST_VOICE_SEC, _MOST_VOICE_SEC = 1.5, 5.0
-_VOICE_DBFS = -30.0
 _FEWEST_CLIPS, _MOST_CLUSTERED = 4, 3000
 _SAME_CLUSTER = 0.77
 _SURELY_SAME, _MANY_DEVIATIONS = 0.86, 3.5
@@ -113,22 +109,6 @@ def _are_same(points: Vector, pairs: NDArray[np.int_], given: list[Vector]) -> N
         is_short = np.minimum(durations[first], durations[second]) < _SHORT_SEC
         same[start : start + 100_000] = distances < np.where(is_short, _SAME_SHORT_DISTANCE, _SAME_DISTANCE)
     return same
-
-
-def voice_embedding(samples: Samples, sample_rate_hz: int) -> Vector:
-    """The voice of mono speech [T] as a vector [256] of length one; zeros for under 1.5 s, too little to know it by.
-
-    At most the middle 5 s are heard, at one level: more hardly changes the vector and takes its time. Raises
-    ModelMissing without resemblyzer.
-    """
-    resemblyzer_encoder()  # so that a missing package is known from the first clip on, however short it is
-    speech = trim_silence(np.asarray(samples), sample_rate_hz)
-    spare = speech.size - round(_MOST_VOICE_SEC * sample_rate_hz)
-    speech = speech[spare // 2 : speech.size - spare // 2] if spare > 0 else speech
-    if speech.size < _FEWEST_VOICE_SEC * sample_rate_hz:
-        return np.zeros(_EMBEDDING_SIZE, np.float32)
-    level = float(np.sqrt(np.mean(np.square(speech))))
-    return speaker_embedding(speech * (10 ** (_VOICE_DBFS / 20) / level), sample_rate_hz).astype(np.float32)
 
 
 def voice_outliers(embeddings: Mapping[str, Vector], speakers: Mapping[str, str]) -> dict[str, float]:

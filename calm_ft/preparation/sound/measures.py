@@ -16,14 +16,28 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation
 from scipy.signal import get_window
 
+from calm_ft.metrics.recording_quality import (
+    ABOVE_NOISE_DB,
+    CUT_LEVEL_DB,
+    CUT_RISE_DB,
+    FRAME_SEC,
+    LEAST_SNR_DB,
+    MOST_CLIPPED,
+    SILENT_CHANNEL_DB,
+    SILENT_DB,
+    clipped_share,
+    compare_channels,
+    edge_level,
+    frame_levels_db,
+    power_mean_db,
+)
 from calm_ft.preparation.clips import Span
 from calm_ft.preparation.sound.conditioning import loudness_lufs
-from calm_ft.preparation.sound.voice_activity import FRAME_SEC, frame_levels_db, speech_spans
+from calm_ft.preparation.sound.voice_activity import speech_spans
 
 Samples = NDArray[np.floating[Any]]
 Levels = NDArray[np.float64]
 
-_SILENT_DB = -75.0
 _FEWEST_FRAMES, _FEWEST_PAUSE_FRAMES, _FADE_FRAMES = 20, 15, 5
 _BAND_RANGE_DB, _BAND_STEP_HZ = 60.0, 500.0
 _FALL_FRAMES = 20
@@ -100,20 +114,20 @@ def measure(channels: Samples, sample_rate_hz: int, spans: Sequence[Span] | None
     spans = speech_spans(scaled, sample_rate_hz) if spans is None else spans
     levels_db = frame_levels_db(scaled, sample_rate_hz)
     is_speech = _in_spans(spans, len(levels_db))
-    speech_db = _power_mean_db(levels_db[is_speech])
+    speech_db = power_mean_db(levels_db[is_speech])
     spectra = _power_spectra(scaled, sample_rate_hz)
     bandwidth_hz, band_edge_db = _bandwidth(spectra[is_speech[: len(spectra)]], sample_rate_hz)
-    difference_db, correlation = _compare_channels(columns)
+    difference_db, correlation = compare_channels(columns)
     loudness = loudness_lufs(mono, sample_rate_hz)
-    start_level_db, start_rise_db = _edge(scaled, sample_rate_hz, speech_db)
-    end_level_db, end_rise_db = _edge(scaled[::-1], sample_rate_hz, speech_db)
+    start_level_db, start_rise_db = edge_level(scaled, sample_rate_hz, speech_db)
+    end_level_db, end_rise_db = edge_level(scaled[::-1], sample_rate_hz, speech_db)
     return SoundMeasures(
         duration_sec=len(columns) / sample_rate_hz,
         sample_rate_hz=sample_rate_hz,
         num_channels=columns.shape[1],
         loudness_lufs=loudness if np.isfinite(loudness) else None,
         peak_dbfs=20 * float(np.log10(max(peak, 1e-10))),
-        clipped_share=_clipped_share(loudest),
+        clipped_share=clipped_share(loudest),
         snr_db=_snr_db(levels_db, speech_db),
         pause_snr_db=_pause_snr_db(levels_db, is_speech, speech_db),
         noise_flatness_db=_noise_flatness_db(spectra, levels_db, sample_rate_hz),
@@ -144,13 +158,11 @@ def faults(measures: SoundMeasures) -> list[tuple[str, str]]:
 _FEWEST_SPEECH_SEC = 0.2
 _SHORTEST_SEC, _LONGEST_SEC = 1.0, 30.0
 _QUIETEST_LUFS = -45.0
-_MOST_CLIPPED = 0.004
 _LARGEST_OFFSET = 0.02
 _INTEGER_DBFS, _ABOVE_FULL_SCALE_DBFS = 12.0, 0.1
-_SILENT_CHANNEL_DB, _OPPOSITE = -40.0, -0.8
+_OPPOSITE = -0.8
 _LEAST_SPEECH_SHARE, _LONGEST_PAUSE_SEC = 0.3, 2.0
-_CUT_LEVEL_DB, _CUT_RISE_DB, _ABOVE_NOISE_DB = -15.0, 4.5, 8.0
-_LEAST_SNR_DB, _MUSIC_SNR_DB, _QUIET_SNR_DB = 15.0, 20.0, 35.0
+_MUSIC_SNR_DB, _QUIET_SNR_DB = 20.0, 35.0
 _MUSIC_FLATNESS_DB, _PAUSE_FLATNESS_DB = -7.5, -5.0
 _JUDGED_SNR_DB, _LONGEST_DECAY_SEC = 20.0, 0.65
 _LEAST_BANDWIDTH_HZ, _FULL_BANDWIDTH_HZ, _RESAMPLER_EDGE_DB = 5500.0, 9500.0, 20.0
@@ -177,7 +189,7 @@ def _wrong_length(measures: SoundMeasures) -> list[tuple[str, str]]:
 
 
 def _wrong_channels(measures: SoundMeasures) -> list[tuple[str, str]]:
-    if measures.channel_difference_db < _SILENT_CHANNEL_DB:
+    if measures.channel_difference_db < SILENT_CHANNEL_DB:
         return [("silent_channel", f"a channel is {-measures.channel_difference_db:.0f} dB under the loudest")]
     if measures.channel_correlation < _OPPOSITE:
         correlation = measures.channel_correlation
@@ -187,7 +199,7 @@ def _wrong_channels(measures: SoundMeasures) -> list[tuple[str, str]]:
 
 def _wrong_level(measures: SoundMeasures) -> list[tuple[str, str]]:
     found = []
-    if measures.clipped_share > _MOST_CLIPPED:
+    if measures.clipped_share > MOST_CLIPPED:
         found.append(("clipped", f"{measures.clipped_share:.1%} of its samples are at the largest value"))
     if measures.loudness_lufs is None:
         found.append(("silent", "it holds no sound"))
@@ -204,12 +216,12 @@ def _cut_or_silent(measures: SoundMeasures) -> list[tuple[str, str]]:
         found.append(("mostly_silence", f"only {measures.speech_share:.0%} of it is speech"))
     if measures.longest_pause_sec > _LONGEST_PAUSE_SEC:
         found.append(("long_pause", f"it holds a pause of {measures.longest_pause_sec:.1f} s"))
-    limit_db = max(_CUT_LEVEL_DB, _ABOVE_NOISE_DB - _least_snr_db(measures))
+    limit_db = max(CUT_LEVEL_DB, ABOVE_NOISE_DB - _least_snr_db(measures))
     for edge, level_db, rise_db in (
         ("start", measures.start_level_db, measures.start_rise_db),
         ("end", measures.end_level_db, measures.end_rise_db),
     ):
-        if level_db is not None and rise_db is not None and level_db > limit_db and rise_db < _CUT_RISE_DB:
+        if level_db is not None and rise_db is not None and level_db > limit_db and rise_db < CUT_RISE_DB:
             found.append((f"cut_{edge}", f"its {edge} is in the middle of sound, {level_db:+.0f} dB from the speech"))
     return found
 
@@ -220,7 +232,7 @@ def _wrong_surroundings(measures: SoundMeasures) -> list[tuple[str, str]]:
     if snr_db is not None:
         if _has_music(measures):
             found.append(("music", f"music, hum or voices are {_least_snr_db(measures):.0f} dB under the speech"))
-        elif snr_db < _LEAST_SNR_DB:
+        elif snr_db < LEAST_SNR_DB:
             found.append(("noisy", f"noise is only {snr_db:.0f} dB under the speech"))
         if snr_db > _JUDGED_SNR_DB and measures.decay_sec is not None and measures.decay_sec > _LONGEST_DECAY_SEC:
             found.append(("reverberant", f"its sound takes {measures.decay_sec:.1f} s to fade by 60 dB"))
@@ -262,22 +274,9 @@ def _in_spans(spans: Sequence[Span], num_frames: int) -> NDArray[np.bool_]:
     return inside
 
 
-def _power_mean_db(levels_db: Levels) -> float | None:
-    return 10 * float(np.log10(np.mean(10 ** (levels_db / 10)))) if len(levels_db) else None
-
-
-def _clipped_share(samples: Samples) -> float:
-    """The share of samples within 0.5 % of the largest, on the side that has more of them."""
-    tops = (float(side.max(initial=0.0)) for side in (samples, -samples))
-    return max(
-        float(np.mean(side >= 0.995 * top)) if top > 0 else 0.0
-        for side, top in zip((samples, -samples), tops, strict=True)
-    )
-
-
 def _snr_db(levels_db: Levels, speech_db: float | None) -> float | None:
     """Speech above the quietest 2 % of frames; digital silence says nothing of the noise under the speech."""
-    sounding = levels_db[levels_db > _SILENT_DB]
+    sounding = levels_db[levels_db > SILENT_DB]
     if speech_db is None or len(sounding) < _FEWEST_FRAMES:
         return None
     return speech_db - float(np.percentile(sounding, 2))
@@ -305,7 +304,7 @@ def _power_spectra(mono: Samples, sample_rate_hz: int) -> Levels:
 def _noise_flatness_db(spectra: Levels, levels_db: Levels, sample_rate_hz: int) -> float | None:
     """Geometric over arithmetic mean of the spectrum from 200 to 3600 Hz, over the quietest 15 % of frames."""
     levels_db, spectra = levels_db[: len(spectra)], spectra[: len(levels_db)]
-    sounding = levels_db > _SILENT_DB
+    sounding = levels_db > SILENT_DB
     if np.count_nonzero(sounding) < _FEWEST_FRAMES:
         return None
     quiet = sounding & (levels_db <= np.percentile(levels_db[sounding], 15))
@@ -326,19 +325,6 @@ def _bandwidth(speech_spectra: Levels, sample_rate_hz: int) -> tuple[float | Non
     return highest * bin_hz, float(falls_db[max(0, highest - 2 * step) : highest + step].max(initial=0.0))
 
 
-def _compare_channels(columns: Samples) -> tuple[float, float]:
-    """The level of the quietest channel against the loudest in dB, and the least correlation with the first."""
-    if columns.shape[1] < 2 or not len(columns):
-        return 0.0, 1.0
-    centred = columns - columns.mean(axis=0, dtype=np.float64)
-    power = np.mean(np.square(centred), axis=0)
-    if power.max() == 0:
-        return 0.0, 1.0
-    difference_db = 10 * float(np.log10(max(power.min() / power.max(), 1e-12)))
-    products = centred.T @ centred[:, 0] / len(centred)
-    return difference_db, float((products / np.sqrt(np.maximum(power * power[0], 1e-30))).min())
-
-
 def _decay_sec(levels_db: Levels, speech_db: float | None) -> float | None:
     """60 dB over the steepest line through 0.2 s of levels that begin within 10 dB of the speech.
 
@@ -355,20 +341,3 @@ def _decay_sec(levels_db: Levels, speech_db: float | None) -> float | None:
     slopes_db_per_sec = windows @ centred / np.square(centred).sum() / FRAME_SEC
     steepest = -float(slopes_db_per_sec.min())
     return min(60 / steepest, 10.0) if steepest > 0 else None
-
-
-def _edge(samples: Samples, sample_rate_hz: int, speech_db: float | None) -> tuple[float | None, float | None]:
-    """The level of the first 20 ms against the speech, and by how much it rises within 10 or 60 ms.
-
-    Speech that begins by itself rises, even where it was trimmed to its first sample; speech that was cut does not.
-    """
-    if speech_db is None or samples.size < 0.06 * sample_rate_hz:
-        return None, None
-
-    def level_db(start_sec: float, end_sec: float) -> float:
-        part = samples[round(start_sec * sample_rate_hz) : round(end_sec * sample_rate_hz)]
-        return 10 * float(np.log10(np.mean(np.square(part, dtype=np.float64)) + 1e-12))
-
-    first_db = level_db(0, 0.02)
-    rise_db = max(level_db(0.02, 0.06) - first_db, level_db(0.002, 0.012) - level_db(0, 0.002))
-    return first_db - speech_db, rise_db

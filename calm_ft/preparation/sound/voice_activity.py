@@ -17,16 +17,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.signal import butter, sosfilt, sosfilt_zi
 
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
 from calm_ft.metrics.base import ModelMissing
+from calm_ft.metrics.recording_quality import FRAME_SEC, LOWEST_DB, frame_levels_db
 from calm_ft.preparation.clips import Span
 
 Sound = NDArray[np.floating[Any]]
-
-FRAME_SEC = 0.01
-LOWEST_DB = -120.0
 
 _VAD_FRAME_SAMPLES = 512
 _VAD_FRAME_SEC = _VAD_FRAME_SAMPLES / MODEL_RATE_HZ
@@ -35,7 +32,6 @@ _THRESHOLD = 0.5
 _MIN_SPEECH_MS, _MIN_PAUSE_MS = 96, 96
 _SMALLEST_GAP_SEC = 0.06
 
-_HIGH_PASS_HZ = 70.0
 _LONGEST_MOVE_SEC, _LONGEST_STOP_SEC = 0.3, 0.08
 _ABOVE_NOISE_DB, _BELOW_SPEECH_DB = 8.0, 45.0
 _FEWEST_FRAMES = 4
@@ -106,23 +102,6 @@ def _gain_to_full_scale(samples: Sound) -> float:
     peaks = [np.abs(block).max() for block in np.array_split(samples, max(1, min(200, samples.size // 100)))]
     loud = float(np.percentile(peaks, 90))
     return 0.5 / loud if loud > 1e-5 else 1.0
-
-
-def frame_levels_db(samples: Sound, sample_rate_hz: int) -> NDArray[np.float64]:
-    """The level of each 10 ms of mono sound [T] above 70 Hz, in dBFS and not under -120: [F].
-
-    Hum and a constant offset are left out; the last frame may be shorter.
-    """
-    width = max(1, round(FRAME_SEC * sample_rate_hz))
-    sections = butter(2, _HIGH_PASS_HZ, "highpass", fs=sample_rate_hz, output="sos")
-    state = sosfilt_zi(sections) * (float(samples[0]) if samples.size else 0.0)
-    powers = []
-    for start in range(0, samples.size, 6000 * width):
-        block, state = sosfilt(sections, samples[start : start + 6000 * width], zi=state)
-        starts = np.arange(0, block.size, width)
-        powers.append(np.add.reduceat(np.square(block), starts) / np.diff(starts, append=block.size))
-    power = np.concatenate(powers) if powers else np.zeros(0)
-    return 10 * np.log10(np.maximum(power, 10 ** (LOWEST_DB / 10)))
 
 
 def _moved_by_level(spans: Sequence[Span], levels_db: NDArray[np.float64], duration_sec: float) -> list[Span]:

@@ -32,8 +32,9 @@ from calm_ft.errors import UserError
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.metrics.ctc import CTCModel
+from calm_ft.metrics.recording_quality import frame_levels_db
 from calm_ft.preparation.clips import HeardWord, Span
-from calm_ft.preparation.sound.voice_activity import clip_spans, frame_levels_db, speech_spans
+from calm_ft.preparation.sound.voice_activity import clip_spans, speech_spans
 from calm_ft.preparation.words.pronunciation import pronunciation
 from calm_ft.preparation.words.text import spoken_form
 from calm_ft.preparation.words.transcription import (

@@ -9,7 +9,8 @@ from scipy.signal import resample_poly
 from scipy.spatial.distance import cdist
 
 from calm_ft.config import ASSETS
-from calm_ft.preparation.sound.likeness import duplicate_groups, fingerprint, voice_embedding, voice_outliers
+from calm_ft.metrics.speaker import voice_embedding
+from calm_ft.preparation.sound.likeness import duplicate_groups, fingerprint, voice_outliers
 
 RATE_HZ = 16_000
 NUM_CLIPS = 60

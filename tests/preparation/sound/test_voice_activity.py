@@ -10,8 +10,9 @@ import torch
 
 from calm_ft.config import ASSETS
 from calm_ft.metrics.base import ModelMissing
+from calm_ft.metrics.recording_quality import frame_levels_db
 from calm_ft.preparation.clips import Span
-from calm_ft.preparation.sound.voice_activity import _model, clip_spans, frame_levels_db, speech_spans
+from calm_ft.preparation.sound.voice_activity import _model, clip_spans, speech_spans
 
 RATE_HZ = 16_000
 PAUSES_SEC = (0.5, 1.0, 0.3, 2.0, 0.7)
