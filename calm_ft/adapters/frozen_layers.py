@@ -36,14 +36,14 @@ def fingerprint_below(module: nn.Module, layers: str, above: Sequence[str], dept
 
 
 @contextmanager
-def only_layers(stack: Any, first: int, end: int | None) -> Iterator[None]:
-    """Let a stack, which has its layers in `layers`, run some of them while the context lasts."""
-    layers = stack.layers
-    stack.layers = layers[first:end]
+def only_layers(stack: Any, first: int, end: int | None, attribute: str = "layers") -> Iterator[None]:
+    """Let a stack, which has its layers in the named attribute, run some of them while the context lasts."""
+    layers = getattr(stack, attribute)
+    setattr(stack, attribute, layers[first:end])
     try:
         yield
     finally:
-        stack.layers = layers
+        setattr(stack, attribute, layers)
 
 
 def _layer(name: str, layers: str) -> int:

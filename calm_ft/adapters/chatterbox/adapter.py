@@ -1,15 +1,19 @@
 """Chatterbox as a `TTSAdapter`: packed rows, losses, synthesis and export around the stock modules.
 
 The module's parameters are named `t3.*`, `s3gen.*` and `voice_encoder.*`; behind these prefixes the names are
-upstream's own, as in the files of an export.
+upstream's own, as in the files of an export. What the models of the family share is `ChatterboxFamilyAdapter`.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import torch
 from chatterbox.tts import Conditionals
+from torch import Tensor
 
 from calm_ft.adapters.base import (
     Component,
@@ -23,80 +27,84 @@ from calm_ft.adapters.base import (
 )
 from calm_ft.adapters.chatterbox import features as chatterbox_features
 from calm_ft.adapters.chatterbox import trunk
-from calm_ft.adapters.chatterbox.export import how_to_play, write_export
-from calm_ft.adapters.chatterbox.files import NAME, S3GEN_WEIGHTS, T3_WEIGHTS
-from calm_ft.adapters.chatterbox.loading import load_models
-from calm_ft.adapters.chatterbox.models import named_parts
+from calm_ft.adapters.chatterbox.export import StockClass, how_to_play, write_export
+from calm_ft.adapters.chatterbox.features import Hearing
+from calm_ft.adapters.chatterbox.files import ENGLISH, Release
+from calm_ft.adapters.chatterbox.loading import COMPUTED_BUFFERS, Builders, load_models
+from calm_ft.adapters.chatterbox.models import full_size, named_parts
 from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, collate
-from calm_ft.adapters.chatterbox.synthesis import MIN_PROMPT_TOKENS, SamplingSettings, load_voice, speak
+from calm_ft.adapters.chatterbox.synthesis import (
+    MIN_PROMPT_TOKENS,
+    SamplingSettings,
+    SpokenTokens,
+    draw_with_guidance,
+    load_voice,
+    speak,
+)
 from calm_ft.adapters.chatterbox.t3_objective import T3CrossEntropy
 from calm_ft.adapters.chatterbox.text import ChatterboxText
+from calm_ft.adapters.chatterbox.tiny import TOKENIZER_FILES, tiny_models
 from calm_ft.adapters.playing import Playing
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
+from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
 from calm_ft.randomness import derive_seed
 
-TEMPERATURE, FLOW_STEPS = 0.8, 10  # upstream's
+TEMPERATURE = 0.8  # upstream's
 KEPT = "kept"
 TRUNK_VERSION = "chatterbox-1"  # to be raised with each change that changes what is kept
 
 
-class ChatterboxAdapter(TTSAdapter, KeepsTrunk):
-    """The English Chatterbox, of which the objective says what trains."""
+class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk):
+    """What all models of the family do alike; the objective says what trains."""
+
+    release: ClassVar[Release]
+    builders: ClassVar[Builders]
+    stock: ClassVar[StockClass]
+    experiments: ClassVar[str]
+    """The experiments made for the model, as a message lists them."""
+    flow_steps: ClassVar[int]
+    """Of S3Gen's flow when upstream speaks."""
 
     def __init__(
         self,
         model: str,
         objective: ChatterboxObjective,
-        local_dir: str | None = None,
-        max_text_tokens: int = 256,
-        max_speech_tokens: int = 1000,
-        prompt_sec: float = 6.0,
-        exaggeration: float = 0.5,
-        cfg_weight: float = 0.5,
-        gradient_checkpointing: bool = False,
-        seed: int = 0,
-        language: str = "en",
+        local_dir: str | None,
+        max_text_tokens: int,
+        max_speech_tokens: int,
+        hearing: Hearing,
+        exaggeration: float,
+        gradient_checkpointing: bool,
+        seed: int,
+        language: str,
     ) -> None:
-        """Load a model.
-
-        Args:
-            model: the hub's repository, or "tiny" for random weights at small size; local_dir: a folder with its files.
-            max_text_tokens, max_speech_tokens: longer clips are left out; the latter bounds generation too.
-            prompt_sec: how much of another clip prompts T3 at most; exaggeration: the emotion, from 0 to about 1.
-            cfg_weight: guidance when speaking; upstream's code needs more than 0.
-            gradient_checkpointing: the backbone's activations are computed twice instead of kept.
-            seed: of the tiny model's weights; language: ISO 639-1 code of what the model speaks.
+        """Load a model; the arguments are those of the models' own constructors.
 
         Raises UserError for every way in which the model cannot be had or trained.
         """
         super().__init__()
         if not isinstance(objective, ChatterboxObjective):
             raise UserError(
-                f"Chatterbox does not train by {type(objective).__name__}: choose experiment=chatterbox_t3, "
-                "chatterbox_s3gen, chatterbox_full or chatterbox_lora."
+                f"{self._bare_title} does not train by {type(objective).__name__}: choose {self.experiments}."
             )
-        if not cfg_weight > 0:
-            raise UserError(
-                f"adapter.cfg_weight={cfg_weight} must be more than 0: upstream's generation needs guidance."
-            )
-        if not prompt_sec > 0:
-            raise UserError(f"adapter.prompt_sec={prompt_sec} must be more than 0.")
+        self._check_objective(objective)
+        if not hearing.prompt_sec > 0:
+            raise UserError(f"adapter.prompt_sec={hearing.prompt_sec} must be more than 0.")
         self.model = model
         self.objective = objective
-        self.models = load_models(model, local_dir, seed)
+        self.models = load_models(self.release, self.builders, model, local_dir, seed)
         self.t3, self.s3gen, self.voice_encoder = self.models.t3, self.models.s3gen, self.models.voice_encoder
         self.max_speech_tokens = self._checked("max_speech_tokens", max_speech_tokens)
-        self.text = ChatterboxText(self.models.tokenizer, self.t3.hp, self._checked("max_text_tokens", max_text_tokens))
-        self.prompt_sec = prompt_sec
+        self.hearing = hearing
         self.exaggeration = exaggeration
-        self.cfg_weight = cfg_weight
-        self.name = NAME
+        self.name = self.release.name
         self.language = checked_language(language)
+        self.text = self._text(self._checked("max_text_tokens", max_text_tokens))
         self.is_miniature = self.models.is_tiny
         self.sample_rate_hz = chatterbox_features.SAMPLE_RATE_HZ
         self.frame_rate_hz = float(chatterbox_features.TOKENS_PER_SEC)
@@ -104,6 +112,29 @@ class ChatterboxAdapter(TTSAdapter, KeepsTrunk):
             with quiet_and_unchanged():
                 self.t3.tfmr.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         self.eval()
+
+    @property
+    def _bare_title(self) -> str:
+        return self.release.title.removeprefix("the English ")
+
+    # ---- In what the models differ ----
+
+    def _check_objective(self, objective: ChatterboxObjective) -> None:  # noqa: B027 - most train by all of them
+        """Raises UserError where the model cannot train by it."""
+
+    @abstractmethod
+    def _text(self, max_text_tokens: int) -> ChatterboxText:
+        """What prepares and tokenizes text as the model's stock generation does."""
+
+    @abstractmethod
+    def _sampling(self, playing: Playing) -> Any:
+        """How T3's tokens are drawn, a frozen dataclass. Raises UserError for what the model cannot speak with."""
+
+    @abstractmethod
+    def _draw(self, voice: Conditionals, text_tokens: Tensor, sampling: Any) -> SpokenTokens:
+        """Speech tokens from global random state, for text tokens [S]."""
+
+    # ---- What they do alike ----
 
     def _checked(self, name: str, limit: int) -> int:
         """A limit that the model's table of positions holds."""
@@ -115,17 +146,17 @@ class ChatterboxAdapter(TTSAdapter, KeepsTrunk):
     def describe(self) -> str:
         sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
         shown = ", ".join(f"{name} {size / 1e6:.1f}M" for name, size in sizes.items())
-        return f"Chatterbox {self.model} ({shown})"
+        return f"{self._bare_title} {self.model} ({shown})"
 
     def components(self) -> Mapping[str, Component]:
         return named_parts(self.models, self.objective.reaches)
 
     def feature_fingerprint(self) -> str:
-        return chatterbox_features.fingerprint(self.models, self.prompt_sec)
+        return chatterbox_features.fingerprint(self.models, self.hearing)
 
     def encode(self, clips: Sequence[Clip]) -> list[Features]:
         """speech_tokens [N], mel [2N, 80], speaker_embedding [256], x_vector [192], prompt_tokens [P]."""
-        return [chatterbox_features.encode_clip(self.models, clip.samples, self.prompt_sec) for clip in clips]
+        return [chatterbox_features.encode_clip(self.models, clip.samples, self.hearing) for clip in clips]
 
     def num_frames(self, features: Features) -> int:
         return len(features["speech_tokens"])
@@ -148,8 +179,12 @@ class ChatterboxAdapter(TTSAdapter, KeepsTrunk):
         return self.text.text_coverage(text)
 
     def synthesis_fingerprint(self, text: str) -> str:
-        drawn = self._sampling_settings(self.playing)
-        return f"{self.text.tokens(text).tolist()} {drawn} {self.prompt_sec} {self.exaggeration}"
+        drawn = (self._sampling(self.playing), self._num_steps(self.playing))
+        return f"{self.text.tokens(text).tolist()} {drawn} {self.hearing} {self.exaggeration}"
+
+    def _tokens(self, utterance: Utterance) -> Tensor:
+        """A training clip's text as tokens [S]."""
+        return self.text.tokens(utterance.text)
 
     def collate(self, examples: Sequence[Example]) -> ChatterboxBatch:
         batch = self._collate(examples)
@@ -161,7 +196,7 @@ class ChatterboxAdapter(TTSAdapter, KeepsTrunk):
         return replace(batch, kept=trunk.joined([cache.read(key)[KEPT] for key in keys]))
 
     def _collate(self, examples: Sequence[Example]) -> ChatterboxBatch:
-        texts = [self.text.tokens(example.target.utterance.text) for example in examples]
+        texts = [self._tokens(example.target.utterance) for example in examples]
         return collate(examples, texts, self.exaggeration)
 
     def trunk_fingerprint(self) -> str | None:
@@ -189,7 +224,7 @@ class ChatterboxAdapter(TTSAdapter, KeepsTrunk):
         return RowResiduals(self.objective.residuals(self.models, batch, seed), batch.num_frames)
 
     def load_voice(self, source: str | Path, text: str | None = None) -> Conditionals:
-        return load_voice(self.models, source, self.prompt_sec, self.exaggeration)
+        return load_voice(self.models, source, self.hearing, self.exaggeration)
 
     def synthesize(
         self,
@@ -201,34 +236,105 @@ class ChatterboxAdapter(TTSAdapter, KeepsTrunk):
         cfg_coef: float | None = None,
     ) -> list[Synthesis]:
         """One utterance a text; temperature is that of T3's softmax, num_steps those of S3Gen's flow."""
-        settings = self._sampling_settings(self.playing.but(temperature, num_steps, cfg_coef))
-        return [
-            speak(self.models, voice, self.text.tokens(text), derive_seed(place[0], "synthesis", place[1]), settings)
-            for text, place in zip(texts, noise_places(seed, len(texts)), strict=True)
-        ]
+        playing = self.playing.but(temperature, num_steps, cfg_coef)
+        sampling, steps = self._sampling(playing), self._num_steps(playing)
+        spoken = []
+        for text, (own_seed, index) in zip(texts, noise_places(seed, len(texts)), strict=True):
+            draw = partial(self._draw, voice, self.text.tokens(text), sampling)
+            spoken.append(speak(self.models, voice, draw, derive_seed(own_seed, "synthesis", index), steps))
+        return spoken
 
-    def _sampling_settings(self, playing: Playing) -> SamplingSettings:
+    def _num_steps(self, playing: Playing) -> int:
+        return self.flow_steps if playing.num_steps is None else playing.num_steps
+
+    def _temperature(self, playing: Playing) -> float:
         if playing.temperature == 0:
             raise UserError("A temperature of 0 leaves Chatterbox nothing to draw: give more than 0.")
+        return TEMPERATURE if playing.temperature is None else playing.temperature
+
+    def play_as(self, playing: Playing) -> None:
+        self._sampling(playing)
+        super().play_as(playing)
+
+    def export(self, directory: Path, voice_prompt: Path) -> None:
+        reached = {name.partition(".")[0] for name, part in self.components().items() if part.trainable}
+        files = {"t3": self.release.t3, "s3gen": self.release.s3gen}
+        changed = [name for network, name in files.items() if network in reached]
+        voice = self.load_voice(voice_prompt)
+        write_export(self.models, self.release, self.stock, directory, voice, changed, self.model)
+
+    def how_to_play(self, directory: Path) -> str:
+        return how_to_play(self.models, self.stock, directory)
+
+
+class ChatterboxAdapter(ChatterboxFamilyAdapter):
+    """The English Chatterbox, which speaks with guidance and an emotion."""
+
+    release = ENGLISH
+    builders = Builders(full_size, tiny_models, TOKENIZER_FILES, COMPUTED_BUFFERS)
+    stock = StockClass("chatterbox.tts", "ChatterboxTTS")
+    experiments = "experiment=chatterbox_t3, chatterbox_s3gen, chatterbox_full or chatterbox_lora"
+    flow_steps = 10
+    repetition_penalty: ClassVar[float] = 1.2
+
+    def __init__(
+        self,
+        model: str,
+        objective: ChatterboxObjective,
+        local_dir: str | None = None,
+        max_text_tokens: int = 256,
+        max_speech_tokens: int = 1000,
+        prompt_sec: float = 6.0,
+        exaggeration: float = 0.5,
+        cfg_weight: float = 0.5,
+        gradient_checkpointing: bool = False,
+        seed: int = 0,
+        language: str = "en",
+    ) -> None:
+        """Load a model.
+
+        Args:
+            model: the hub's repository, or "tiny" for random weights at small size; local_dir: a folder with its files.
+            max_text_tokens, max_speech_tokens: longer clips are left out; the latter bounds generation too.
+            prompt_sec: how much of another clip prompts T3 at most; exaggeration: the emotion, from 0 to about 1.
+            cfg_weight: guidance when speaking; upstream's code needs more than 0.
+            gradient_checkpointing: the backbone's activations are computed twice instead of kept.
+            seed: of the tiny model's weights; language: ISO 639-1 code of what the model speaks.
+
+        Raises UserError for every way in which the model cannot be had or trained.
+        """
+        if not cfg_weight > 0:
+            raise UserError(
+                f"adapter.cfg_weight={cfg_weight} must be more than 0: upstream's generation needs guidance."
+            )
+        super().__init__(
+            model,
+            objective,
+            local_dir,
+            max_text_tokens,
+            max_speech_tokens,
+            Hearing(prompt_sec),
+            exaggeration,
+            gradient_checkpointing,
+            seed,
+            language,
+        )
+        self.cfg_weight = cfg_weight
+
+    def _text(self, max_text_tokens: int) -> ChatterboxText:
+        return ChatterboxText(self.models.tokenizer, self.t3.hp, max_text_tokens)
+
+    def _sampling(self, playing: Playing) -> SamplingSettings:
         if playing.cfg_coef is not None and not playing.cfg_coef > 1:
             raise UserError(
                 f"Guidance (cfg_coef {playing.cfg_coef:g}) must be above 1: upstream's generation needs it."
             )
         return SamplingSettings(
-            TEMPERATURE if playing.temperature is None else playing.temperature,
-            FLOW_STEPS if playing.num_steps is None else playing.num_steps,
+            self._temperature(playing),
             self.cfg_weight if playing.cfg_coef is None else playing.cfg_coef - 1,
             self.max_speech_tokens,
+            self.repetition_penalty,
         )
 
-    def play_as(self, playing: Playing) -> None:
-        self._sampling_settings(playing)
-        super().play_as(playing)
-
-    def export(self, directory: Path, voice_prompt: Path) -> None:
-        reached = {name.partition(".")[0] for name, part in self.components().items() if part.trainable}
-        changed = [name for network, name in (("t3", T3_WEIGHTS), ("s3gen", S3GEN_WEIGHTS)) if network in reached]
-        write_export(self.models, directory, self.load_voice(voice_prompt), changed, self.model)
-
-    def how_to_play(self, directory: Path) -> str:
-        return how_to_play(self.models, directory)
+    def _draw(self, voice: Conditionals, text_tokens: Tensor, sampling: SamplingSettings) -> SpokenTokens:
+        return draw_with_guidance(self.models, voice, text_tokens, sampling)

@@ -5,9 +5,12 @@ Audio is padded to whole tokens (40 ms), so that mel frames are exactly two a to
 """
 
 import hashlib
+import math
+from dataclasses import dataclass
 
 import librosa
 import numpy as np
+import pyloudnorm
 import torch
 from chatterbox.models.s3gen.s3gen import get_resampler
 from numpy.typing import NDArray
@@ -25,14 +28,41 @@ SAMPLES_PER_TOKEN = SAMPLE_RATE_HZ // TOKENS_PER_SEC
 MAX_REFERENCE_SEC = 10  # what S3Gen hears of a reference at most
 
 
+MIN_LOUDNESS_SEC = 0.4  # a block of ITU-R BS.1770, the shortest sound that has a loudness
+
+
+@dataclass(frozen=True)
+class Hearing:
+    """How a model of the family hears recordings that are to be its voice or its training clips.
+
+    Args:
+        prompt_sec: how much of a clip's beginning prompts T3 at most.
+        loudness_lufs: the loudness to which recordings are brought before anything else; None leaves them as they are.
+        min_voice_sec: recordings that are not longer make no voice.
+    """
+
+    prompt_sec: float
+    loudness_lufs: float | None = None
+    min_voice_sec: float = 0.5
+
+    def heard(self, samples: Tensor) -> Tensor:
+        """A recording [T] at 24 kHz as the networks get it, [T]; silence and what is too short stay as they are."""
+        if self.loudness_lufs is None or len(samples) < MIN_LOUDNESS_SEC * SAMPLE_RATE_HZ:
+            return samples
+        with np.errstate(divide="ignore"):
+            loudness = pyloudnorm.Meter(SAMPLE_RATE_HZ).integrated_loudness(samples.double().numpy())
+        gain = 10 ** ((self.loudness_lufs - loudness) / 20) if math.isfinite(loudness) else 1.0
+        return (samples.double() * gain).float()
+
+
 @torch.no_grad()
-def encode_clip(models: ChatterboxModels, samples: Tensor, prompt_sec: float) -> Features:
+def encode_clip(models: ChatterboxModels, samples: Tensor, hearing: Hearing) -> Features:
     """Features of a clip [T] at 24 kHz.
 
     speech_tokens [N] int64; mel [2N, 80] log-mel; speaker_embedding [256] (T3's); x_vector [192] (S3Gen's);
-    prompt_tokens [P] int64, those of the first `prompt_sec` alone, as T3 is prompted by.
+    prompt_tokens [P] int64, those of the first `hearing.prompt_sec` alone, as T3 is prompted by.
     """
-    padded = pad_to_tokens(samples)
+    padded = pad_to_tokens(hearing.heard(samples))
     device = next(models.s3gen.parameters()).device
     low_rate = resampled(padded)
     tokens = tokenize(models, low_rate)
@@ -43,7 +73,7 @@ def encode_clip(models: ChatterboxModels, samples: Tensor, prompt_sec: float) ->
         "mel": mel.float().cpu(),
         "speaker_embedding": speaker_embedding(models, low_rate),
         "x_vector": x_vector(models, padded).cpu(),
-        "prompt_tokens": prompt_tokens(models, low_rate, prompt_sec).cpu(),
+        "prompt_tokens": prompt_tokens(models, low_rate, hearing.prompt_sec).cpu(),
     }
 
 
@@ -83,9 +113,11 @@ def x_vector(models: ChatterboxModels, samples: Tensor) -> Tensor:
     return models.s3gen.speaker_encoder.inference(low_rate)[0]
 
 
-def fingerprint(models: ChatterboxModels, prompt_sec: float) -> str:
+def fingerprint(models: ChatterboxModels, hearing: Hearing) -> str:
     """A hash of the networks and settings that shape features."""
-    digest = hashlib.blake2b(f"{FEATURES_VERSION}:{prompt_sec}:{models.t3.hp.speech_cond_prompt_len}".encode())
+    loudness = "" if hearing.loudness_lufs is None else f":{hearing.loudness_lufs}"
+    settings = f"{FEATURES_VERSION}:{hearing.prompt_sec}:{models.t3.hp.speech_cond_prompt_len}{loudness}"
+    digest = hashlib.blake2b(settings.encode())
     for part in (models.voice_encoder, models.s3gen.tokenizer, models.s3gen.speaker_encoder):
         add_tensors(digest, part.state_dict().items())
     return digest.hexdigest()[:16]

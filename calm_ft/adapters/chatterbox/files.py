@@ -1,16 +1,54 @@
-"""The files that a Chatterbox is made of, by upstream's names, and what tells one from a tiny one."""
+"""The files that each model of the Chatterbox family is made of, by upstream's names, and what tells a tiny one."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from safetensors import safe_open
 
-NAME = "chatterbox"
-"""By which the registry knows the system."""
-VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS = "ve.safetensors", "t3_cfg.safetensors", "s3gen.safetensors"
-TOKENIZER, CONDITIONALS = "tokenizer.json", "conds.pt"
-REQUIRED_FILES = (VOICE_ENCODER, T3_WEIGHTS, S3GEN_WEIGHTS, TOKENIZER)
-REPOSITORY, TINY = "ResembleAI/chatterbox", "tiny"
+CONDITIONALS = "conds.pt"
+"""A voice; with a model's files, the one that it comes with."""
+TINY = "tiny"
 FULL_WIDTH, TINY_WIDTH = 1024, 64  # channels of T3's embeddings
+
+
+@dataclass(frozen=True)
+class Release:
+    """A model of the family as it lies on the hub and in a folder.
+
+    Args:
+        name: by which the registry knows it; title: how messages call it; repository: where the hub has it.
+        tokenizer: the text tokenizer's files that must be there; optional: files that are taken along where they are.
+    """
+
+    name: str
+    title: str
+    repository: str
+    voice_encoder: str
+    t3: str
+    s3gen: str
+    tokenizer: tuple[str, ...]
+    optional: tuple[str, ...] = (CONDITIONALS,)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """What a folder must hold."""
+        return (self.voice_encoder, self.t3, self.s3gen, *self.tokenizer)
+
+    @property
+    def tokenizer_files(self) -> tuple[str, ...]:
+        """All files that the tokenizer may have."""
+        return (*self.tokenizer, *(name for name in self.optional if name != CONDITIONALS))
+
+
+ENGLISH = Release(
+    "chatterbox",
+    "the English Chatterbox",
+    "ResembleAI/chatterbox",
+    "ve.safetensors",
+    "t3_cfg.safetensors",
+    "s3gen.safetensors",
+    ("tokenizer.json",),
+)
 
 
 def t3_width(t3_file: Path) -> int:

@@ -12,7 +12,7 @@ import contextlib
 import io
 import logging
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -20,7 +20,8 @@ from typing import Any
 
 import perth
 import torch
-from chatterbox.models.s3tokenizer import SPEECH_VOCAB_SIZE, drop_invalid_tokens
+from chatterbox.models.s3gen import flow_matching
+from chatterbox.models.s3tokenizer import SPEECH_VOCAB_SIZE
 from chatterbox.models.t3 import t3 as t3_module
 from chatterbox.models.t3.modules.cond_enc import T3Cond
 from chatterbox.tts import Conditionals
@@ -31,6 +32,7 @@ from calm_ft.adapters.chatterbox.features import (
     MAX_REFERENCE_SEC,
     SAMPLE_RATE_HZ,
     SAMPLES_PER_TOKEN,
+    Hearing,
     pad_to_tokens,
     prompt_tokens,
     resampled,
@@ -52,7 +54,7 @@ S3GEN_FIELDS = {"prompt_token", "prompt_token_len", "prompt_feat", "embedding"}
 MIN_SPOKEN_SEC = 0.1
 
 
-def load_voice(models: ChatterboxModels, source: str | Path, prompt_sec: float, exaggeration: float) -> Conditionals:
+def load_voice(models: ChatterboxModels, source: str | Path, hearing: Hearing, exaggeration: float) -> Conditionals:
     """A voice from an audio file or a conds.pt, on the networks' device.
 
     Raises UserError where the source is missing, unreadable, too short or no voice.
@@ -67,23 +69,25 @@ def load_voice(models: ChatterboxModels, source: str | Path, prompt_sec: float, 
         clip = load_clip(Utterance("voice", path, ""), SAMPLE_RATE_HZ, TAIL_SEC)
     except UnusableClip as error:
         raise UserError(f"The voice recording {path} cannot be used: {error}.") from error
-    return voice_from_audio(models, clip.samples, str(path), prompt_sec, exaggeration).to(device)
+    return voice_from_audio(models, clip.samples, str(path), hearing, exaggeration).to(device)
 
 
 @torch.no_grad()
 def voice_from_audio(
-    models: ChatterboxModels, samples: Tensor, name: str, prompt_sec: float, exaggeration: float
+    models: ChatterboxModels, samples: Tensor, name: str, hearing: Hearing, exaggeration: float
 ) -> Conditionals:
     """The voice of a recording [T] at 24 kHz. Raises UserError where it is too short."""
-    if len(samples) < MIN_PROMPT_TOKENS * SAMPLES_PER_TOKEN:
+    duration_sec = len(samples) / SAMPLE_RATE_HZ
+    if len(samples) < MIN_PROMPT_TOKENS * SAMPLES_PER_TOKEN or duration_sec <= hearing.min_voice_sec:
         raise UserError(
-            f"The voice recording {name} lasts {len(samples) / SAMPLE_RATE_HZ:.2f} s, too short for a voice prompt: "
-            "give one of at least half a second, better of six to ten."
+            f"The voice recording {name} lasts {duration_sec:.2f} s, too short for a voice prompt: give one of more "
+            f"than {hearing.min_voice_sec:g} s, better of six to ten."
         )
+    samples = hearing.heard(samples)
     low_rate = resampled(samples)
     condition = T3Cond(
         speaker_emb=speaker_embedding(models, low_rate)[None],
-        cond_prompt_speech_tokens=prompt_tokens(models, low_rate, prompt_sec)[None],
+        cond_prompt_speech_tokens=prompt_tokens(models, low_rate, hearing.prompt_sec)[None],
         emotion_adv=exaggeration * torch.ones(1, 1, 1),
     )
     # Whole tokens, else upstream warns that mel and tokens differ in length and cuts the tokens.
@@ -121,11 +125,46 @@ def _copied(value: object) -> object:
 
 
 @dataclass(frozen=True)
+class SpokenTokens:
+    """tokens [N] for S3Gen, none of them a start or stop token; ended: whether the stop token came."""
+
+    tokens: Tensor
+    ended: bool
+
+
+@torch.no_grad()
+def speak(
+    models: ChatterboxModels, voice: Conditionals, draw: Callable[[], SpokenTokens], seed: int, num_steps: int
+) -> Synthesis:
+    """Speak what T3 draws; global random states are left as they were.
+
+    Args:
+        draw: has T3 draw speech tokens from global random state, which is a function of the seed then.
+        num_steps: of S3Gen's flow.
+
+    The audio carries upstream's inaudible watermark.
+    """
+    device = next(models.t3.parameters()).device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        with _without_progress_bars():
+            drawn = draw()
+            if len(drawn.tokens) == 0:  # the vocoder needs something to speak
+                silence = torch.zeros(round(MIN_SPOKEN_SEC * SAMPLE_RATE_HZ))
+                return Synthesis(silence, SAMPLE_RATE_HZ, drawn.ended)
+            audio, _ = models.s3gen.inference(
+                speech_tokens=drawn.tokens, ref_dict=dict(voice.gen), n_cfm_timesteps=num_steps
+            )
+    samples = audio[0].float().cpu().numpy()
+    marked = watermarker().apply_watermark(samples, sample_rate=SAMPLE_RATE_HZ)
+    return Synthesis(torch.from_numpy(marked).float().clamp(-1, 1), SAMPLE_RATE_HZ, drawn.ended)
+
+
+@dataclass(frozen=True)
 class SamplingSettings:
-    """temperature of the softmax; num_steps of the flow; the rest as upstream's `generate` has it."""
+    """temperature of the softmax; the rest as upstream's `generate` has it."""
 
     temperature: float
-    num_steps: int
     cfg_weight: float
     max_speech_tokens: int
     repetition_penalty: float = 1.2
@@ -133,47 +172,38 @@ class SamplingSettings:
     top_p: float = 1.0
 
 
-@torch.no_grad()
-def speak(
-    models: ChatterboxModels, voice: Conditionals, text_tokens: Tensor, seed: int, settings: SamplingSettings
-) -> Synthesis:
-    """Speak text tokens [S] (start and stop included); global random states are left as they were.
+def draw_with_guidance(
+    models: ChatterboxModels, voice: Conditionals, text_tokens: Tensor, settings: SamplingSettings
+) -> SpokenTokens:
+    """What the Llama kind of T3 says of text tokens [S], start and stop included."""
+    tokens = generate_tokens(models, voice, text_tokens, settings)
+    return SpokenTokens(speakable(tokens), int(tokens[-1]) == models.t3.hp.stop_speech_token)
 
-    The audio carries upstream's inaudible watermark.
-    """
-    device = next(models.t3.parameters()).device
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(seed)
-        tokens = generate_tokens(models, voice, text_tokens, settings)
-        ended = int(tokens[-1]) == models.t3.hp.stop_speech_token
-        spoken = drop_invalid_tokens(tokens)
-        spoken = spoken[spoken < SPEECH_VOCAB_SIZE]
-        if len(spoken) == 0:  # the vocoder needs something to speak
-            return Synthesis(torch.zeros(round(MIN_SPOKEN_SEC * SAMPLE_RATE_HZ)), SAMPLE_RATE_HZ, ended)
-        audio, _ = models.s3gen.inference(
-            speech_tokens=spoken, ref_dict=dict(voice.gen), n_cfm_timesteps=settings.num_steps
-        )
-    samples = audio[0].float().cpu().numpy()
-    marked = watermarker().apply_watermark(samples, sample_rate=SAMPLE_RATE_HZ)
-    return Synthesis(torch.from_numpy(marked).float().clamp(-1, 1), SAMPLE_RATE_HZ, ended)
+
+def speakable(tokens: Tensor) -> Tensor:
+    """Those of tokens [N] that are speech."""
+    return tokens[tokens < SPEECH_VOCAB_SIZE]
+
+
+def condition_of(voice: Conditionals) -> T3Cond:
+    """What T3 is conditioned on; a copy, for upstream keeps embeddings in it that are made with T3's weights."""
+    return type(voice.t3)(**{**vars(voice.t3), "cond_prompt_speech_emb": None})
 
 
 def generate_tokens(
     models: ChatterboxModels, voice: Conditionals, text_tokens: Tensor, settings: SamplingSettings
 ) -> Tensor:
     """Speech tokens [N] as T3 draws them from global random state, the stop token included where it came."""
-    condition = type(voice.t3)(**{**vars(voice.t3), "cond_prompt_speech_emb": None})  # kept by upstream in it
-    with _without_progress_bar():
-        tokens = models.t3.inference(
-            t3_cond=condition,
-            text_tokens=torch.stack([text_tokens, text_tokens]),  # the second row loses its text: guidance
-            max_new_tokens=settings.max_speech_tokens,
-            temperature=settings.temperature,
-            cfg_weight=settings.cfg_weight,
-            repetition_penalty=settings.repetition_penalty,
-            min_p=settings.min_p,
-            top_p=settings.top_p,
-        )
+    tokens = models.t3.inference(
+        t3_cond=condition_of(voice),
+        text_tokens=torch.stack([text_tokens, text_tokens]),  # the second row loses its text: guidance
+        max_new_tokens=settings.max_speech_tokens,
+        temperature=settings.temperature,
+        cfg_weight=settings.cfg_weight,
+        repetition_penalty=settings.repetition_penalty,
+        min_p=settings.min_p,
+        top_p=settings.top_p,
+    )
     del models.t3.patched_model  # a module that shares T3's weights: they could not be saved beside it
     return tokens[0].clone()
 
@@ -191,15 +221,17 @@ def watermarker() -> Any:
 
 
 @contextlib.contextmanager
-def _without_progress_bar() -> Iterator[None]:
-    """One bar for every sentence would break the run's own; and so would a note about attention maps."""
-    bar, notes = t3_module.tqdm, logging.getLogger("transformers")
-    level = notes.level
-    t3_module.tqdm = lambda items, **_: items
+def _without_progress_bars() -> Iterator[None]:
+    """Bars for every sentence would break the run's own; and so would what upstream prints, and notes of attention."""
+    modules, notes = (t3_module, flow_matching), logging.getLogger("transformers")
+    bars, level = [module.tqdm for module in modules], notes.level
+    for module in modules:
+        module.tqdm = lambda items, **_: items
     notes.setLevel(logging.ERROR)
     try:
-        with quiet_and_unchanged():
+        with quiet_and_unchanged(), contextlib.redirect_stdout(io.StringIO()):
             yield
     finally:
-        t3_module.tqdm = bar
+        for module, bar in zip(modules, bars, strict=True):
+            module.tqdm = bar
         notes.setLevel(level)

@@ -1,6 +1,7 @@
 """T3's loss: cross-entropy of the next speech token and, with a weight of its own, of the next text token.
 
     [speaker 1][prompt: 32 perceiver tokens][emotion 1] [start text ... stop] [start (start) speech 0 ... speech n-1]
+    [speaker 1][prompt: up to 375 tokens] [text] [start speech 0 ... speech n-1]                               (Turbo)
 
 Rows are laid out as stock generation consumes them, and no target is masked. `T3.forward` pads the text between text
 and speech, where no mask hides it: three pads change the speech logits by 0.34. Here the segments of each row stand
@@ -69,7 +70,9 @@ def packed_rows(
     """Condition, text and speech of each row without gaps; the arguments are those of `t3_outputs`."""
     condition, num_condition = _condition(t3, batch)
     num_condition = num_condition * keep_condition
-    text = t3.text_emb(batch.text_tokens) * keep_text[:, None, None] + t3.text_pos_emb(batch.text_tokens)
+    text = t3.text_emb(batch.text_tokens) * keep_text[:, None, None]
+    if t3.text_pos_emb is not None:
+        text = text + t3.text_pos_emb(batch.text_tokens)
     speech, num_starts = _speech_inputs(t3, batch, double_start), 1 + double_start
     masks = [
         valid(num_condition, condition.shape[1]),
@@ -111,6 +114,8 @@ def _speech_inputs(t3: T3, batch: ChatterboxBatch, double_start: bool) -> Tensor
     num_starts = 2 if double_start else 1
     starts = batch.speech_tokens.new_full((len(batch.speech_tokens), num_starts), t3.hp.start_speech_token)
     tokens = torch.cat([starts, batch.speech_tokens], dim=1)
+    if t3.speech_pos_emb is None:
+        return t3.speech_emb(tokens)
     positions = (torch.arange(tokens.shape[1], device=tokens.device) - (num_starts - 1)).clamp(min=0)
     return t3.speech_emb(tokens) + t3.speech_pos_emb.get_fixed_embedding(positions)
 
@@ -137,6 +142,8 @@ class T3CrossEntropy(ChatterboxObjective):
         self.double_start = double_start
 
     def reaches(self, component: str) -> bool:
+        if component == "t3.text_head":
+            return self.text_weight > 0
         return component.startswith("t3.") and component != "t3.unused"
 
     def kept_rows(self, models: ChatterboxModels, batch: ChatterboxBatch) -> list[Tensor]:
@@ -154,31 +161,32 @@ class T3CrossEntropy(ChatterboxObjective):
         t3 = models.t3
         outputs = t3_outputs(t3, batch, self.double_start, keep_text, keep_condition)
         speech_losses, hits, _ = _speech(t3, outputs, batch)
-        # What of a text whose embeddings are zero is predicted says nothing.
-        text_losses, _ = _text(t3, outputs, batch, keep_text)
         terms = {"speech": LossTerm(1.0, speech_losses.sum(), speech_losses.numel())}
         parts = {"speech": speech_losses.detach().mean(), "speech_accuracy": hits.float().mean()}
         if self.text_weight:
+            # What of a text whose embeddings are zero is predicted says nothing.
+            text_losses, _ = _text(t3, outputs, batch, keep_text)
             terms["text"] = LossTerm(self.text_weight, text_losses.sum(), text_losses.numel())
-        if text_losses.numel():
-            parts["text"] = text_losses.detach().mean()
+            if text_losses.numel():
+                parts["text"] = text_losses.detach().mean()
         return Terms(terms, parts)
 
     @torch.no_grad()
     def residuals(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
-        """residual and speech: nats a speech token; text: nats a text token; speech_accuracy: share of hits."""
+        """residual and speech: nats a speech token; speech_accuracy: share of hits; where a text's tokens have a weight,
+
+        text: nats a text token.
+        """
         everything = torch.ones(len(batch.num_frames), dtype=torch.bool, device=batch.num_frames.device)
         t3 = models.t3
         outputs = t3_outputs(t3, batch, self.double_start, everything, everything)
         speech_losses, hits, mask = _speech(t3, outputs, batch)
-        text_losses, text_mask = _text(t3, outputs, batch, everything)
         speech = _row_means(speech_losses, mask)
-        return {
-            "residual": speech,
-            "speech": speech,
-            "text": _row_means(text_losses, text_mask),
-            "speech_accuracy": _row_means(hits.float(), mask),
-        }
+        text = {}
+        if self.text_weight:
+            text_losses, text_mask = _text(t3, outputs, batch, everything)
+            text = {"text": _row_means(text_losses, text_mask)}
+        return {"residual": speech, "speech": speech, **text, "speech_accuracy": _row_means(hits.float(), mask)}
 
 
 def _speech(t3: T3, outputs: T3Outputs, batch: ChatterboxBatch) -> tuple[Tensor, Tensor, Tensor]:

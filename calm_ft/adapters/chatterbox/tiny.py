@@ -31,10 +31,10 @@ from chatterbox.models.tokenizers import EnTokenizer
 from chatterbox.models.voice_encoder import VoiceEncoder
 from librosa.filters import mel as mel_filters
 from s3tokenizer.model_v2 import ModelConfig, S3TokenizerV2
-from safetensors.torch import save_file
 from torch import nn
 
-from calm_ft.adapters.chatterbox.files import S3GEN_WEIGHTS, T3_WEIGHTS, TINY_WIDTH, TOKENIZER, VOICE_ENCODER
+from calm_ft.adapters.chatterbox.export import save_network
+from calm_ft.adapters.chatterbox.files import ENGLISH, TINY_WIDTH, Release
 from calm_ft.adapters.chatterbox.models import ChatterboxModels, full_size
 from calm_ft.adapters.quiet import quiet_and_unchanged
 
@@ -43,6 +43,7 @@ S3GEN_WIDTH = 32
 MEL_CHANNELS = 80
 LLAMA_NAME = "calm_ft_tiny"
 TOKENIZER_FILE = Path(__file__).parents[2] / "assets" / "chatterbox_tiny" / "tokenizer.json"
+TOKENIZER_FILES = {TOKENIZER_FILE.name: TOKENIZER_FILE}
 TOKEN_SPREAD = 12.0  # fresh quantisers give every frame the same token; so much larger, they tell frames apart
 
 
@@ -65,7 +66,7 @@ def tiny_models(seed: int) -> ChatterboxModels:
         torch.manual_seed(seed)
         tokenizer = EnTokenizer(str(TOKENIZER_FILE))
         networks = T3(tiny_t3_config()), TinyS3Gen(), VoiceEncoder()
-        return ChatterboxModels(*networks, tokenizer, TOKENIZER_FILE, is_tiny=True)
+        return ChatterboxModels(*networks, tokenizer, TOKENIZER_FILES, is_tiny=True)
 
 
 class TinyTokenizer(S3Tokenizer):
@@ -86,14 +87,14 @@ class TinyTokenizer(S3Tokenizer):
 class TinyS3Gen(S3Token2Wav):
     """The same parts under the same names; upstream's constructor fixes their sizes."""
 
-    def __init__(self) -> None:
+    def __init__(self, meanflow: bool = False) -> None:
         nn.Module.__init__(self)
         self.tokenizer = TinyTokenizer()
         self.mel_extractor = mel_spectrogram
         self.speaker_encoder = CAMPPlus(growth_rate=2, bn_size=2, init_channels=16, memory_efficient=False)
-        self.meanflow = False
+        self.meanflow = meanflow
         self.flow = CausalMaskedDiffWithXvec(
-            input_size=S3GEN_WIDTH, encoder=_encoder(), decoder=CausalConditionalCFM(estimator=_estimator())
+            input_size=S3GEN_WIDTH, encoder=_encoder(), decoder=CausalConditionalCFM(estimator=_estimator(meanflow))
         )
         self.resamplers: dict = {}
         self.mel2wav = HiFTGenerator(
@@ -129,8 +130,9 @@ def _encoder() -> UpsampleConformerEncoder:
     return encoder
 
 
-def _estimator() -> ConditionalDecoder:
+def _estimator(meanflow: bool) -> ConditionalDecoder:
     return ConditionalDecoder(
+        meanflow=meanflow,
         in_channels=4 * MEL_CHANNELS,
         out_channels=MEL_CHANNELS,
         channels=[S3GEN_WIDTH],
@@ -142,18 +144,24 @@ def _estimator() -> ConditionalDecoder:
 
 
 def write_random_files(folder: Path, seed: int = 0) -> Path:
-    """ve, t3_cfg and s3gen.safetensors (3.2 GB) and tokenizer.json; returns the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """The English model's files (3.2 GB) with random weights; returns the folder."""
     with torch.random.fork_rng(devices=[]), quiet_and_unchanged():
         torch.manual_seed(seed)
-        models = full_size(TOKENIZER_FILE)
-    with torch.no_grad():
-        models.s3gen.tokenizer.quantizer._codebook.project_down.weight.mul_(TOKEN_SPREAD)
+        models = full_size(TOKENIZER_FILES)
+    return write_files(models, ENGLISH, folder)
+
+
+@torch.no_grad()
+def write_files(models: ChatterboxModels, release: Release, folder: Path) -> Path:
+    """A model with random weights as the files of a release, its speech tokens spread; returns the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    models.s3gen.tokenizer.quantizer._codebook.project_down.weight.mul_(TOKEN_SPREAD)
     for name, network in (
-        (VOICE_ENCODER, models.voice_encoder),
-        (T3_WEIGHTS, models.t3),
-        (S3GEN_WEIGHTS, models.s3gen),
+        (release.voice_encoder, models.voice_encoder),
+        (release.t3, models.t3),
+        (release.s3gen, models.s3gen),
     ):
-        save_file({key: tensor.contiguous() for key, tensor in network.state_dict().items()}, folder / name)
-    shutil.copyfile(TOKENIZER_FILE, folder / TOKENIZER)
+        save_network(network, folder / name)
+    for name, path in models.tokenizer_files.items():
+        shutil.copyfile(path, folder / name)
     return folder

@@ -5,29 +5,37 @@ layers in that step.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from chatterbox.models.t3 import T3
 from torch import Tensor, nn
 
+from calm_ft.adapters.chatterbox.models import backbone
 from calm_ft.adapters.chatterbox.objective import ChatterboxBatch
 from calm_ft.adapters.frozen_layers import fingerprint_below, num_frozen_layers, only_layers
 from calm_ft.tensor_hash import add_tensors
 
-LAYERS = "tfmr.layers."
-ABOVE = ("tfmr.norm.", "text_head.", "speech_head.")
 ROW = ("speech_tokens", "text_tokens", "speaker_embedding", "prompt_tokens", "emotion")
 
 
 def num_frozen(t3: T3) -> int:
     """How many of T3's layers, from the first on, are frozen with everything that feeds them."""
-    return num_frozen_layers(t3, LAYERS, ABOVE)
+    layers, above = _names(t3)
+    return num_frozen_layers(t3, layers, above)
 
 
 def frozen_fingerprint(t3: T3) -> str:
     """A hash of the weights that shape what is kept."""
-    return fingerprint_below(t3, LAYERS, ABOVE, num_frozen(t3))
+    layers, above = _names(t3)
+    return fingerprint_below(t3, layers, above, num_frozen(t3))
+
+
+def _names(t3: T3) -> tuple[str, tuple[str, ...]]:
+    """Beginnings of parameters' names: those of the layers, and those of what follows them."""
+    kind = backbone(t3)
+    return f"tfmr.{kind.layers}.", (f"tfmr.{kind.norm}.", "text_head.", "speech_head.")
 
 
 def row_key(row: ChatterboxBatch) -> str:
@@ -39,13 +47,38 @@ def row_key(row: ChatterboxBatch) -> str:
 
 def below(t3: T3, embeddings: Tensor) -> Tensor:
     """What leaves the frozen layers, [B, L, D]."""
-    norm = t3.tfmr.norm
-    t3.tfmr.norm = nn.Identity()
-    try:
-        with torch.no_grad(), only_layers(t3.tfmr, 0, num_frozen(t3)):
+    kind = backbone(t3)
+    with torch.no_grad(), _without(t3, kind.norm, nn.Identity()):
+        with only_layers(t3.tfmr, 0, num_frozen(t3), kind.layers):
             return t3.tfmr(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+
+
+def _above(t3: T3, hidden: Tensor) -> Tensor:
+    """What the last layers and the norm make of what left the frozen ones, [B, L, D]."""
+    kind = backbone(t3)
+    with only_layers(t3.tfmr, num_frozen(t3), None, kind.layers):
+        if kind.positions is None:
+            return t3.tfmr(inputs_embeds=hidden, use_cache=False).last_hidden_state
+        with _without(t3, kind.positions, _Zeros()):  # the positions were added before the first layer
+            return t3.tfmr(inputs_embeds=hidden, use_cache=False).last_hidden_state
+
+
+class _Zeros(nn.Module):
+    """In the place of a table of embeddings: adds nothing."""
+
+    def forward(self, ids: Tensor) -> Tensor:
+        return ids.new_zeros((), dtype=torch.get_default_dtype())
+
+
+@contextmanager
+def _without(t3: T3, name: str, substitute: nn.Module) -> Iterator[None]:
+    """Within the context a part of the transformer is another module."""
+    part = getattr(t3.tfmr, name)
+    setattr(t3.tfmr, name, substitute)
+    try:
+        yield
     finally:
-        t3.tfmr.norm = norm
+        setattr(t3.tfmr, name, part)
 
 
 def outputs_from_kept(t3: T3, embeddings: Tensor, kept: Tensor, is_whole: Tensor) -> Tensor:
@@ -61,8 +94,7 @@ def outputs_from_kept(t3: T3, embeddings: Tensor, kept: Tensor, is_whole: Tensor
     hidden[is_whole] = kept[is_whole, :length].to(hidden)
     if not is_whole.all():
         hidden[~is_whole] = below(t3, embeddings[~is_whole]).to(hidden)
-    with only_layers(t3.tfmr, num_frozen(t3), None):
-        return t3.tfmr(inputs_embeds=hidden, use_cache=False).last_hidden_state
+    return _above(t3, hidden)
 
 
 def joined(kept: Sequence[Tensor]) -> Tensor:

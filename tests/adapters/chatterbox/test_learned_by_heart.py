@@ -31,7 +31,7 @@ def test_t3_says_the_tokens_of_its_clips_and_stops_where_they_end(examples: list
     batch = adapter.collate([Example(e.target, e.prompt, e.seed, place) for place, e in enumerate(examples)])
     learn(adapter, batch, num_steps=400, lr=3e-3)
     voice = adapter.load_voice(examples[1].target.utterance.audio_path)
-    settings = SamplingSettings(0.05, 2, cfg_weight=0.5, max_speech_tokens=250, repetition_penalty=1.0)
+    settings = SamplingSettings(0.05, cfg_weight=0.5, max_speech_tokens=250, repetition_penalty=1.0)
     for row, example in enumerate(examples[:2]):
         assert example.prompt is not None
         prompt = example.prompt.features()

@@ -100,11 +100,11 @@ def test_what_lies_in_the_padding_changes_no_error(adapter: ChatterboxAdapter, e
 
 
 def test_mel_frames_are_exactly_two_a_token_at_every_length(adapter: ChatterboxAdapter) -> None:
-    from calm_ft.adapters.chatterbox.features import encode_clip
+    from calm_ft.adapters.chatterbox.features import Hearing, encode_clip
     from tests.adapters.recordings import speechlike
 
     for num_samples in (24_000, 24_001, 24_479, 24_480, 24_959):
-        features = encode_clip(adapter.models, speechlike(num_samples / 24_000, 24_000)[:num_samples], 6.0)
+        features = encode_clip(adapter.models, speechlike(num_samples / 24_000, 24_000)[:num_samples], Hearing(6.0))
         assert len(features["mel"]) == 2 * len(features["speech_tokens"])
         assert len(features["speech_tokens"]) == -(-num_samples // 960)
 
