@@ -26,6 +26,7 @@ from calm_ft.errors import UserError
 
 Role = Literal["head", "layer", "output_norm", "codec", "loss", "other"]
 
+from calm_ft.data.utterance import Utterance
 
 @dataclass(frozen=True)
 class Component:
@@ -320,6 +321,20 @@ class TTSAdapter(nn.Module, ABC):
         return False
 
     def play_as(self, playing: Playing) -> None:
+    def check_utterance(self, utterance: Utterance) -> None:
+        """Raises UserError where a clip's text, in its language, cannot be trained on; by default as `check_text`.
+
+        Called for every clip that is trained on. A model of one language does not ask which one a list gives a clip.
+        """
+        self.check_text(utterance.text)
+
+    def language_of(self, utterance: Utterance) -> str:
+        """The language that a recording is read in: by default the model's one.
+
+        Called by the evaluation, which speaks sentences of `language` alone.
+        """
+        return self.language
+
         """Let `synthesize` and `stream` draw speech in another way. Called before anything is spoken or written.
 
         Raises UserError for settings that the system cannot speak with.
@@ -378,9 +393,48 @@ class FitsStatistics(ABC):
     """For an adapter that takes statistics from the training data, as a model trained from scratch does."""
 
     @abstractmethod
-    def fit_statistics(self, features: Iterable[Features]) -> None:
-        """Set the statistics from the features of all training clips. Called once, before the first step."""
+    def learn_speaker_offset(self) -> None:
+        """Add `voice.speaker_offset`, unless it is there: zeros, which are added to the embeddings of speakers."""
+
+    @abstractmethod
+    def learn_prompt(self, num_tokens: int) -> None:
+        """Add `voice.prompt`, unless it is there: embeddings [num_tokens, D] in the place of a recording's tokens.
+
+        Raises UserError for more tokens than a prompt can have.
+        """
+
+    @abstractmethod
+    def start_prompt(self, clips: Iterable[Features]) -> None:
+        """Let a prompt that was just added begin with what the model makes of training clips."""
+
+
+class HasFittedState(ABC):
+    """For an adapter that takes something from the training data that its checkpoints must hold."""
 
     @abstractmethod
     def fitted_state(self) -> dict[str, Tensor]:
-        """The buffers that `fit_statistics` sets, by name. Called by strategies: a checkpoint holds them too."""
+        """What was taken from the data: parameters and buffers, by name.
+
+        Called by strategies: a checkpoint holds them beside what trains, and puts them into a model as it was released.
+        """
+
+
+class FitsVocabulary(HasFittedState):
+    """For an adapter that makes room in its vocabulary for what the texts hold."""
+
+    @abstractmethod
+    def fit_vocabulary(self, texts: Iterable[str]) -> str:
+        """Take in what the texts of all recordings hold and the vocabulary lacks; returns what was done, as a sentence.
+
+        A function of the texts, in whatever order they come. Called once, before anything else is asked of the model.
+
+        Raises UserError where there is no room.
+        """
+
+
+class FitsStatistics(HasFittedState):
+    """For an adapter that takes statistics from the training data, as a model trained from scratch does."""
+
+    @abstractmethod
+    def fit_statistics(self, features: Iterable[Features]) -> None:
+        """Set the statistics from the features of all training clips. Called once, before the first step."""

@@ -28,7 +28,8 @@ class Utterance:
     """One recording and its text; `id` is unique among the recordings that are read together.
 
     `end_sec` None means the end of the file. `is_replayed`: it is of one of `data.sources`, not of the tuned voice.
-    `split` is the part that the list gives it (train or validation), empty if it gives none.
+    `split` is the part that the list gives it (train or validation), `language` the ISO 639-1 code that it gives it;
+    each is empty if it gives none.
     """
 
     id: str
@@ -40,6 +41,7 @@ class Utterance:
     end_sec: float | None = None
     is_replayed: bool = False
     split: str = ""
+    language: str = ""
 
     @property
     def is_segment(self) -> bool:

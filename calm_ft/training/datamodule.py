@@ -33,7 +33,7 @@ class EncodedSource:
     weight: float
 
     def identity(self) -> list[Any]:
-        """What a resumed run must find unchanged: clips, texts and speakers, in order, wherever the files lie now.
+        """What a resumed run must find unchanged: clips, texts, speakers and languages, in order, wherever the files lie now.
 
         The order counts because batches are made of positions.
         """
@@ -164,7 +164,9 @@ def workers_beside_a_gpu(num_ranks: int) -> int:
 
 
 def _row(clip: EncodedUtterance) -> list[Any]:
-    return [clip.key, clip.num_frames, clip.utterance.id, clip.utterance.text, clip.utterance.speaker]
+    spoken = clip.utterance
+    listed = [spoken.language] if spoken.language else []
+    return [clip.key, clip.num_frames, spoken.id, spoken.text, spoken.speaker, *listed]
 
 
 def _ignore_signals(worker: int) -> None:

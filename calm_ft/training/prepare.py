@@ -187,7 +187,7 @@ def encode_source(
     usable: list[Utterance] = []
     for utterance in source.recordings.utterances:
         try:
-            adapter.check_text(utterance.text)
+            adapter.check_utterance(utterance)
             usable.append(utterance)
         except UserError as error:
             exclusions.append(Exclusion(str(utterance.audio_path), str(error), known_duration_sec(utterance)))

@@ -241,8 +241,8 @@ def package_versions() -> dict[str, str]:
 
 
 def data_fingerprint(clips: Sequence[EncodedUtterance]) -> str:
-    """A hash of the clips' audio (by their keys) and texts, whatever their order, names and place."""
-    rows = sorted(f"{clip.key}\0{clip.utterance.text}\0" for clip in clips)
+    """A hash of the clips' audio (by their keys), texts and languages, whatever their order, names and place."""
+    rows = sorted(f"{clip.key}\0{clip.utterance.text}\0{clip.utterance.language}" for clip in clips)
     return hashlib.sha256("".join(rows).encode()).hexdigest()[:24]
 
 

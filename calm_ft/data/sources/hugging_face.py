@@ -8,12 +8,20 @@ is in memory.
 import hashlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from calm_ft.atomic_file import atomic_path
 from calm_ft.data.sources.finding_audio import AudioFinder, visible_files
-from calm_ft.data.sources.recordings import AUDIO_COLUMNS, Columns, RecordingFormat, Recordings, find_columns
+from calm_ft.data.sources.recordings import (
+    AUDIO_COLUMNS,
+    Columns,
+    RecordingFormat,
+    Recordings,
+    find_columns,
+    language_code,
+)
 from calm_ft.data.sources.text_lines import checked_text
 from calm_ft.data.utterance import UnusableClip, Utterance, printable
 from calm_ft.errors import UserError
@@ -28,7 +36,7 @@ Row = dict[str, Any]
 
 
 class HuggingFaceTables(RecordingFormat):
-    """Tables with a column of audio (its bytes or its path) and one of texts, perhaps one of speakers.
+    """Tables with a column of audio (its bytes or its path) and one of texts, perhaps of speakers and languages.
 
     Source: huggingface.co/docs/datasets, `Audio`: a struct of `bytes` and `path`.
     """
@@ -137,7 +145,7 @@ def _columns(table: Path, row: Row) -> Columns:
             f"{table} has the columns {', '.join(row)}; a data set needs one of audio and one of texts (text, "
             "transcription or sentence)."
         )
-    return Columns(structs[0], found.text, found.speaker) if structs else found
+    return replace(found, audio=structs[0]) if structs else found
 
 
 def _add_row(recordings: Recordings, id: str, row: Row, columns: Columns, place: str, finder: AudioFinder) -> None:
@@ -148,7 +156,8 @@ def _add_row(recordings: Recordings, id: str, row: Row, columns: Columns, place:
     if not text.strip():
         recordings.add_textless(id, audio_path, place, "the text is empty", named)
         return
-    recordings.add(Utterance(id, audio_path, checked_text(text), named), place)
+    language = language_code(row.get(columns.language)) if columns.language else ""
+    recordings.add(Utterance(id, audio_path, checked_text(text), named, language=language), place)
 
 
 def _audio_file(value: Any, finder: AudioFinder) -> Path:

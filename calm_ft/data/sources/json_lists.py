@@ -34,7 +34,8 @@ class JsonList(ListFormat):
         if columns is None:
             raise UnusableClip("the row should be an object with an audio file and a text")
         audio, text = text_of(row, columns.audio), text_of(row, columns.text)
-        return ListedClip(line, audio, text, speaker_of(row, columns.speaker), segment=segment_of(row))
+        speaker, language = name_of(row, columns.speaker), name_of(row, columns.language)
+        return ListedClip(line, audio, text, speaker, segment=segment_of(row), language=language)
 
     def recognises(self, path: Path) -> bool:
         """By the keys of the first row."""
@@ -88,8 +89,8 @@ def text_of(row: JsonRow, name: str) -> str:
     return value
 
 
-def speaker_of(row: JsonRow, name: str | None = "speaker") -> str:
-    """The speaker's name or number, empty if there is none."""
+def name_of(row: JsonRow, name: str | None) -> str:
+    """A name or a number, empty if there is none."""
     value = None if name is None else row.get(name)
     return "" if value is None else str(value)
 

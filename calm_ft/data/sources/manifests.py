@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from calm_ft.atomic_file import write_text
-from calm_ft.data.sources.json_lists import JsonList, JsonRow, first_row, speaker_of, text_of
+from calm_ft.data.sources.json_lists import JsonList, JsonRow, first_row, name_of, text_of
 from calm_ft.data.sources.recordings import ListedClip, Segment, time_sec
 from calm_ft.data.utterance import UnusableClip, Utterance, WordTime, printable
 
 
 class Manifest(JsonList):
-    """Our `manifest.jsonl`: one JSON object a line with `path` and `text`, optionally `speaker` and `words`.
+    """Our `manifest.jsonl`: one JSON object a line with `path` and `text`, optionally `speaker`, `language` and `words`.
 
     `path` is absolute or relative to the manifest's folder. `words` is a list of {word, start_sec, end_sec} in the
     order of speaking, counted from the start of the utterance. `start_sec` and `end_sec` make the row a segment of its
@@ -42,8 +42,9 @@ class Manifest(JsonList):
         end_sec = None if row.get("end_sec") is None else time_sec(row["end_sec"], "end_sec")
         segment = Segment(time_sec(row.get("start_sec") or 0, "start_sec"), end_sec)
         words = _parse_words(row.get("words"))
-        split = str(row.get("split") or "")
-        return ListedClip(line, text_of(row, "path"), text_of(row, "text"), speaker_of(row), words, segment, split)
+        split, language = str(row.get("split") or ""), name_of(row, "language")
+        path, text, speaker = text_of(row, "path"), text_of(row, "text"), name_of(row, "speaker")
+        return ListedClip(line, path, text, speaker, words, segment, split, language)
 
 
 class OfficialManifest(JsonList):
@@ -69,7 +70,8 @@ class OfficialManifest(JsonList):
         duration_sec = time_sec(row.get("duration"), "duration")
         words = _join_unaligned_words(row.get("words"), duration_sec)
         segment = Segment(start_sec, start_sec + duration_sec)
-        return ListedClip(line, text_of(row, "path"), text_of(row, "transcript"), speaker_of(row), words, segment)
+        speaker = name_of(row, "speaker")
+        return ListedClip(line, text_of(row, "path"), text_of(row, "transcript"), speaker, words, segment)
 
 
 def write_manifest(manifest_path: Path, utterances: Sequence[Utterance]) -> None:
@@ -91,6 +93,8 @@ def _row(utterance: Utterance, folder: Path) -> dict[str, Any]:
         row["end_sec"] = utterance.end_sec
     if utterance.split:
         row["split"] = utterance.split
+    if utterance.language:
+        row["language"] = utterance.language
     return row
 
 

@@ -73,8 +73,10 @@ class PipeTable(ListFormat):
             fault, cells = _fault_of(row, self.columns, num_columns), row.cells
             if fault is not None:
                 yield FaultyRow(row.line, fault)
-            elif len(cells) == 4 or (layout == PATH_SPEAKER_TEXT and len(cells) == 3):
-                yield ListedClip(row.line, cells[0], cells[-1], cells[1])
+            elif len(cells) == 4:
+                yield ListedClip(row.line, cells[0], cells[3], cells[1], language=cells[2])
+            elif layout == PATH_SPEAKER_TEXT and len(cells) == 3:
+                yield ListedClip(row.line, cells[0], cells[2], cells[1])
             elif layout == ID_TEXT_NORMALIZED:
                 yield ListedClip(row.line, cells[0], _last_text(cells))
             else:

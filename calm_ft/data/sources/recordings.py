@@ -35,6 +35,7 @@ TEXT_COLUMNS = (
     *("text", "transcription", "transcript", "sentence"),
 )
 SPEAKER_COLUMNS = ("speaker", "speaker_id", "speaker_name", "spk", "spk_id", "client_id", "voice")
+LANGUAGE_COLUMNS = ("language", "lang", "language_code", "lang_code", "language_id", "locale")
 
 
 @dataclass
@@ -147,7 +148,7 @@ class Segment:
 
 @dataclass(frozen=True)
 class ListedClip:
-    """One row as written in the list; audio and text are not checked yet, the speaker is empty if none is named."""
+    """One row as written in the list; audio and text are not checked yet, what is not given is empty."""
 
     line: int
     audio: str
@@ -156,6 +157,7 @@ class ListedClip:
     words: tuple[WordTime, ...] | None = None
     segment: Segment = Segment()
     split: str = ""
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -252,11 +254,12 @@ def note_unlisted(recordings: Recordings, unlisted: Sequence[Path]) -> None:
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns that are read, under the names that the table gives them; `speaker` None if there is none."""
+    """The columns that are read, under the names that the table gives them; None for those that it has not."""
 
     audio: str
     text: str
     speaker: str | None
+    language: str | None = None
 
 
 def find_columns(names: Iterable[str]) -> Columns | None:
@@ -269,7 +272,14 @@ def find_columns(names: Iterable[str]) -> Columns | None:
         return next((by_plain_name[name] for name in known if name in by_plain_name), None)
 
     audio, text = first(AUDIO_COLUMNS), first(TEXT_COLUMNS)
-    return None if audio is None or text is None else Columns(audio, text, first(SPEAKER_COLUMNS))
+    if audio is None or text is None:
+        return None
+    return Columns(audio, text, first(SPEAKER_COLUMNS), first(LANGUAGE_COLUMNS))
+
+
+def language_code(value: object) -> str:
+    """The language of a row as a code without its country: `fr` of `fr-CA`; empty if none is given."""
+    return "" if value is None else printable(str(value)).strip().lower().replace("_", "-").partition("-")[0]
 
 
 def segment_of(row: Mapping[str, Any]) -> Segment:
@@ -320,4 +330,5 @@ def _utterance(row: ListedClip, audio_path: Path, root: Path) -> Utterance:
         row.segment.start_sec,
         row.segment.end_sec,
         split=row.split,
+        language=language_code(row.language),
     )

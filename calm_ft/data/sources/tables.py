@@ -50,7 +50,7 @@ class TableHeader:
 
 
 class CsvTable(ListFormat):
-    """A header, and columns between commas, tabs or semicolons: `path,text` and perhaps `speaker`.
+    """A header, and columns between commas, tabs or semicolons: `path,text` and perhaps `speaker` and `language`.
 
     The usual names of columns are known; `start` with `duration` or `end` makes a row a segment of a long file.
     """
@@ -123,7 +123,10 @@ def _clip(row: TableRow, header: TableHeader) -> ListedClip | FaultyRow:
     except UnusableClip as fault:
         return FaultyRow(row.line, str(fault))
     speaker = "" if columns.speaker is None else cells[columns.speaker]
-    return ListedClip(row.line, cells[columns.audio], cells[columns.text], speaker, segment=segment)
+    language = "" if columns.language is None else cells[columns.language]
+    return ListedClip(
+        row.line, cells[columns.audio], cells[columns.text], speaker, segment=segment, language=language
+    )
 
 
 def _table_rows(path: Path, delimiter: str, begins_row: Callable[[list[str]], bool]) -> Iterator[TableRow]:

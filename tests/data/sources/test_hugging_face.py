@@ -30,9 +30,9 @@ def rows(make_tone):
         return file.getvalue()
 
     return [
-        {"audio": {"bytes": content(300, "WAV"), "path": "x.wav"}, "sentence": "one", "speaker_id": 7},
-        {"audio": {"bytes": content(600, "FLAC"), "path": None}, "sentence": "two", "speaker_id": 8},
-        {"audio": {"bytes": content(900, "OGG"), "path": None}, "sentence": "three", "speaker_id": 8},
+        {"audio": {"bytes": content(300, "WAV"), "path": "x.wav"}, "sentence": "one", "speaker_id": 7, "locale": "fr"},
+        {"audio": {"bytes": content(600, "FLAC"), "path": None}, "sentence": "two", "speaker_id": 8, "locale": None},
+        {"audio": {"bytes": content(900, "OGG"), "path": None}, "sentence": "three", "speaker_id": 8, "locale": None},
     ]
 
 
@@ -63,6 +63,7 @@ def test_clips_inside_tables_become_files_with_their_sound(tmp_path, rows, cache
     recordings = read_recordings(tmp_path / "set")
     assert recordings.format == "hf_dataset"
     assert [(u.text, u.speaker) for u in recordings.utterances] == [("one", "7"), ("two", "8"), ("three", "8")]
+    assert [u.language for u in recordings.utterances] == ["fr", "", ""]
     assert [u.audio_path.suffix for u in recordings.utterances] == [".wav", ".flac", ".ogg"]
     assert all(u.audio_path.is_relative_to(cache) for u in recordings.utterances)
     for utterance, frequency_hz in zip(recordings.utterances, (300, 600, 900), strict=True):

@@ -23,7 +23,7 @@ def test_what_is_written_is_read_again(tmp_path, write_clip):
         Utterance("sub/a", write_clip("set/sub/a.wav"), "h\u00e9llo there", "anna", words),
         Utterance("b", write_clip("set/b.flac"), 'with "quotes"', "ben"),
         Utterance("long@1.250", write_clip("set/long.wav"), "a segment", "ben", start_sec=1.25, end_sec=2.5),
-        Utterance("long@2.500", tmp_path / "set/long.wav", "the rest", "ben", start_sec=2.5),
+        Utterance("long@2.500", tmp_path / "set/long.wav", "the rest", "ben", start_sec=2.5, language="de"),
     ]
     write_manifest(tmp_path / "set/manifest.jsonl", utterances)
     recordings = read_recordings(tmp_path / "set")

@@ -52,6 +52,26 @@ def test_columns_go_by_the_names_that_datasets_give_them(read, content, text, sp
     assert recordings.exclusions == []
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,text,lang\na.wav,oui,fr-CA\nb.wav,yes,EN\nc.wav,hm,\n",
+        "path\ttext\tlocale\na.wav\toui\tfr\nb.wav\tyes\ten_US\nc.wav\thm\t\n",
+        "audio_file|text|language\na.wav|oui|fr\nb.wav|yes|en\nc.wav|hm|\n",
+        '{"path": "a.wav", "text": "oui", "language": "fr"}\n{"path": "b.wav", "text": "yes", "language": "en"}\n'
+        '{"path": "c.wav", "text": "hm"}\n',
+        '{"audio_filepath": "a.wav", "text": "oui", "lang": "fr"}\n{"audio_filepath": "b.wav", "text": "yes", '
+        '"lang": "en"}\n{"audio_filepath": "c.wav", "text": "hm", "lang": null}\n',
+        "a.wav|anna|FR|oui\nb.wav|anna|EN|yes\n",
+        "a.wav\tanna\tFR\toui\nb.wav\tanna\tEN\tyes\n",
+    ],
+)
+def test_the_language_of_a_row_is_kept_as_a_code_without_its_country(read, content):
+    recordings = read(content, "list.jsonl" if content.startswith("{") else "list.csv")
+    languages = {utterance.text: utterance.language for utterance in recordings.utterances}
+    assert languages == {"oui": "fr", "yes": "en"} | ({"hm": ""} if "hm" in content else {})
+
+
 def test_a_text_may_hold_separators_and_line_breaks_inside_quotes(read):
     recordings = read('path,text\na.wav,"one, two\n\nthree"\nb.wav,"say ""so"",\nor not"\nc.wav,end\n')
     assert texts(recordings) == {"a": "one, two three", "b": 'say "so", or not', "c": "end"}
