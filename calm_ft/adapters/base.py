@@ -22,11 +22,11 @@ from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import FeatureCache, Features
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.prompts import PromptPool
+from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
 
 Role = Literal["head", "layer", "output_norm", "codec", "loss", "other"]
 
-from calm_ft.data.utterance import Utterance
 
 @dataclass(frozen=True)
 class Component:
@@ -285,6 +285,20 @@ class TTSAdapter(nn.Module, ABC):
         if not any(character.isalnum() for character in text):
             raise UserError(f"The text {text!r} has no letter or digit: write some words.")
 
+    def check_utterance(self, utterance: Utterance) -> None:
+        """Raises UserError where a clip's text, in its language, cannot be trained on; by default as `check_text`.
+
+        Called for every clip that is trained on. A model of one language does not ask which one a list gives a clip.
+        """
+        self.check_text(utterance.text)
+
+    def language_of(self, utterance: Utterance) -> str:
+        """The language that a recording is read in: by default the model's one.
+
+        Called by the evaluation, which speaks sentences of `language` alone.
+        """
+        return self.language
+
     def text_coverage(self, text: str) -> TextCoverage:
         """Which characters of a text do not reach the model as they are written; by default all do.
 
@@ -321,20 +335,6 @@ class TTSAdapter(nn.Module, ABC):
         return False
 
     def play_as(self, playing: Playing) -> None:
-    def check_utterance(self, utterance: Utterance) -> None:
-        """Raises UserError where a clip's text, in its language, cannot be trained on; by default as `check_text`.
-
-        Called for every clip that is trained on. A model of one language does not ask which one a list gives a clip.
-        """
-        self.check_text(utterance.text)
-
-    def language_of(self, utterance: Utterance) -> str:
-        """The language that a recording is read in: by default the model's one.
-
-        Called by the evaluation, which speaks sentences of `language` alone.
-        """
-        return self.language
-
         """Let `synthesize` and `stream` draw speech in another way. Called before anything is spoken or written.
 
         Raises UserError for settings that the system cannot speak with.
@@ -387,25 +387,6 @@ class KeepsTrunk(ABC):
 
         Called before training, once for each row that training may draw.
         """
-
-
-class FitsStatistics(ABC):
-    """For an adapter that takes statistics from the training data, as a model trained from scratch does."""
-
-    @abstractmethod
-    def learn_speaker_offset(self) -> None:
-        """Add `voice.speaker_offset`, unless it is there: zeros, which are added to the embeddings of speakers."""
-
-    @abstractmethod
-    def learn_prompt(self, num_tokens: int) -> None:
-        """Add `voice.prompt`, unless it is there: embeddings [num_tokens, D] in the place of a recording's tokens.
-
-        Raises UserError for more tokens than a prompt can have.
-        """
-
-    @abstractmethod
-    def start_prompt(self, clips: Iterable[Features]) -> None:
-        """Let a prompt that was just added begin with what the model makes of training clips."""
 
 
 class HasFittedState(ABC):
