@@ -24,15 +24,18 @@ def fresh_pocket_tts() -> FreshPocketTTSAdapter:
     return FreshPocketTTSAdapter(0, model=str(NANO), objective=default_objective(), head_batch_multiplier=2)
 
 
-def chatterbox(objective: str, folder: Path | None = None) -> TTSAdapter:
+def chatterbox(experiment: str, folder: Path | None = None, adapter: str = "chatterbox_tiny") -> TTSAdapter:
     # A network with random weights speaks to the limit: no longer than the clips, of at most 2.6 s.
-    overrides = [f"experiment={objective}", "adapter=chatterbox_tiny", "adapter.max_speech_tokens=80"]
+    overrides = [f"experiment={experiment}", f"adapter={adapter}", "adapter.max_speech_tokens=80"]
     settings = plain(compose_config(overrides))["adapter"]
     return build({**settings, "local_dir": None if folder is None else str(folder)})
 
 
-def chatterbox_case(name: str, strategies: list[Strategy]) -> AdapterCase:
-    return AdapterCase(name, partial(chatterbox, name), partial(chatterbox, name), strategies)
+def chatterbox_case(
+    name: str, strategies: list[Strategy], adapter: str = "chatterbox_tiny", loss_draws: bool = True
+) -> AdapterCase:
+    make = partial(chatterbox, name, adapter=adapter)
+    return AdapterCase(name, make, make, strategies, loss_draws=loss_draws)
 
 
 def lora(**targets: list[str]) -> Lora:
@@ -45,6 +48,12 @@ CASES = [
     chatterbox_case("chatterbox_t3", [LastNLayers(1), Full(), lora(t3=["q_proj", "down_proj"])]),
     chatterbox_case("chatterbox_s3gen", [Full()]),
     chatterbox_case("chatterbox_full", [Full(["s3gen"]), Full()]),
+    chatterbox_case(
+        "chatterbox_turbo_t3",
+        [LastNLayers(1), Full(), lora(t3=["c_attn", "c_proj", "c_fc"])],
+        adapter="chatterbox_turbo_tiny",
+        loss_draws=False,
+    ),
     AdapterCase(
         "outside",
         SpectrumAdapter,

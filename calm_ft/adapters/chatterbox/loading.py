@@ -22,7 +22,7 @@ from calm_ft.adapters.hub import hub_faults, one_line
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.errors import UserError
 
-COMPUTED_BUFFERS = {"tokenizer._mel_filters", "tokenizer.window"}
+COMPUTED_BUFFERS = frozenset({"tokenizer._mel_filters", "tokenizer.window"})
 
 
 @dataclass(frozen=True)

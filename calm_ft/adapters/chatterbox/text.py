@@ -38,11 +38,7 @@ class ChatterboxText:
         ids = self._tokenizer.encode(prepared)
         if not any(each.isalnum() and self._knows(each) for each in prepared):  # upstream adds a full stop
             raise UserError(f"Nothing of the text {text!r} is known to the model's tokenizer: write some words.")
-        if len(ids) > self._max_text_tokens:
-            raise UserError(
-                f"The text {text[:60]!r}... has {len(ids)} tokens, more than adapter.max_text_tokens="
-                f"{self._max_text_tokens}: split the recording, or raise the limit."
-            )
+        self._check_length(text, len(ids))
         return torch.tensor([self._config.start_text_token, *ids, self._config.stop_text_token])
 
     def text_coverage(self, text: str) -> TextCoverage:
@@ -52,6 +48,13 @@ class ChatterboxText:
         prepared = punc_norm(text)
         unknown = Counter(each for each in prepared if not each.isspace() and not self._knows(each))
         return TextCoverage(replaced_characters(text, prepared), unknown)
+
+    def _check_length(self, text: str, num_tokens: int) -> None:
+        if num_tokens > self._max_text_tokens:
+            raise UserError(
+                f"The text {text[:60]!r}... has {num_tokens} tokens, more than adapter.max_text_tokens="
+                f"{self._max_text_tokens}: split the recording, or raise the limit."
+            )
 
     def _knows(self, character: str) -> bool:
         if character not in self._is_known:

@@ -48,9 +48,9 @@ def row_key(row: ChatterboxBatch) -> str:
 def below(t3: T3, embeddings: Tensor) -> Tensor:
     """What leaves the frozen layers, [B, L, D]."""
     kind = backbone(t3)
-    with torch.no_grad(), _without(t3, kind.norm, nn.Identity()):
-        with only_layers(t3.tfmr, 0, num_frozen(t3), kind.layers):
-            return t3.tfmr(inputs_embeds=embeddings, use_cache=False).last_hidden_state
+    lower = only_layers(t3.tfmr, 0, num_frozen(t3), kind.layers)
+    with torch.no_grad(), _without(t3, kind.norm, nn.Identity()), lower:
+        return t3.tfmr(inputs_embeds=embeddings, use_cache=False).last_hidden_state
 
 
 def _above(t3: T3, hidden: Tensor) -> Tensor:
