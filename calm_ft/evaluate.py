@@ -47,6 +47,7 @@ def main() -> None:
     parser.add_argument("--temperature", type=float, help="how it is spoken (default: as in the run, or the model's)")
     parser.add_argument("--num-steps", type=int, help="flow steps (default: as in the run, or the model's)")
     parser.add_argument("--cfg-coef", type=float, help="guidance, 1 is none (default: as in the run, or the model's)")
+    parser.add_argument("--quantize", action="store_true", help="let all systems speak with int8 weights, on the CPU")
     arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     # Torch is imported late: --help answers at once, and its threads find that they are not to spin while they wait,
     # by which they would stall each other beside any other busy program.

@@ -14,6 +14,11 @@ def main() -> None:
     parser.add_argument(
         "--ema", choices=("true", "false"), default="true", help="the averaged weights, or those of the last step"
     )
+    parser.add_argument(
+        "--dtype",
+        choices=("fp32", "bf16", "fp16"),
+        help="of the weights; the latter two take half the space (default: the run's export.dtype)",
+    )
     parser.add_argument("--output-dir", type=Path, help="where the export goes (default: RUN/export)")
     parser.add_argument("--relocate", action="store_true", help="after a move: write the folder's new place into it")
     parser.add_argument("--hub", metavar="USER/REPO", help="upload the export to the Hugging Face hub, privately")
@@ -26,7 +31,7 @@ def main() -> None:
         print(f"pushed {push_export(arguments.run, arguments.hub)}")
     else:
         run, which, averaged = arguments.run, arguments.which, arguments.ema == "true"
-        print(f"exported {export_run(run, which, averaged, arguments.output_dir)}")
+        print(f"exported {export_run(run, which, averaged, arguments.output_dir, arguments.dtype)}")
 
 
 if __name__ == "__main__":

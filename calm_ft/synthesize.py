@@ -33,6 +33,7 @@ def main() -> None:
         "(default: the model's)",
     )
     parser.add_argument("--lora", type=Path, help="a run's lora.safetensors, to be folded into the base model")
+    parser.add_argument("--quantize", action="store_true", help="play with int8 weights, which is faster on most CPUs")
     arguments = parser.parse_args()
     from calm_ft.runs import synthesize_to_file  # late: torch takes seconds, --help none
 

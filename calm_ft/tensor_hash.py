@@ -13,9 +13,14 @@ class Digest(Protocol):
     def update(self, data: bytes, /) -> None: ...
 
 
-def add_tensors(digest: Digest, named: Iterable[tuple[str, Tensor]]) -> None:
-    """Names and bytes of tensors, in the order of their names."""
-    for name, tensor in sorted(named, key=lambda each: each[0]):
-        raw = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+def add_tensors(digest: Digest, named: Iterable[tuple[str, object]]) -> None:
+    """Names and bytes of tensors, in the order of their names.
+
+    Values may be those of any state dict: an int8 layer holds its weight and bias as a tuple, and types beside them.
+    """
+    for name, value in sorted(named, key=lambda each: each[0]):
         digest.update(name.encode())
-        digest.update(raw.numpy())  # type: ignore[arg-type] # hashlib takes any buffer
+        for tensor in value if isinstance(value, tuple) else (value,):
+            if isinstance(tensor, Tensor):
+                plain = tensor.detach().cpu().dequantize() if tensor.is_quantized else tensor.detach().cpu()
+                digest.update(plain.contiguous().reshape(-1).view(torch.uint8).numpy())  # type: ignore[arg-type] # hashlib takes any buffer

@@ -7,14 +7,16 @@ of `TTSAdapter`; everything else has a default. Each docstring says who calls th
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
 
 from calm_ft.adapters.playing import Playing
+from calm_ft.adapters.reduced import check_range, name_of, rounded
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.commands import command_line
 from calm_ft.data.audio import Clip
@@ -167,6 +169,8 @@ class TTSAdapter(nn.Module, ABC):
     """How many texts `synthesize` speaks together at most. Callers that report progress pass no more at once."""
     playing: Playing = Playing()
     """How `synthesize` and `stream` draw speech where a call does not say otherwise; set by `play_as`."""
+    export_dtype: torch.dtype = torch.float32
+    """Of the weights in the files that `export` writes; set by `export_as`."""
 
     def with_draws(self, batch: Any, rng: torch.Generator) -> Any:
         """The batch with what `loss` would draw from the same generator, so that a loader's process can draw it.
@@ -341,6 +345,16 @@ class TTSAdapter(nn.Module, ABC):
         """
         self.playing = playing
 
+    def quantized(self) -> Self:
+        """An adapter that speaks with int8 weights made of this one's, which takes less time on a CPU.
+
+        This adapter stays as it is. What is not int8 is shared, so the other one is to be used while this one keeps
+        its weights. Called by the evaluate and synthesize commands when what was trained is in place.
+
+        Raises UserError where the system cannot be played so (the default), and where the adapter is on a GPU.
+        """
+        raise UserError(f"{self.name} cannot be played with int8 weights: leave --quantize out.")
+
     def stream(self, text: str, voice: Any, seed: int) -> Iterator[Tensor]:
         """What `synthesize([text], voice, seed)` says, in pieces [T] as soon as each can be played.
 
@@ -354,6 +368,33 @@ class TTSAdapter(nn.Module, ABC):
         Called by the evaluation, which reports what the codec alone loses.
         """
         return None
+
+    def reducible_weights(self) -> list[nn.Parameter]:
+        """The weights that an export may hold in bfloat16 or float16, because upstream loads such files.
+
+        Called when an export is written and judged. None by default: then exports are float32.
+        """
+        return []
+
+    def export_as(self, dtype: torch.dtype) -> None:
+        """Let `export` store weights in another type. Called before anything is trained or written.
+
+        Raises UserError where the system's exports are float32, and for weights that the type cannot hold.
+        """
+        weights = self.reducible_weights()
+        if dtype != torch.float32 and not weights:
+            raise UserError(
+                f"{self.name} writes its exports in float32 alone: leave the dtype {name_of(dtype)} out, or take fp32."
+            )
+        check_range(weights, dtype)
+        self.export_dtype = dtype
+
+    def as_exported(self) -> AbstractContextManager[None]:
+        """Within the context the adapter has the weights that its export holds, rounded to their type.
+
+        Called when an export is written and judged. Raises UserError for weights that the type cannot hold.
+        """
+        return rounded(self.reducible_weights(), self.export_dtype)
 
     def how_to_play(self, directory: Path) -> str:
         """The command that plays an export; by default the project's own. Called at the end of a run."""

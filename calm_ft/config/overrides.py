@@ -38,6 +38,7 @@ UNLISTED = (
     "evaluation.num_seeds",
     "evaluation.num_steps",
     "evaluation.temperature",
+    "export.dtype",
     "logger.log_model",
     "objective.time_sampler.mean",
     "objective.time_sampler.std",

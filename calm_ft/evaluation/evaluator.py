@@ -49,6 +49,7 @@ from calm_ft.report.result import (
     SystemSummary,
 )
 
+SPOKEN_IN_INT8 = "All systems spoke with int8 weights, made of their own for playing (--quantize)."
 NO_BASE = "the export's base is not known: pass --of with the run that it comes from."
 
 
@@ -71,6 +72,7 @@ class Protocol:
         language: of the texts, an ISO 639-1 code.
         excluded: recordings that cannot be used.
         playing: how systems speak, where that is not as they are played by default.
+        int8_weights: whether they speak with int8 weights instead of their own.
     """
 
     model: str
@@ -90,6 +92,7 @@ class Protocol:
     other_voices: Callable[[], Mapping[str, Sequence[np.ndarray]]] = dict
     excluded: Sequence[Exclusion] = ()
     playing: Playing = field(default_factory=Playing)
+    int8_weights: bool = False
 
     def described(self) -> dict[str, Any]:
         """The fields that are stored in a result."""
@@ -107,6 +110,7 @@ class Protocol:
             "asr": self.recogniser if isinstance(self.recogniser, str) else self.recogniser.name,
             "language": self.language,
             **self.playing.model_dump(exclude_none=True),
+            **({"weights": "int8"} if self.int8_weights else {}),
             **RULES,
         }
 
@@ -251,7 +255,10 @@ class Evaluator:
             missing={**self.available.missing, **self._missing},
             doubts={name: doubt for name, doubt in doubts.items() if _is_measured(compared.systems, name)},
             warnings=warnings_of(compared),
-            notes=notes_of(compared, base_voices, doubts),
+            notes=[
+                *([SPOKEN_IN_INT8] if self.protocol.int8_weights else []),
+                *notes_of(compared, base_voices, doubts),
+            ],
             base_voices=base_voices,
             excluded=[
                 ExcludedClip(path=each.path, reason=each.reason)

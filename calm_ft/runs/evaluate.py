@@ -61,6 +61,7 @@ class EvaluationRequest(Settings):
     temperature: NonNegativeNumber | None = None
     num_steps: PositiveInteger | None = None
     cfg_coef: PositiveNumber | None = None
+    quantize: bool = False
 
     def playing(self, config: Mapping[str, Any] | None) -> Playing:
         """How systems speak: as asked for, else as in the run's own evaluation."""
@@ -122,7 +123,7 @@ def evaluate(model: str, request: EvaluationRequest, others: Sequence[Path] = ()
         raise UserError(f"{folder} cannot be written ({reason}): pass another --output-dir.")
     heldout_folder = _heldout_folder(subject, request.heldout_path)
     prompt_file = _prompt_file(subject, request.voice)
-    models = SubjectModels(subject, request.device)
+    models = SubjectModels(subject, request.device, request.quantize)
     models.play_as(request.playing(models.config))
     protocol = _protocol(subject, request, models, heldout_folder, prompt_file)
     earlier = [each for each in subject.evaluation_folders() if each != folder]
@@ -170,6 +171,7 @@ def _protocol(
     return Protocol(
         model=adapter.describe(),
         playing=adapter.playing,
+        int8_weights=request.quantize,
         texts=chosen.texts,
         recordings=chosen.recordings,
         source=source,

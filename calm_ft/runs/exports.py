@@ -11,6 +11,7 @@ from torch import Tensor
 from calm_ft.adapters import registry
 from calm_ft.adapters.base import Synthesis, TTSAdapter, text_beside
 from calm_ft.adapters.playing import Playing
+from calm_ft.adapters.reduced import DTYPES
 from calm_ft.commands import command_line
 from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
@@ -21,10 +22,14 @@ from calm_ft.training.evaluation import VOICE_PROMPT
 from calm_ft.training.resume import checkpoint_path, read_checkpoint, trained_weights
 
 
-def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | None) -> Path:
+def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | None, dtype: str | None = None) -> Path:
     """Export a run's checkpoint (by default its averaged weights) to `output_dir`, or RUN/export; returns the folder.
 
-    Raises UserError where the folder is not a run, its checkpoint is damaged or its voice prompt is gone.
+    Args:
+        dtype: of the weights, as `export.dtype` names it; None: the run's own.
+
+    Raises UserError where the folder is not a run, its checkpoint is damaged, its voice prompt is gone, or the system
+    has no exports of that type.
     """
     config = run_config(run_dir)
     checkpoint = read_checkpoint(checkpoint_path(run_dir, which))  # before the model, which takes longer to load
@@ -32,6 +37,7 @@ def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | Non
     if not prompt.is_file():
         raise UserError(f"{prompt} is missing, so the export would have no voice: put a recording of the voice there.")
     adapter = build_adapter(config["adapter"])
+    adapter.export_as(DTYPES[dtype or config.get("export", {}).get("dtype", "fp32")])
     strategy = load_tuned(adapter, config, trained_weights(checkpoint, averaged))
     directory = output_dir or run_dir / "export"
     with strategy.merged(adapter):
@@ -137,10 +143,16 @@ def synthesize_to_file(
     num_steps: int | None,
     lora: Path | None = None,
     cfg_coef: float | None = None,
+    quantize: bool = False,
 ) -> Synthesis:
-    """Speak a text into a wav file, with a LoRA file folded into the model where one is given.
+    """Speak a text into a wav file.
 
-    Raises UserError for an empty text, a model or voice that is not there, and settings out of range.
+    Args:
+        lora: a LoRA file, to be folded into the model.
+        quantize: whether the model speaks with int8 weights.
+
+    Raises UserError for an empty text, a model or voice that is not there, settings out of range, and a system that
+    cannot be played with int8 weights.
     """
     if temperature is not None and temperature < 0:
         raise UserError(f"--temperature {temperature} cannot be negative.")
@@ -159,6 +171,8 @@ def synthesize_to_file(
             f"The voice {voice} is a state of the base model's weights and does not fit them with --lora: pass --voice "
             "with a recording."
         )
+    if quantize:
+        adapter = adapter.quantized()
     prompt = adapter.load_voice(voice, text_beside(voice))
     for line in adapter.text_coverage(text).warnings():
         print(f"WARNING: {line}", file=sys.stderr)

@@ -5,7 +5,7 @@ Base and tuned model of a run are one adapter, before and after the run's weight
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.adapters.playing import Playing
+from calm_ft.adapters.reduced import DTYPES
 from calm_ft.commands import command_line
 from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
@@ -156,16 +157,19 @@ class SubjectModels:
     Base and tuned model of a run are one adapter: what was trained is put in and taken out again.
     """
 
-    def __init__(self, subject: Subject, device: str | None = None) -> None:
+    def __init__(self, subject: Subject, device: str | None = None, quantize: bool = False) -> None:
         """Load everything.
 
         Args:
             device: where the systems speak, such as "cuda"; None takes a GPU where there is one.
+            quantize: the systems speak with int8 weights, on the CPU.
 
-        Raises UserError where the model, a run's checkpoint or an export cannot be loaded, or there is no such device.
+        Raises UserError where the model, a run's checkpoint or an export cannot be loaded, there is no such device, or
+        a system cannot speak with int8 weights.
         """
         self.config = subject.config()
-        self._device = choose_device(device)
+        self._device = choose_device("cpu" if quantize and device is None else device)
+        self._quantize = quantize
         self._strategy: Strategy | None = None
         self._exported: TTSAdapter | None = None
         self._weights: dict[str, Mapping[str, Tensor]] = {}
@@ -186,10 +190,14 @@ class SubjectModels:
         # LoRA's second factor is zero at first: merged, the base is what it was, bit for bit.
         untrained = {name: tensor.clone() for name, tensor in strategy.trainable_state(self.adapter).items()}
         strategy.load_state(self.adapter, weights)
+        self.adapter.export_as(DTYPES[config.get("export", {}).get("dtype", "fp32")])
         self._strategy, self._weights = strategy, {BASE: untrained, TUNED: weights}
 
     def _ready(self, adapter: TTSAdapter) -> TTSAdapter:
-        return adapter.to(self._device).eval()
+        adapter.to(self._device).eval()
+        if self._quantize:
+            adapter.quantized()  # that it cannot be is said now
+        return adapter
 
     def play_as(self, playing: Playing) -> None:
         """Let every system speak so. Raises UserError where one of them cannot."""
@@ -198,11 +206,16 @@ class SubjectModels:
 
     @contextmanager
     def speaking(self, system: str) -> Iterator[TTSAdapter]:
-        """The adapter that speaks as `system`."""
+        """The adapter that speaks as `system`; with int8 weights it is a copy, which no weights are put into."""
+        with self._loaded(system) as adapter:
+            yield adapter.quantized() if self._quantize else adapter
+
+    @contextmanager
+    def _loaded(self, system: str) -> Iterator[TTSAdapter]:
         if self._strategy is not None:
             self._strategy.load_state(self.adapter, self._weights[system])
             self.adapter.eval()
-            with self._strategy.merged(self.adapter):
+            with self._strategy.merged(self.adapter), self.adapter.as_exported() if system == TUNED else nullcontext():
                 yield self.adapter
         else:
             assert system == BASE or self._exported is not None

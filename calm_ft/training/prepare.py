@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from calm_ft.adapters.base import FitsStatistics, TTSAdapter
+from calm_ft.adapters.reduced import DTYPES
 from calm_ft.data.audio import known_duration_sec
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
 from calm_ft.data.sources import read_recordings
@@ -125,6 +126,7 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Evaluatio
     torch.manual_seed(seed)
     adapter = experiment.adapter_factory()
     adapter.play_as(experiment.evaluation.playing)
+    adapter.export_as(DTYPES[experiment.export.dtype])
     if adapter.needs_replay and len(sources) == 1:
         raise UserError(
             "adapter.anchor_rows=replayed holds a model to its base on replayed clips, and there are none: add "

@@ -278,7 +278,7 @@ class _Run:
         learned = {name: float(value) for name, value in strategy.figures(adapter).items()}
         strategy.save(adapter, output_dir)
         result: EvaluationResult | None = None
-        with strategy.merged(adapter):
+        with strategy.merged(adapter), adapter.as_exported():
             adapter.export(output_dir / "export", output_dir / VOICE_PROMPT)
             adapter.to(trainer.strategy.root_device)
             tuned = residuals.measure(adapter, "tuned")

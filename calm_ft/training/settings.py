@@ -54,12 +54,16 @@ class EarlyStoppingSettings(Settings):
 
 
 class ExportSettings(Settings):
-    """Which checkpoint is exported and evaluated at the end, and whether with its averaged weights (ema)."""
+    """Which checkpoint is exported and evaluated at the end, and whether with its averaged weights (ema).
+
+    dtype: of the weights in the export's files.
+    """
 
     section = "export"
 
     which: Literal["best", "last"]
     ema: bool
+    dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
 
 
 class DataSource(BaseModel):

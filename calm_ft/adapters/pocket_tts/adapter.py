@@ -8,14 +8,15 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from pocket_tts.models.flow_lm import FlowLMModel
 from pocket_tts.models.mimi import MimiModel
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.modules.stateful_module import ModelState
-from torch import Tensor
+from pocket_tts.quantization import RECOMMENDED_CONFIG, apply_dynamic_int8
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from calm_ft.adapters.base import (
@@ -94,6 +95,8 @@ from calm_ft.adapters.pocket_tts.trunk import (
     num_frozen,
     row_key,
 )
+from calm_ft.adapters.quantization import check_on_cpu, with_own_children, with_own_modules
+from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
 from calm_ft.data.dataset import Example
@@ -458,12 +461,27 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
         self._guidance(playing)
         super().play_as(playing)
 
+    def quantized(self) -> Self:
+        """By the stock package's own quantisation, as its `--quantize`: the backbone's linear layers."""
+        check_on_cpu(self)
+        tts, copied = with_own_children(self.tts), with_own_children(self)
+        tts.flow_lm = with_own_children(self.flow_lm)
+        tts.flow_lm.transformer = with_own_modules(self.flow_lm.transformer)
+        with quiet_and_unchanged():
+            apply_dynamic_int8(tts.flow_lm, RECOMMENDED_CONFIG)
+        copied._adopt(tts)
+        return copied
+
     def reconstruct(self, audio: Tensor) -> Tensor:
         return round_trip(self.tts, audio)
 
+    def reducible_weights(self) -> list[nn.Parameter]:
+        return list(self.tts.parameters())
+
     def export(self, directory: Path, voice_prompt: Path) -> None:
-        card = Card(self.model, self.language, self.has_null_branch)
-        write_bundle(self.tts, directory, self.load_voice(voice_prompt), card)
+        with self.as_exported():
+            card = Card(self.model, self.language, self.has_null_branch, self.export_dtype)
+            write_bundle(self.tts, directory, self.load_voice(voice_prompt), card)
 
     def how_to_play(self, directory: Path) -> str:
         config, voice = (shlex.quote(str(directory / name)) for name in (CONFIG, VOICE))

@@ -2,24 +2,28 @@
 
 Upstream takes the paths in a yaml relative to the working directory, so an export holds absolute ones;
 `relocate` writes them anew after a move and `push_to_hub` as hf:// paths. Frozen tensors are written bit for
-bit as they are.
+bit as they are, or rounded to bfloat16 or float16 as all weights are, which stock loads into float32.
 """
 
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
+import torch
 import yaml
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.modules.stateful_module import ModelState
 from pocket_tts.utils.config import Config
+from torch import Tensor
 
 from calm_ft.adapters.export_folder import check_target, write_folder
 from calm_ft.adapters.hub import check_repo_name, is_remote, one_line, upload
 from calm_ft.adapters.pocket_tts.loading import CARD, TOKENIZER_NAMES, fetch
 from calm_ft.adapters.pocket_tts.synthesis import save_voice
+from calm_ft.adapters.reduced import state_in
 from calm_ft.atomic_file import write_text
 from calm_ft.errors import UserError
 
@@ -29,11 +33,15 @@ EXPORTED = {WEIGHTS, VOICE, CONFIG, CARD, *TOKENIZER_NAMES}
 
 @dataclass(frozen=True)
 class Card:
-    """What an export's README.md says of it: what it was tuned from, its language, and whether it can be guided."""
+    """What an export's README.md says of it: what it was tuned from, its language, and whether it can be guided.
+
+    dtype: of the weights in its file.
+    """
 
     base_model: str
     language: str
     has_null_branch: bool
+    dtype: torch.dtype = torch.float32
 
 
 def write_bundle(tts: TTSModel, directory: Path, voice: ModelState, card: Card) -> None:
@@ -49,12 +57,14 @@ def write_bundle(tts: TTSModel, directory: Path, voice: ModelState, card: Card) 
     weights = (config.weights_path, config.flow_lm.weights_path, config.mimi.weights_path)
     check_target(directory, EXPORTED, CONFIG, [Path(path) for path in weights if path and not is_remote(path)])
     text = _text_of(card, directory)
-    write_folder(directory, lambda staging: _write_files(tts, staging, directory, voice, text))
+    state = state_in(card.dtype, tts)
+    write_folder(directory, lambda staging: _write_files(tts, state, staging, directory, voice, text))
 
 
-def _write_files(tts: TTSModel, staging: Path, directory: Path, voice: ModelState, card: str) -> None:
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in tts.state_dict().items()}
-    safetensors.torch.save_file(state, staging / WEIGHTS, metadata={"format": "pt"})
+def _write_files(
+    tts: TTSModel, state: Mapping[str, Tensor], staging: Path, directory: Path, voice: ModelState, card: str
+) -> None:
+    safetensors.torch.save_file(dict(state), staging / WEIGHTS, metadata={"format": "pt"})
     tokenizer = fetch(tts.config.flow_lm.lookup_table.tokenizer_path)
     tokenizer_name = "tokenizer.json" if tokenizer.suffix == ".json" else "tokenizer.model"
     shutil.copyfile(tokenizer, staging / tokenizer_name)
@@ -131,6 +141,12 @@ def _read_export(directory: Path) -> tuple[dict, str]:
         raise UserError(f"{directory / CONFIG} is damaged ({one_line(error)}): export the run again.") from error
 
 
+def _words_of(dtype: torch.dtype) -> str:
+    if dtype == torch.float32:
+        return "every tensor that was not trained is that of the base, bit for bit"
+    return f"its weights are stored in {str(dtype).removeprefix('torch.')}, and loaded and played in float32"
+
+
 def _text_of(card: Card, directory: Path) -> str:
     # Nobody else has this machine's folders.
     base = card.base_model if is_remote(card.base_model) else Path(card.base_model).name
@@ -148,7 +164,7 @@ pocket-tts generate --config "{directory}/{CONFIG}" --voice "{directory}/{VOICE}
     --text "Hello there." --output-path hello.wav
 ```
 
-- `{WEIGHTS}`: the whole model; every tensor that was not trained is that of the base, bit for bit.
+- `{WEIGHTS}`: the whole model; {_words_of(card.dtype)}.
 - `{VOICE}`: the tuned voice as a prompt state, made with these weights; a wav file works in its place.
 - Paths in `{CONFIG}` are absolute, because the package takes relative ones from the working directory; after
   moving the folder run `python -m calm_ft.export FOLDER --relocate`.

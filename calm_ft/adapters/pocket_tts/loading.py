@@ -126,10 +126,15 @@ def is_miniature(config: Config) -> bool:
         ):
             names, codec = set(model.keys()), [name for name in embedded.keys() if name.startswith("mimi.")]  # noqa: SIM118
             return all(
-                name in names and torch.equal(model.get_tensor(name), embedded.get_tensor(name)) for name in codec
+                name in names and _is_stored(embedded.get_tensor(name), model.get_tensor(name)) for name in codec
             )
     except (OSError, SafetensorError):  # said when the model is loaded
         return False
+
+
+def _is_stored(tensor: torch.Tensor, stored: torch.Tensor) -> bool:
+    """Whether `stored` is the tensor, or the tensor rounded to a smaller type."""
+    return torch.equal(tensor.to(stored.dtype), stored)
 
 
 def load_config(model: str, local_dir: str | None) -> Config:

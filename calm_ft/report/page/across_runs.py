@@ -26,7 +26,10 @@ _RULE_TITLES = {
     "num_seeds": "number of seeds",
     "asr": "recogniser",
     "base_voices": "choice of other voices",
+    "weights": "type of weights",
 }
+_UNSAID = {"weights": "as trained"}
+"""What rules are where an evaluation does not name them."""
 _FOLLOWS = "chance_"
 """Rules that follow from the number of sentences or voices, and say nothing new."""
 _TIMINGS = {figure.name for figure in TIMINGS}
@@ -55,7 +58,10 @@ def evaluations_differ(runs: Sequence[Run], scrub: Scrubber) -> list[str]:
     evaluated = [run for run in runs if run.was_evaluated]
     lines = []
     for key in dict.fromkeys(key for run in evaluated for key in run.result.protocol if key != "model"):
-        values = {run.letter: scrub(rule_text(run.result.protocol.get(key, NOT_AVAILABLE))) for run in evaluated}
+        values = {
+            run.letter: scrub(rule_text(run.result.protocol.get(key, _UNSAID.get(key, NOT_AVAILABLE))))
+            for run in evaluated
+        }
         groups = _groups(evaluated, values)
         if len(groups) > 1 and not key.startswith(_FOLLOWS):
             lines.append(f"Evaluated with another {rule_title(key)}: {_listed(groups)}.")

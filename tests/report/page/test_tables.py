@@ -170,6 +170,18 @@ def test_rules_by_which_evaluations_differ_are_lines_of_a_list() -> None:
     assert evaluations_differ([one, other], SCRUB) == ["Evaluated with another number of seeds: A: 1; B: 3."]
 
 
+def test_an_evaluation_with_int8_weights_is_named_and_gives_no_pairs_with_another() -> None:
+    one, other = (
+        _run("A", result(protocol={"num_seeds": 1})),
+        _run("B", result(protocol={"num_seeds": 1, "weights": "int8"})),
+    )
+    assert evaluations_differ([one, other], SCRUB) == [
+        "Evaluated with another type of weights: A: as trained; B: int8."
+    ]
+    assert why_not_paired(one, other) == "evaluated in another way: weights"
+    assert why_not_paired(other, other) == ""
+
+
 def test_facts_that_were_not_recorded_are_not_available() -> None:
     rows = dict(fact_rows([_run("A", num_trained_parameters=409_665, num_parameters=2_683_586)], SCRUB))
     assert rows["trained parameters"] == ["410k of 2.68M (15.3%)"]

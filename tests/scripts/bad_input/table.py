@@ -88,6 +88,7 @@ CONFIG = {
     "setting of another system": Fault(["adapter.cfg_weight=1"], "adapter=pocket_tts has: anchor_rows"),
     "setting of another objective": Fault(["experiment=chatterbox_t3", "objective.lsd_weight=1"], "text_weight"),
     "unknown export": Fault(["export.which=first"], "best, last"),
+    "export of integers": Fault(["export.dtype=int8"], "fp32, bf16, fp16"),
     "resume in words": Fault(["resume=perhaps"], "resume=perhaps"),
     "no steps": Fault(["trainer.max_steps=0"], "trainer.max_steps=0"),
     "steps taken out": Fault(["~trainer.max_steps"], "trainer.max_steps=null"),
