@@ -12,6 +12,7 @@ COMMANDS = {
     "compare": "compare runs in one HTML page",
     "export": "write, move or publish the files that the stock package plays",
     "synthesize": "speak a text into a wav file",
+    "voices": "keep voices by name, for every system",
 }
 PROGRAM = "calm-ft"
 

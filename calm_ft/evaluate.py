@@ -35,7 +35,9 @@ def main() -> None:
     parser.add_argument(
         "--heldout-path", type=Path, help="recordings with texts (default: those the run was judged by)"
     )
-    parser.add_argument("--voice", type=Path, help="a recording of the voice (default: the run's own prompt)")
+    parser.add_argument(
+        "--voice", help="a recording of the voice, or its name in the library (default: the run's own prompt)"
+    )
     parser.add_argument(
         "--base-voices",
         type=Path,

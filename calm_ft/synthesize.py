@@ -14,7 +14,9 @@ def main() -> None:
     )
     parser.add_argument("--text", required=True)
     parser.add_argument(
-        "--voice", help="audio file, voice.safetensors, conds.pt or upstream voice (default: the export's)"
+        "--voice",
+        help="audio file, voice.safetensors, conds.pt, or the name of a voice of the library or of an upstream one "
+        "(default: the export's)",
     )
     parser.add_argument("--output", type=Path, required=True, help="the wav file to write")
     parser.add_argument("--seed", type=int, default=0)

@@ -4,9 +4,11 @@ Data flow: clips -> `encode` (frozen, cached) -> `collate` -> `loss`. A new syst
 of `TTSAdapter`; everything else has a default. Each docstring says who calls the method.
 """
 
+import hashlib
 import re
+import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +21,17 @@ from calm_ft.adapters.playing import Playing
 from calm_ft.adapters.reduced import check_range, name_of, rounded
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.commands import command_line
-from calm_ft.data.audio import Clip
+from calm_ft.data.audio import Clip, UnusableClip, load_clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import FeatureCache, Features
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.prompts import PromptPool
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
+from calm_ft.metrics.audio_io import write_wav
+from calm_ft.tensor_hash import add_tensors
 
+VOICE_TAIL_SEC = 0.2
 Role = Literal["head", "layer", "output_norm", "codec", "loss", "other"]
 
 
@@ -132,6 +137,22 @@ def checked_language(language: Any) -> str:
     return language
 
 
+def join_recordings(recordings: Iterable[Path], sample_rate_hz: int, max_sec: float) -> Tensor:
+    """Recordings one after the other, [T], each with 0.2 s of silence behind it; at most the first `max_sec`.
+
+    Raises UserError where one of them cannot be used.
+    """
+    parts: list[Tensor] = []
+    limit = round(max_sec * sample_rate_hz)
+    for path in recordings:
+        if sum(map(len, parts)) < limit:
+            try:
+                parts.append(load_clip(Utterance("voice", Path(path), ""), sample_rate_hz, VOICE_TAIL_SEC).samples)
+            except UnusableClip as error:
+                raise UserError(f"The voice recording {path} cannot be used: {error}.") from error
+    return torch.cat(parts)[:limit]
+
+
 def text_beside(recording: str | Path) -> str | None:
     """What a voice recording says, from a text file of the same name beside it (`voice.wav`, `voice.txt`)."""
     path = Path(recording).with_suffix(".txt")
@@ -163,6 +184,16 @@ class TTSAdapter(nn.Module, ABC):
     """Whether the model speaks as the embedded recogniser was taught to hear; no released one does."""
     uses_prompts: bool = True
     """Whether training rows are prompted by another clip of the speaker (see `prompt_pool`)."""
+    min_voice_sec: float = 0.5
+    """The shortest recording that makes a voice."""
+    usual_voice_sec: tuple[float, float] = (6.0, 12.0)
+    """How long a voice recording should be, from and to; a run chooses its voice prompt by it."""
+    max_voice_sec: float = 30.0
+    """How much of a voice recording the system hears at most."""
+    voice_suffix: str | None = None
+    """The suffix of the files that `save_voice` writes, such as ".safetensors"; None where the system keeps none."""
+    voice_names: Collection[str] = ()
+    """The upstream voices that `load_voice` knows by name."""
     needs_replay: bool = False
     """Whether training takes clips of further sources (`data.sources`) beside those of the voice."""
     max_synthesis_batch: int = 1
@@ -354,6 +385,40 @@ class TTSAdapter(nn.Module, ABC):
         Raises UserError where the system cannot be played so (the default), and where the adapter is on a GPU.
         """
         raise UserError(f"{self.name} cannot be played with int8 weights: leave --quantize out.")
+
+    def load_voices(self, sources: Sequence[Path]) -> Any:
+        """One voice of several recordings, with their texts beside them where these are known (see `text_beside`).
+
+        By default the recordings are joined up to what the system hears, and `load_voice` makes a voice of that.
+        Called by the library of voices.
+
+        Raises UserError as `load_voice` does.
+        """
+        if len(sources) == 1:
+            return self.load_voice(sources[0], text_beside(sources[0]))
+        with tempfile.TemporaryDirectory() as folder:
+            joined = Path(folder) / "voice.wav"
+            write_wav(joined, join_recordings(sources, self.sample_rate_hz, self.max_voice_sec), self.sample_rate_hz)
+            texts = [text_beside(source) for source in sources]
+            return self.load_voice(joined, None if None in texts else " ".join(map(str, texts)))
+
+    def save_voice(self, voice: Any, path: Path) -> None:
+        """Write a voice as a file that `load_voice` reads back; its suffix is `voice_suffix`.
+
+        Called by the library of voices. By default a system keeps no voices, and they are made again of the recording.
+
+        Raises UserError where the system keeps none.
+        """
+        raise UserError(f"{self.name} keeps no voices: pass a recording of the voice.")
+
+    def voice_fingerprint(self) -> str:
+        """A hash of every weight and setting that shapes a voice. Called by the library, whose files are named by it.
+
+        By default of all weights.
+        """
+        digest = hashlib.blake2b(self.name.encode())
+        add_tensors(digest, self.state_dict().items())
+        return digest.hexdigest()[:16]
 
     def stream(self, text: str, voice: Any, seed: int) -> Iterator[Tensor]:
         """What `synthesize([text], voice, seed)` says, in pieces [T] as soon as each can be played.

@@ -31,8 +31,8 @@ def check_target(directory: Path, exported: Iterable[str], sign: str, base_files
         raise UserError(f"{directory} holds the base model of this one: choose another folder for the export.")
 
 
-def write_folder(directory: Path, write_files: Callable[[Path], None]) -> None:
-    """Let `write_files` fill a new folder and put it in the place of `directory`.
+def write_folder(directory: Path, write_files: Callable[[Path], None], what: str = "The export") -> None:
+    """Let `write_files` fill a new folder and put it in the place of `directory`; `what` names it in the message.
 
     Raises UserError where it cannot be written; what was there before stays then.
     """
@@ -45,7 +45,7 @@ def write_folder(directory: Path, write_files: Callable[[Path], None]) -> None:
             _swap(staging, directory, Path(scratch) / "old")
     except (OSError, safetensors.SafetensorError) as error:
         raise UserError(
-            f"The export cannot be written to {directory} ({one_line(error)}): make room or choose another folder."
+            f"{what} cannot be written to {directory} ({one_line(error)}): make room or choose another folder."
         ) from error
 
 

@@ -232,6 +232,7 @@ def experiment_from(config: DictConfig) -> Any:
             seed=settings["seed"],
             ema_decay=settings["ema_decay"],
             resume=settings["resume"],
+            voice=settings.get("voice"),
             compile=settings.get("compile", False),  # which runs of earlier versions have not
         ),
         data=typed("DataSettings", settings["data"]),

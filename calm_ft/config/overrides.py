@@ -39,6 +39,7 @@ UNLISTED = (
     "evaluation.num_steps",
     "evaluation.temperature",
     "export.dtype",
+    "export.voice",
     "logger.log_model",
     "objective.time_sampler.mean",
     "objective.time_sampler.std",
@@ -46,6 +47,7 @@ UNLISTED = (
     "optimizer.beta2",
     "optimizer.schedule.final_lr_fraction",
     "optimizer.weight_decay",
+    "voice",
 )
 """Settings that conf/ does not list: hardly anybody changes them, and their defaults stand in their classes."""
 _RENAMED_GROUPS = {"interpolant": "objective/interpolant"}
@@ -54,8 +56,8 @@ _NEEDS_PLUS_PLUS = re.compile(
     rf"^\+{{0,2}}((?:(?:trainer|teacher)\.[\w.]+|{'|'.join(map(re.escape, UNLISTED))})=.*)", re.DOTALL
 )
 _PATH_SETTING = re.compile(
-    r"(?P<name>\+{0,2}(?:output_dir|adapter\.(?:model|local_dir|student)|data\.(?:path|cache_dir)|data\.sources\.[^.=]+\.path"
-    r"|evaluation\.(?:heldout_path|base_voices)|strategy\.weights))=(?P<value>.+)",
+    r"(?P<name>\+{0,2}(?:output_dir|voice|adapter\.(?:model|local_dir|student)|data\.(?:path|cache_dir)|data\.sources\.[^.=]+\.path"
+    r"|export\.voice|evaluation\.(?:heldout_path|base_voices)|strategy\.weights))=(?P<value>.+)",
     re.DOTALL,
 )
 """Settings whose value is a path; their values are taken literally, whatever characters they contain."""

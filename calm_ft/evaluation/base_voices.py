@@ -1,8 +1,8 @@
 """Base voices: voices that a run is not tuned to, known by a folder with one folder of recordings a voice.
 
 They answer three questions: what tuning forgets (their residual, and speech in them before and after), and whether the
-tuned voice could be taken for another. Of each voice a few recordings are used: for speech the longest of them prompts,
-and the others' sentences are said.
+tuned voice could be taken for another. Of each voice a few recordings are used: for speech the best of
+them prompts, and the others' sentences are said.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
@@ -17,7 +18,8 @@ from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
 from calm_ft.errors import UserError
 from calm_ft.evaluation.clips import Spoken, recorded
-from calm_ft.evaluation.sentences import choose_usable, longest_prompt
+from calm_ft.evaluation.sentences import choose_usable
+from calm_ft.evaluation.voice_prompt import best_prompt
 from calm_ft.report.result import REFERENCE
 
 NUM_RESIDUAL_CLIPS = 6  # so that a voice with many recordings does not drown the others
@@ -92,15 +94,34 @@ def choose_base_voices(
         if len(usable.recordings) < 2:
             excluded.append(Exclusion(name, "a voice needs two recordings: one prompts, another is said"))
             continue
-        prompt = longest_prompt(usable.recordings, rate_hz)
+        prompt = best_prompt(usable.recordings, rate_hz, adapter.usual_voice_sec)
+        heard = _long_enough(usable.recordings[prompt], usable.utterances, utterances, adapter)
+        if len(heard) < adapter.min_voice_sec * rate_hz:
+            excluded.append(Exclusion(name, f"{len(heard) / rate_hz:.1f} s are too short for a voice prompt"))
+            continue
         said = [pair for n, pair in enumerate(zip(usable.texts, usable.recordings, strict=True)) if n != prompt]
         references = {
             index: recorded(REFERENCE, index, text, audio, rate_hz, name)
             for index, (text, audio) in enumerate(said, start=first)
         }
         first += len(said)
-        voices.append(BaseVoice(name, usable.recordings[prompt], references))
+        voices.append(BaseVoice(name, heard, references))
     if not voices:
         why = commonest_reason(excluded) if excluded else "they are not in the folder"
         raise UserError(f"None of the base voices {', '.join(found)} can be used ({why}): give other recordings.")
     return BaseVoices(voices, "", tuple(excluded))
+
+
+def _long_enough(
+    prompt: Tensor, used: Sequence[Utterance], utterances: Sequence[Utterance], adapter: TTSAdapter
+) -> Tensor:
+    """A prompt [T] with recordings that are not said behind it, until it is as long as the system needs."""
+    shortest = adapter.min_voice_sec * adapter.sample_rate_hz
+    known = {each.id for each in used}
+    for utterance in utterances:
+        if len(prompt) >= shortest:
+            break
+        if utterance.id not in known:
+            spare = choose_usable([utterance], adapter, 1, seed=0).recordings
+            prompt = torch.cat([prompt, *spare])
+    return prompt

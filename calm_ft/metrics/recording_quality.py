@@ -38,7 +38,7 @@ class RecordingQuality:
             too short for that.
         clipped_share: the share of samples that are as large as the largest.
         channel_difference_db: the level of the quietest channel against that of the loudest; 0 for one channel.
-        speech_share: how much of it is speech.
+        speech_sec: how much of it is speech; speech_share: the share of that from its first to its last speech.
         start_level_db, end_level_db: the level of the first and last 20 ms against that of the speech.
         start_rise_db, end_rise_db: how much louder it is right after the start, and right before the end.
     """
@@ -48,6 +48,7 @@ class RecordingQuality:
     snr_db: float | None
     clipped_share: float
     channel_difference_db: float
+    speech_sec: float
     speech_share: float
     start_level_db: float | None
     end_level_db: float | None
@@ -60,8 +61,8 @@ class RecordingQuality:
             yield f"{self.clipped_share:.1%} of its samples are clipped"
         if self.channel_difference_db < SILENT_CHANNEL_DB:
             yield "one of its channels is silent"
-        if self.speech_share < _LEAST_SPEECH_SHARE or self.speech_share * self.duration_sec < _FEWEST_SPEECH_SEC:
-            yield f"it holds only {self.speech_share * self.duration_sec:.1f} s of speech"
+        if self.speech_share < _LEAST_SPEECH_SHARE or self.speech_sec < _FEWEST_SPEECH_SEC:
+            yield f"it holds only {self.speech_sec:.1f} s of speech"
         if self.snr_db is not None and self.snr_db < LEAST_SNR_DB:
             yield f"noise is only {self.snr_db:.0f} dB under the speech"
         limit_db = max(CUT_LEVEL_DB, ABOVE_NOISE_DB - (self.snr_db or 0.0))
@@ -85,6 +86,7 @@ def recording_quality(channels: Samples, sample_rate_hz: int) -> RecordingQualit
     scaled = loudest / peak  # so that no figure but the level depends on how loud it is
     levels_db = frame_levels_db(scaled, sample_rate_hz)
     speech = levels_db > float(np.percentile(levels_db, 95)) - _SPEECH_RANGE_DB
+    places = np.flatnonzero(speech)
     speech_db = power_mean_db(levels_db[speech])
     start_level_db, start_rise_db = edge_level(scaled, sample_rate_hz, speech_db)
     end_level_db, end_rise_db = edge_level(scaled[::-1], sample_rate_hz, speech_db)
@@ -95,7 +97,8 @@ def recording_quality(channels: Samples, sample_rate_hz: int) -> RecordingQualit
         snr_db=_snr_db(levels_db, speech_db),
         clipped_share=clipped_share(loudest),
         channel_difference_db=compare_channels(columns)[0],
-        speech_share=float(np.mean(speech)),
+        speech_sec=np.count_nonzero(speech) * FRAME_SEC,
+        speech_share=float(np.mean(speech[places[0] : places[-1] + 1])),
         start_level_db=start_level_db,
         end_level_db=end_level_db,
         start_rise_db=start_rise_db,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.adapters.playing import Playing
+from calm_ft.adapters.voice_library import find_recording
 from calm_ft.atomic_file import why_not_a_folder
 from calm_ft.config import build
 from calm_ft.data.sources import read_recordings
@@ -28,8 +29,9 @@ from calm_ft.evaluation.base_voices import (
     recordings_to_identify_by,
 )
 from calm_ft.evaluation.evaluator import NO_BASE, TUNED_VOICE, Evaluator, Protocol
-from calm_ft.evaluation.sentences import ChosenClips, choose_usable, load_recording, read_prompt
+from calm_ft.evaluation.sentences import ChosenClips, choose_usable
 from calm_ft.evaluation.settings import Recogniser
+from calm_ft.evaluation.voice_prompt import prompt_of_recording, read_prompt
 from calm_ft.metrics.recognisers import AUTO_ASR, choose_recogniser
 from calm_ft.report.result import BASE, EvaluationResult
 from calm_ft.runs.subject import Subject, SubjectModels, find_subject
@@ -54,7 +56,7 @@ class EvaluationRequest(Settings):
     of: str | None = None
     output_dir: Path | None = None
     heldout_path: Path | None = None
-    voice: Path | None = None
+    voice: str | None = None
     base_voices: Path | None = None
     base_sentences: int = Field(default=4, ge=0)
     max_base_voices: int = Field(default=8, ge=1)
@@ -140,12 +142,12 @@ def evaluate(model: str, request: EvaluationRequest, others: Sequence[Path] = ()
     return Evaluation(folder, result, len(scored), time.perf_counter() - started)
 
 
-def _prompt_file(subject: Subject, given: Path | None) -> Path | None:
-    """The recording that prompts all systems; None where the voice is the one that an export was saved with."""
-    path = given or subject.prompt_file()
-    if path is not None and not path.is_file():
-        raise UserError(f"There is no recording {path}: pass an audio file of the voice as --voice.")
-    return path
+def _prompt_file(subject: Subject, given: str | None) -> Path | None:
+    """The recording that prompts all systems; None where the voice is the one that an export was saved with.
+
+    Raises UserError where there is no such recording, and where the library has no such voice.
+    """
+    return subject.prompt_file() if given is None else find_recording(given)
 
 
 def _protocol(
@@ -160,7 +162,7 @@ def _protocol(
     if prompt_file is not None and request.voice is None:
         prompt = read_prompt(prompt_file.read_bytes())
     elif prompt_file is not None:
-        prompt = load_recording(Utterance("voice", prompt_file, ""), adapter.sample_rate_hz)
+        prompt = prompt_of_recording(prompt_file, adapter).samples
     voice = prompt_file or Path(subject.saved_voice())
     if prompt_file is None:
         adapter.load_voice(voice)  # a saved state may be damaged, or another architecture's

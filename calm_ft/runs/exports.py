@@ -12,13 +12,14 @@ from calm_ft.adapters import registry
 from calm_ft.adapters.base import Synthesis, TTSAdapter, text_beside
 from calm_ft.adapters.playing import Playing
 from calm_ft.adapters.reduced import DTYPES
+from calm_ft.adapters.voice_library import VoiceLibrary, find_voice
 from calm_ft.commands import command_line
 from calm_ft.config import build, build_adapter
 from calm_ft.errors import UserError
 from calm_ft.finetuning.lora_file import merge_lora_file
 from calm_ft.finetuning.strategy import Strategy
 from calm_ft.metrics.audio_io import write_wav
-from calm_ft.training.evaluation import VOICE_PROMPT
+from calm_ft.training.evaluation import exported_voice
 from calm_ft.training.resume import checkpoint_path, read_checkpoint, trained_weights
 
 
@@ -33,7 +34,7 @@ def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | Non
     """
     config = run_config(run_dir)
     checkpoint = read_checkpoint(checkpoint_path(run_dir, which))  # before the model, which takes longer to load
-    prompt = run_dir / VOICE_PROMPT
+    prompt = exported_voice(run_dir)
     if not prompt.is_file():
         raise UserError(f"{prompt} is missing, so the export would have no voice: put a recording of the voice there.")
     adapter = build_adapter(config["adapter"])
@@ -130,7 +131,7 @@ def own_voice(model: str) -> str:
         own = system.default_voice(directory)
         if own is not None:
             return str(own)
-    raise UserError(f"{model} comes without a voice: pass --voice with a recording, or an upstream voice's name.")
+    raise UserError(f"{model} comes without a voice: pass --voice with a recording, or the name of a voice.")
 
 
 def synthesize_to_file(
@@ -166,7 +167,7 @@ def synthesize_to_file(
     if lora is not None:
         merge_lora_file(adapter, lora)
     voice = voice or own_voice(model)
-    if lora is not None and (not Path(voice).is_file() or Path(voice).suffix == ".safetensors"):
+    if lora is not None and not _is_recording(voice):
         raise UserError(
             f"The voice {voice} is a state of the base model's weights and does not fit them with --lora: pass --voice "
             "with a recording."
@@ -182,3 +183,11 @@ def synthesize_to_file(
     except OSError as error:
         raise UserError(f"{output} cannot be written ({error.strerror}): choose another place.") from error
     return spoken
+
+
+def _is_recording(voice: str) -> bool:
+    """Whether a voice is a recording, or one of the library with a recording: what any weights make a voice of."""
+    library = VoiceLibrary()
+    if voice in library:
+        return library.entry(voice).ready is None
+    return Path(voice).is_file() and Path(voice).suffix != ".safetensors"

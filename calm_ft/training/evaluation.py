@@ -20,7 +20,8 @@ from lightning.pytorch.loggers import Logger
 from tqdm import tqdm
 
 from calm_ft.adapters.base import TTSAdapter
-from calm_ft.atomic_file import atomic_path
+from calm_ft.adapters.voice_library import find_recording
+from calm_ft.atomic_file import atomic_path, write_text
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
 from calm_ft.data.sources import read_recordings
 from calm_ft.data.utterance import Exclusion, Utterance
@@ -34,8 +35,9 @@ from calm_ft.evaluation.base_voices import (
 )
 from calm_ft.evaluation.clips import Scored, Spoken
 from calm_ft.evaluation.evaluator import TUNED_VOICE, Evaluator, Protocol, StepScores
-from calm_ft.evaluation.sentences import VoicePrompt, choose_prompt, choose_usable
+from calm_ft.evaluation.sentences import choose_usable
 from calm_ft.evaluation.settings import EvaluationSettings
+from calm_ft.evaluation.voice_prompt import VoicePrompt, choose_prompt, prompt_of_recording
 from calm_ft.metrics.audio_io import read_wav_bytes, write_wav
 from calm_ft.metrics.recognisers import choose_recogniser
 from calm_ft.report.picture import spectrogram_figure
@@ -49,6 +51,7 @@ from calm_ft.training.residuals import BaseVoicesResidual
 from calm_ft.training.settings import DataSettings
 
 VOICE_PROMPT = Path("samples") / "voice_prompt.wav"
+EXPORT_VOICE = Path("samples") / "export_voice.wav"
 TRAINING = "training"
 NUM_KEPT = 4
 NUM_PICTURED = 2
@@ -64,13 +67,31 @@ class EvaluationSources:
 
 
 @dataclass(frozen=True)
+class VoiceChoice:
+    """Recordings that the settings name: one that prompts the evaluation and is exported, one that is exported instead.
+
+    None: the run chooses among its clips; the prompt is exported.
+    """
+
+    prompt: Path | None = None
+    exported: Path | None = None
+
+
+def find_voices(voice: str | None, exported: str | None) -> VoiceChoice:
+    """The recordings of `voice` and `export.voice`, files or names of the library. Raises UserError for others."""
+    return VoiceChoice(*(None if each is None else find_recording(each) for each in (voice, exported)))
+
+
+@dataclass(frozen=True)
 class EvaluationPlan:
     """All that a run is judged by, read and checked before its folder is made.
 
-    `protocol` is None if no sentence is synthesised, `base_voices` if there are no clips of base voices.
+    `protocol` is None if no sentence is synthesised, `base_voices` if there are no clips of base voices, `export_voice`
+    if the prompt is what is exported.
     """
 
     prompt: VoicePrompt
+    export_voice: VoicePrompt | None
     protocol: Protocol | None
     base_voices: BaseVoicesResidual | None
 
@@ -88,6 +109,7 @@ def plan_evaluation(
     adapter: TTSAdapter,
     recordings: RecordingsDataModule,
     data: DataSettings,
+    voices: VoiceChoice,
     seed: int,
     output_dir: Path,
 ) -> EvaluationPlan:
@@ -95,12 +117,18 @@ def plan_evaluation(
 
     Raises UserError for a recording that cannot be used, and a recogniser that does not fit the model.
     """
-    prompt = choose_prompt(recordings.train_clips, adapter.sample_rate_hz)
+    if voices.prompt is None:
+        prompt = choose_prompt(
+            recordings.train_clips, adapter.sample_rate_hz, adapter.usual_voice_sec, adapter.min_voice_sec
+        )
+    else:
+        prompt = prompt_of_recording(voices.prompt, adapter)
+    export_voice = None if voices.exported is None else prompt_of_recording(voices.exported, adapter)
     base_voices = _base_voices_residual(sources, recordings, adapter, data, seed)
     protocol = None
     if settings.num_sentences:
         protocol = _protocol(settings, sources, adapter, recordings, prompt, seed, output_dir)
-    return EvaluationPlan(prompt, protocol, base_voices)
+    return EvaluationPlan(prompt, export_voice, protocol, base_voices)
 
 
 def _protocol(
@@ -141,7 +169,7 @@ def _protocol(
         sample_rate_hz=adapter.sample_rate_hz,
         voice=output_dir / VOICE_PROMPT,
         prompt=prompt.samples,
-        voice_source=str(prompt.utterance.audio_path),
+        voice_source=", ".join(prompt.sources),
         seed=seed,
         num_seeds=settings.num_seeds,
         recogniser=recogniser,
@@ -332,11 +360,28 @@ class RunEvaluation:
         log_sentences(trackers, step, rows)
 
 
-def write_voice_prompt(prompt: VoicePrompt, output_dir: Path, sample_rate_hz: int) -> Path:
-    """The recording that prompts all systems and becomes the export's voice, as a file in the run's folder."""
-    path = output_dir / VOICE_PROMPT
-    write_wav(path, prompt.samples, sample_rate_hz)
-    return path
+def write_voices(plan: EvaluationPlan, output_dir: Path, sample_rate_hz: int) -> None:
+    """The recording that prompts all systems, and the voice of the export where that is another, in the run's folder.
+
+    What they say lies beside them, where it is known: some systems need it.
+    """
+    for place, prompt in ((VOICE_PROMPT, plan.prompt), (EXPORT_VOICE, plan.export_voice)):
+        path = output_dir / place
+        text = path.with_suffix(".txt")
+        if prompt is not None:
+            write_wav(path, prompt.samples, sample_rate_hz)
+        else:
+            path.unlink(missing_ok=True)  # an earlier stretch of the run may have had another voice
+        if prompt is not None and prompt.text is not None:
+            write_text(text, prompt.text + "\n")
+        else:
+            text.unlink(missing_ok=True)
+
+
+def exported_voice(run_dir: Path) -> Path:
+    """The recording that becomes the voice of a run's export."""
+    chosen = run_dir / EXPORT_VOICE
+    return chosen if chosen.is_file() else run_dir / VOICE_PROMPT
 
 
 @contextmanager

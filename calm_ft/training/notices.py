@@ -56,9 +56,10 @@ def say_before_training(
     say_sources(console, prepared.module.adapter.describe(), sources, experiment.data)
     say_data(console, prepared.batches, prepared.exclusions)
     say_text(console, prepared.text_report)
-    prompt, protocol = prepared.evaluation.prompt, prepared.evaluation.protocol
-    seconds = len(prompt.samples) / prepared.module.adapter.sample_rate_hz
-    say_plain(console, f"voice prompt: {prompt.utterance.audio_path} ({seconds:.1f} s)")
+    protocol, rate_hz = prepared.evaluation.protocol, prepared.module.adapter.sample_rate_hz
+    say_plain(console, f"voice prompt: {prepared.evaluation.prompt.line(rate_hz)}")
+    if prepared.evaluation.export_voice is not None:
+        say_plain(console, f"exported voice: {prepared.evaluation.export_voice.line(rate_hz)}")
     if protocol is not None:
         known = protocol.described()
         say_plain(

@@ -20,7 +20,7 @@ from calm_ft.data.utterance import Exclusion, Utterance, commonest_reason
 from calm_ft.errors import UserError
 from calm_ft.finetuning.strategy import ComponentPlan
 from calm_ft.training.datamodule import BatchLimits, EncodedSource, RecordingsDataModule
-from calm_ft.training.evaluation import EvaluationPlan, EvaluationSources, plan_evaluation
+from calm_ft.training.evaluation import EvaluationPlan, EvaluationSources, find_voices, plan_evaluation
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.module import FineTuning
 from calm_ft.training.record import code_version, data_fingerprint, package_versions
@@ -123,6 +123,7 @@ def _unusable_sec(found: ReadRecordings, max_duration_sec: float) -> tuple[float
 def prepare(experiment: Experiment, sources: list[ReadSource], judged: EvaluationSources, num_ranks: int) -> Prepared:
     """Load the model, choose what trains, encode and split the clips, decode what the run is judged by."""
     seed, data = experiment.run.seed, experiment.data
+    voices = find_voices(experiment.run.voice, experiment.export.voice)
     torch.manual_seed(seed)
     adapter = experiment.adapter_factory()
     adapter.play_as(experiment.evaluation.playing)
@@ -146,7 +147,7 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Evaluatio
     identity = run_identity(experiment.config, base_fingerprint, rows, num_ranks, features, data.num_prompt_draws)
     module = FineTuning(adapter, experiment.strategy, experiment.optimizer, experiment.run.ema_decay, seed, identity)
     output_dir = experiment.run.output_dir.absolute()
-    evaluation = plan_evaluation(experiment.evaluation, judged, adapter, batches, data, seed, output_dir)
+    evaluation = plan_evaluation(experiment.evaluation, judged, adapter, batches, data, voices, seed, output_dir)
     report = _text_report(adapter, [*batches.train_clips, *batches.validation_clips, *batches.replay_clips])
     return Prepared(module, batches, exclusions, report, plans, evaluation, base_fingerprint)
 
@@ -170,13 +171,21 @@ def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
         "num_replay_clips": len(batches.replay_clips),
         "replay_sec": _total_sec(batches.replay_clips),
         "num_excluded": len(prepared.exclusions),
-        "voice_prompt": str(prepared.evaluation.prompt.utterance.audio_path),
+        "voice_prompt": ", ".join(prepared.evaluation.prompt.sources),
+        "voice_prompt_choice": prepared.evaluation.prompt.described(adapter.sample_rate_hz),
+        **_exported_voice(prepared),
         "num_without_prompt": batches.pool.num_without_prompt,
         "padding_share": round(batches.plan.padding_share(), 4),
         "num_trained_parameters": sum(plan.num_trained for plan in prepared.plans),
         "num_parameters": sum(plan.num_parameters for plan in prepared.plans),
         "unspoken_text": prepared.text_report.as_dict(),
     }
+
+
+def _exported_voice(prepared: Prepared) -> dict[str, Any]:
+    """What is exported in the place of the prompt, where it is another."""
+    voice = prepared.evaluation.export_voice
+    return {} if voice is None else {"export_voice": voice.described(prepared.module.adapter.sample_rate_hz)}
 
 
 def encode_source(

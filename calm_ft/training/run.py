@@ -43,11 +43,11 @@ from calm_ft.training.callbacks.stopping import StopAtSignal, signals_interrupt
 from calm_ft.training.callbacks.throughput import Throughput
 from calm_ft.training.compiling import compile_training
 from calm_ft.training.evaluation import (
-    VOICE_PROMPT,
     RunEvaluation,
+    exported_voice,
     read_evaluation_sources,
     require_sentences,
-    write_voice_prompt,
+    write_voices,
 )
 from calm_ft.training.experiment import Experiment
 from calm_ft.training.memory import estimate_memory, largest_batch
@@ -228,7 +228,7 @@ class _Run:
         self.record.update(trackers=loggers.tracker_ids(self.trackers))
         trainer.loggers = self.trackers
         adapter = prepared.module.adapter
-        write_voice_prompt(prepared.evaluation.prompt, self.record.output_dir, adapter.sample_rate_hz)
+        write_voices(prepared.evaluation, self.record.output_dir, adapter.sample_rate_hz)
         adapter.to(trainer.strategy.root_device).eval()
         num_batches = trainer.max_steps * trainer.accumulate_grad_batches
         keep_trunk_outputs(
@@ -279,7 +279,7 @@ class _Run:
         strategy.save(adapter, output_dir)
         result: EvaluationResult | None = None
         with strategy.merged(adapter), adapter.as_exported():
-            adapter.export(output_dir / "export", output_dir / VOICE_PROMPT)
+            adapter.export(output_dir / "export", exported_voice(output_dir))
             adapter.to(trainer.strategy.root_device)
             tuned = residuals.measure(adapter, "tuned")
             if evaluation is not None:

@@ -27,6 +27,8 @@ class RunSettings(Settings):
     seed: int
     ema_decay: FractionBelowOne
     resume: bool
+    voice: str | None = None
+    """A recording or a voice of the library: what prompts the evaluation and is exported; None: chosen of the clips."""
     compile: bool | Literal["auto"] = False
     """torch.compile of what a step computes most; auto: where layers of a backbone train on a GPU."""
 
@@ -56,7 +58,8 @@ class EarlyStoppingSettings(Settings):
 class ExportSettings(Settings):
     """Which checkpoint is exported and evaluated at the end, and whether with its averaged weights (ema).
 
-    dtype: of the weights in the export's files.
+    dtype: of the weights in the export's files. voice: a recording or a voice of the library that is exported instead
+    of the one that prompts the evaluation.
     """
 
     section = "export"
@@ -64,6 +67,7 @@ class ExportSettings(Settings):
     which: Literal["best", "last"]
     ema: bool
     dtype: Literal["fp32", "bf16", "fp16"] = "fp32"
+    voice: str | None = None
 
 
 class DataSource(BaseModel):

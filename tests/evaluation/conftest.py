@@ -18,7 +18,8 @@ from calm_ft.evaluation.base_voices import choose_base_voices, read_voice_folder
 from calm_ft.evaluation.clips import Scored, Spoken, recorded
 from calm_ft.evaluation.evaluator import TUNED_VOICE, Evaluator, Protocol
 from calm_ft.evaluation.kept_audio import Timing
-from calm_ft.evaluation.sentences import choose_usable, read_prompt
+from calm_ft.evaluation.sentences import choose_usable
+from calm_ft.evaluation.voice_prompt import read_prompt
 from calm_ft.metrics import hub
 from calm_ft.metrics.audio_io import wav_bytes
 from calm_ft.metrics.embedded_recogniser import EmbeddedASR

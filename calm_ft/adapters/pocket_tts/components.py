@@ -22,6 +22,7 @@ from calm_ft.tensor_hash import add_tensors
 
 BACKBONE = "backbone"
 
+VOICE_VERSION = "pocket_tts-1"  # to be raised with each change that changes a voice
 FEATURES_VERSION = "pocket_tts-1"  # to be raised with each change of `encode` that changes features
 HEADS = ("flow_net.", "out_eos.")
 
@@ -97,4 +98,14 @@ def encoder_fingerprint(tts: TTSModel) -> str:
     digest.update(f"{mimi.seanet}{mimi.transformer}{mimi.inner_dim}".encode())
     state = tts.mimi.state_dict().items()
     add_tensors(digest, [(name, tensor) for name, tensor in state if name.startswith(("encoder", "downsample"))])
+    return digest.hexdigest()[:16]
+
+
+def voice_fingerprint(tts: TTSModel) -> str:
+    """A hash of what makes a voice's state of a recording: the encoder, and the FlowLM without its heads."""
+    config = tts.config.flow_lm
+    described = f"{VOICE_VERSION}:{encoder_fingerprint(tts)}:{config.transformer}:{tts.flow_lm.insert_bos_before_voice}"
+    digest = hashlib.blake2b(described.encode())
+    state = tts.flow_lm.state_dict().items()
+    add_tensors(digest, [(name, tensor) for name, tensor in state if not name.startswith(HEADS)])
     return digest.hexdigest()[:16]
