@@ -9,7 +9,7 @@ import re
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -32,7 +32,7 @@ from calm_ft.metrics.audio_io import write_wav
 from calm_ft.tensor_hash import add_tensors
 
 VOICE_TAIL_SEC = 0.2
-Role = Literal["head", "layer", "output_norm", "codec", "loss", "other"]
+Role = Literal["head", "layer", "output_norm", "codec", "voice", "loss", "other"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,8 @@ class Component:
         module: holds the part's parameters, which are the model's own.
         role: `head` (turns the output of a stack into a prediction), `layer` (one of a stack), `output_norm` (follows
             the last layer of a stack), `codec` (waveform to features and back), `loss` (weighs the loss, is no part of
-            the model, and trains under every strategy), or `other`.
+            the model, and trains under every strategy), `voice` (what is learned of a voice itself, which trains under
+            the strategies that are made for it alone), or `other`.
         stack: the stack of layers that the part belongs to, such as "backbone" or "t3"; None where it belongs to none.
         layer_index: place of a `layer` in its stack, counted from 0.
         trainable: whether the loss reaches the part. No strategy trains a part that the loss does not reach.
@@ -402,6 +403,22 @@ class TTSAdapter(nn.Module, ABC):
             texts = [text_beside(source) for source in sources]
             return self.load_voice(joined, None if None in texts else " ".join(map(str, texts)))
 
+    def tuned_voice(self, source: str | Path, text: str | None = None) -> Any:
+        """The voice that was tuned to, of a recording of it: as `load_voice`, with what was learned of the voice.
+
+        Called by the evaluation and by `export`. By default the weights alone hold what was learned.
+
+        Raises UserError as `load_voice` does.
+        """
+        return self.load_voice(source, text)
+
+    def without_learned_voice(self) -> AbstractContextManager[None]:
+        """Within the context nothing was learned of a voice: `loss`, `residuals` and voices are as the weights say.
+
+        Called where the base is judged, and where the model is in other voices than the tuned one.
+        """
+        return nullcontext()
+
     def save_voice(self, voice: Any, path: Path) -> None:
         """Write a voice as a file that `load_voice` reads back; its suffix is `voice_suffix`.
 
@@ -493,6 +510,33 @@ class KeepsTrunk(ABC):
 
         Called before training, once for each row that training may draw.
         """
+
+
+class LearnsVoice(ABC):
+    """For an adapter that is conditioned on a voice of which parts can be learned, in the place of weights.
+
+    What is learned is a component of role `voice`, whose parameters are the adapter's from when it is added. The base
+    is what there is `without_learned_voice`. Called by strategies.
+    """
+
+    @abstractmethod
+    def learn_speaker_offset(self) -> None:
+        """Add `voice.speaker_offset`, unless it is there: zeros, which are added to the embeddings of speakers."""
+
+    @abstractmethod
+    def learn_prompt(self, num_tokens: int) -> None:
+        """Add `voice.prompt`, unless it is there: embeddings [num_tokens, D] in the place of a recording's tokens.
+
+        Raises UserError for more tokens than a prompt can have.
+        """
+
+    @abstractmethod
+    def start_prompt(self, clips: Iterable[Features]) -> None:
+        """Let a prompt that was just added begin with what the model makes of training clips."""
+
+    @abstractmethod
+    def is_left_out_of(self, voice: Any) -> bool:
+        """Whether something was learned that this voice lacks. Called by the synthesize command, which says so."""
 
 
 class HasFittedState(ABC):

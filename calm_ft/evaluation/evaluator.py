@@ -7,7 +7,7 @@ finished run in the same folder, and reuses the clips and scores stored there.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -178,16 +178,18 @@ class Evaluator:
         Raises UserError where what is said cannot be kept.
         """
         p = self.protocol
-        speaker = Speaker(adapter, system, p.seed, self.kept)
         own = Lines(list(enumerate(p.texts)), p.voice)
-        if num_first:
-            speaker.speak(Lines(own.sentences[:num_first], p.voice), num_seeds=1)
-        spoken = speaker.speak(own, p.num_seeds, NUM_TIMED if is_timed else 0)
-        for voice in p.base_voices.voices:
-            with ExitStack() as files:
-                file = files.enter_context(as_file(voice.prompt, p.sample_rate_hz))
-                sentences = [(index, each.text) for index, each in voice.references.items()]
-                spoken += speaker.speak(Lines(sentences, file, voice.name), num_seeds=1)
+        with adapter.without_learned_voice() if system == BASE else nullcontext():
+            speaker = Speaker(adapter, system, p.seed, self.kept)
+            if num_first:
+                speaker.speak(Lines(own.sentences[:num_first], p.voice), num_seeds=1)
+            spoken = speaker.speak(own, p.num_seeds, NUM_TIMED if is_timed else 0)
+        with adapter.without_learned_voice():
+            speaker = Speaker(adapter, system, p.seed, self.kept)
+            for voice in p.base_voices.voices:
+                with as_file(voice.prompt, p.sample_rate_hz) as file:
+                    sentences = [(index, each.text) for index, each in voice.references.items()]
+                    spoken += speaker.speak(Lines(sentences, file, voice.name), num_seeds=1)
         self._spoken[system] = spoken
         return len(spoken)
 

@@ -83,7 +83,8 @@ class Speaker:
             for repeat in range(num_seeds)
             for index, text in lines.sentences
         ]
-        voice = _Once(lambda: self.adapter.load_voice(lines.prompt, text_beside(lines.prompt)))
+        load = self.adapter.tuned_voice if lines.voice is None else self.adapter.load_voice
+        voice = _Once(lambda: load(lines.prompt, text_beside(lines.prompt)))
         self._say([place for place in places if self.kept.get(place.key) is None], voice, lines.voice)
         self._time(places[: min(num_timed, len(lines.sentences))], voice)
         return [self._spoken(place, lines.voice) for place in places]

@@ -7,17 +7,18 @@ system. Names are what people write in settings; a name that fits no component i
 import math
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from torch import Tensor, nn
 
-from calm_ft.adapters.base import Component, HasFittedState, TTSAdapter
+from calm_ft.adapters.base import Component, FitsVocabulary, HasFittedState, TTSAdapter
+from calm_ft.data.feature_cache import Features
 from calm_ft.errors import UserError
 
-LOSS = "loss"
+LOSS, VOICE = "loss", "voice"
 
 
 @dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Strategy(ABC):
     def _selected_parts(self, adapter: TTSAdapter) -> set[str]:
         """The names of the model's own components that train. Raises UserError where there are none."""
         parts = adapter.components().items()
-        trainable = {name: part for name, part in parts if part.trainable and part.role != LOSS}
+        trainable = {name: part for name, part in parts if part.trainable and self._may_select(part)}
         selected = self.select(trainable)
         if not selected:
             raise UserError(
@@ -91,6 +92,10 @@ class Strategy(ABC):
                 "train here: choose another strategy, or an experiment made for this adapter."
             )
         return selected
+
+    def _may_select(self, part: Component) -> bool:
+        """Whether a part is one of the model's own; what was learned of a voice stays as it is."""
+        return part.role not in (LOSS, VOICE)
 
     def apply(self, adapter: TTSAdapter, lr: float) -> list[ComponentPlan]:
         """Set requires_grad on every parameter; returns what trains at which rate.
@@ -119,6 +124,12 @@ class Strategy(ABC):
         """Put the weights into an adapter that training starts from, where those are not the model's own.
 
         Raises UserError where they cannot be had or do not fit.
+        """
+
+    def begin_with(self, adapter: TTSAdapter, clips: Iterable[Features]) -> None:  # noqa: B027 - as `begin`
+        """Put into an adapter what training starts from, where that comes from the training clips.
+
+        Called after `begin`, before the first step.
         """
 
     def _num_parameters(self, component: nn.Module) -> int:

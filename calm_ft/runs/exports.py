@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 
 from calm_ft.adapters import registry
-from calm_ft.adapters.base import Synthesis, TTSAdapter, text_beside
+from calm_ft.adapters.base import LearnsVoice, Synthesis, TTSAdapter
 from calm_ft.adapters.playing import Playing
 from calm_ft.adapters.reduced import DTYPES
 from calm_ft.adapters.voice_library import VoiceLibrary, find_voice
@@ -174,7 +174,9 @@ def synthesize_to_file(
         )
     if quantize:
         adapter = adapter.quantized()
-    prompt = adapter.load_voice(voice, text_beside(voice))
+    prompt = find_voice(voice, adapter)
+    if isinstance(adapter, LearnsVoice) and adapter.is_left_out_of(prompt):
+        print(f"WARNING: what {model} learned is its own voice; {voice} takes the place of it.", file=sys.stderr)
     for line in adapter.text_coverage(text).warnings():
         print(f"WARNING: {line}", file=sys.stderr)
     spoken = adapter.synthesize([text], prompt, seed)[0]

@@ -143,6 +143,7 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Evaluatio
     batches = RecordingsDataModule(adapter, encoded, limits, data.num_workers, seed, num_ranks, draws)
     if isinstance(adapter, FitsStatistics):
         adapter.fit_statistics(clip.features() for clip in (*batches.train_clips, *batches.replay_clips))
+    experiment.strategy.begin_with(adapter, (clip.features() for clip in batches.train_clips))
     rows, features = [source.identity() for source in encoded], batches.train_clips[0].cache.folder.name
     identity = run_identity(experiment.config, base_fingerprint, rows, num_ranks, features, data.num_prompt_draws)
     module = FineTuning(adapter, experiment.strategy, experiment.optimizer, experiment.run.ema_decay, seed, identity)

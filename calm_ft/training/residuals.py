@@ -4,6 +4,7 @@ Checkpoints are chosen and runs compared by the one named `residual`; the adapte
 """
 
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from calm_ft.adapters.base import RowResiduals, TTSAdapter
+from calm_ft.report.result import BASE
 
 ONE_STEP_COST = "one_step_cost"
 FORGETTING_ROW = "base voices residual"
@@ -80,10 +82,15 @@ class RunResiduals:
         self.base_voices: dict[str, dict[str, float]] = {}
 
     def measure(self, adapter: TTSAdapter, system: str) -> dict[str, float]:
-        """Measure the adapter as it is; returns the residuals on the validation clips."""
-        self.validation[system] = mean_residuals(adapter, self._validation, self._seed)
+        """Measure the adapter as it is; returns the residuals on the validation clips.
+
+        What is learned of a voice is neither the base's nor other voices'.
+        """
+        with adapter.without_learned_voice() if system == BASE else nullcontext():
+            self.validation[system] = mean_residuals(adapter, self._validation, self._seed)
         if self._base_voices is not None:
-            self.base_voices[system] = mean_residuals(adapter, self._base_voices.batches, self._seed)
+            with adapter.without_learned_voice():
+                self.base_voices[system] = mean_residuals(adapter, self._base_voices.batches, self._seed)
         return self.validation[system]
 
     def rows(self) -> dict[str, dict[str, float]]:

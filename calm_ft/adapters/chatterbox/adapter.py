@@ -5,7 +5,8 @@ upstream's own, as in the files of an export. What the models of the family shar
 """
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -18,6 +19,7 @@ from torch import Tensor
 from calm_ft.adapters.base import (
     Component,
     KeepsTrunk,
+    LearnsVoice,
     LossOutput,
     RowResiduals,
     Synthesis,
@@ -29,7 +31,8 @@ from calm_ft.adapters.chatterbox import features as chatterbox_features
 from calm_ft.adapters.chatterbox import trunk
 from calm_ft.adapters.chatterbox.export import StockClass, how_to_play, write_export
 from calm_ft.adapters.chatterbox.features import Hearing
-from calm_ft.adapters.chatterbox.files import ENGLISH, Release
+from calm_ft.adapters.chatterbox.files import CONDITIONALS, ENGLISH, Release
+from calm_ft.adapters.chatterbox.learned_voice import LearnedConditionals, LearnedVoice
 from calm_ft.adapters.chatterbox.loading import COMPUTED_BUFFERS, Builders, load_models
 from calm_ft.adapters.chatterbox.models import full_size, named_parts
 from calm_ft.adapters.chatterbox.objective import ChatterboxBatch, ChatterboxObjective, collate
@@ -39,6 +42,7 @@ from calm_ft.adapters.chatterbox.synthesis import (
     SpokenTokens,
     draw_with_guidance,
     load_voice,
+    read_voice,
     speak,
 )
 from calm_ft.adapters.chatterbox.t3_objective import T3CrossEntropy
@@ -59,12 +63,13 @@ KEPT = "kept"
 TRUNK_VERSION = "chatterbox-1"  # to be raised with each change that changes what is kept
 
 
-class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk):
+class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk, LearnsVoice):
     """What all models of the family do alike; the objective says what trains."""
 
     release: ClassVar[Release]
     builders: ClassVar[Builders]
-    stock: ClassVar[StockClass]
+    stock: StockClass
+    """The class of the unmodified package that plays an export."""
     experiments: ClassVar[str]
     """The experiments made for the model, as a message lists them."""
     flow_steps: ClassVar[int]
@@ -99,6 +104,7 @@ class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk):
         self.objective = objective
         self.models = load_models(self.release, self.builders, model, local_dir, seed)
         self.t3, self.s3gen, self.voice_encoder = self.models.t3, self.models.s3gen, self.models.voice_encoder
+        self.voice = self._learned_before()
         self.max_speech_tokens = self._checked("max_speech_tokens", max_speech_tokens)
         self.hearing = hearing
         self.exaggeration = exaggeration
@@ -119,7 +125,7 @@ class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk):
 
     # ---- In what the models differ ----
 
-    def _check_objective(self, objective: ChatterboxObjective) -> None:  # noqa: B027 - most train by all of them
+    def _check_objective(self, objective: ChatterboxObjective) -> None:
         """Raises UserError where the model cannot train by it."""
 
     @abstractmethod
@@ -136,6 +142,19 @@ class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk):
 
     # ---- What they do alike ----
 
+    def _learned_before(self) -> LearnedVoice:
+        """What a voice among the model's files holds that was learned.
+
+        Raises UserError where that file is damaged, and where the prompt was learned for another model.
+        """
+        path = self.models.files.get(CONDITIONALS)
+        learned = LearnedVoice() if path is None else LearnedVoice.of(read_voice(path))
+        if learned.prompt is not None and learned.prompt.embedding_dim != self.t3.dim:
+            raise UserError(
+                f"{path} holds a learned prompt of another model: put the voice that belongs to the weights there."
+            )
+        return learned
+
     def _checked(self, name: str, limit: int) -> int:
         """A limit that the model's table of positions holds."""
         most = int(getattr(self.t3.hp, name))
@@ -144,12 +163,14 @@ class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk):
         return limit
 
     def describe(self) -> str:
-        sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in self.named_children()}
+        networks = {name: part for name, part in self.named_children() if part is not self.voice}
+        sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in networks.items()}
         shown = ", ".join(f"{name} {size / 1e6:.1f}M" for name, size in sizes.items())
         return f"{self._bare_title} {self.model} ({shown})"
 
     def components(self) -> Mapping[str, Component]:
-        return named_parts(self.models, self.objective.reaches)
+        voice = self.voice.components(self.objective.reaches("t3.conditioning"))
+        return {**named_parts(self.models, self.objective.reaches), **voice}
 
     def feature_fingerprint(self) -> str:
         return chatterbox_features.fingerprint(self.models, self.hearing)
@@ -200,10 +221,11 @@ class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk):
         return collate(examples, texts, self.exaggeration)
 
     def trunk_fingerprint(self) -> str | None:
-        """None also where T3 does not train alone."""
-        if not isinstance(self.objective, T3CrossEntropy) or trunk.num_frozen(self.t3) == 0:
+        """None also where T3 does not train alone, and where what enters its layers is learned."""
+        if not isinstance(self.objective, T3CrossEntropy) or trunk.num_frozen(self.t3) == 0 or self.voice.trains:
             return None
-        return f"{TRUNK_VERSION}-{int(self.objective.double_start)}-{trunk.frozen_fingerprint(self.t3)}"
+        learned = "" if self.voice.is_empty else f"-{self.voice.fingerprint()}"
+        return f"{TRUNK_VERSION}-{int(self.objective.double_start)}-{trunk.frozen_fingerprint(self.t3)}{learned}"
 
     def trunk_key(self, example: Example) -> str:
         return trunk.row_key(self._collate([example]))
@@ -211,20 +233,51 @@ class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk):
     @torch.no_grad()
     def trunk_outputs(self, examples: Sequence[Example]) -> list[Features]:
         assert isinstance(self.objective, T3CrossEntropy)
-        batch = self._collate(examples).to(next(self.t3.parameters()).device)
+        batch = self.voice.conditioning(self._collate(examples).to(next(self.t3.parameters()).device))
         return [{KEPT: row.cpu()} for row in self.objective.kept_rows(self.models, batch)]
 
     def loss(self, batch: ChatterboxBatch, rng: torch.Generator) -> LossOutput:
         seed = int(torch.randint(2**62, (), generator=rng))
-        output = self.objective.terms(self.models, batch, seed)
+        output = self.objective.terms(self.models, self.voice.conditioning(batch), seed)
         return LossOutput(output.terms, output.parts, int(batch.num_frames.sum()))
 
     @torch.no_grad()
     def residuals(self, batch: ChatterboxBatch, seed: int) -> RowResiduals:
-        return RowResiduals(self.objective.residuals(self.models, batch, seed), batch.num_frames)
+        conditioned = self.voice.conditioning(batch)
+        return RowResiduals(self.objective.residuals(self.models, conditioned, seed), batch.num_frames)
 
     def load_voice(self, source: str | Path, text: str | None = None) -> Conditionals:
         return load_voice(self.models, source, self.hearing, self.exaggeration)
+
+    def tuned_voice(self, source: str | Path, text: str | None = None) -> Conditionals:
+        return self.voice.applied_to(self.load_voice(source, text))
+
+    @contextmanager
+    def without_learned_voice(self) -> Iterator[None]:
+        learned, self.voice = self.voice, LearnedVoice()
+        try:
+            yield
+        finally:
+            self.voice = learned
+
+    def learn_speaker_offset(self) -> None:
+        self.voice.add_speaker_offset(self.t3)
+
+    def learn_prompt(self, num_tokens: int) -> None:
+        """Raises UserError also for more tokens than the model's prompts have."""
+        most = self.t3.hp.speech_cond_prompt_len
+        if num_tokens > most:
+            raise UserError(
+                f"strategy.num_tokens={num_tokens} must be an integer from 1 to {most}, the longest prompt that the "
+                "model was made for."
+            )
+        self.voice.add_prompt(self.t3, num_tokens)
+
+    def start_prompt(self, clips: Iterable[Features]) -> None:
+        self.voice.start_prompt(self.t3, clips)
+
+    def is_left_out_of(self, voice: Conditionals) -> bool:
+        return not self.voice.is_empty and not isinstance(voice, LearnedConditionals)
 
     def synthesize(
         self,
@@ -259,8 +312,9 @@ class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk):
     def export(self, directory: Path, voice_prompt: Path) -> None:
         reached = {name.partition(".")[0] for name, part in self.components().items() if part.trainable}
         files = {"t3": self.release.t3, "s3gen": self.release.s3gen}
-        changed = [name for network, name in files.items() if network in reached]
-        voice = self.load_voice(voice_prompt)
+        # Where the voice trains, nothing else does: whatever is learned is in conds.pt then.
+        changed = [] if self.voice.trains else [name for network, name in files.items() if network in reached]
+        voice = self.tuned_voice(voice_prompt)
         write_export(self.models, self.release, self.stock, directory, voice, changed, self.model)
 
     def how_to_play(self, directory: Path) -> str:

@@ -102,7 +102,7 @@ def how_to_play(models: ChatterboxModels, stock: StockClass, directory: Path) ->
 
 
 def _card(release: Release, stock: StockClass, base_model: str, changed: set[str]) -> str:
-    tuned = ", ".join(f"`{name}`" for name in sorted(changed))
+    tuned = ", ".join(f"`{name}`" for name in sorted(changed or {CONDITIONALS}))
     title = release.title.removeprefix("the English ")
     return f"""# A fine-tuned {title} voice
 

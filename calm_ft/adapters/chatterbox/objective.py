@@ -26,7 +26,8 @@ class ChatterboxBatch:
     [B]; speaker_embedding [B, 256], prompt_tokens [B, P], num_prompt [B] (0: no prompt) and x_vector [B, 192], of the
     clip that prompts; emotion [B]; mel [B, 2T, 80]; places: each row's index in the whole batch, of which this may be
     one process's share; prompt_ids: the other utterances that prompt some of the rows; kept [B, L, D]: what T3's frozen
-    layers make of each row of which nothing is dropped, None where they are to run.
+    layers make of each row of which nothing is dropped, None where they are to run; learned_prompt [N, D]: embeddings
+    that prompt all rows in the place of prompt_tokens, None where these are the prompt.
     """
 
     speech_tokens: Tensor
@@ -43,6 +44,7 @@ class ChatterboxBatch:
     places: list[int]
     prompt_ids: list[str]
     kept: Tensor | None = None
+    learned_prompt: Tensor | None = None
 
     def to(self, device: torch.device) -> "ChatterboxBatch":
         """The same on a device."""

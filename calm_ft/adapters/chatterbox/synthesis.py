@@ -2,7 +2,7 @@
 
 A voice is what stock generation is conditioned on, from a recording or a conds.pt. T3 gets a speaker embedding and the
 tokens of the first seconds, S3Gen tokens, mel and x-vector of the first ten. All of it comes from networks that are
-never trained, so a voice fits every tuned model.
+never trained, so a voice fits every tuned model. What is learned of a voice itself is added to it: `learned_voice`.
 
 Sources: chatterbox/tts.py (`Conditionals`, `prepare_conditionals`, `generate`), chatterbox/models/s3gen/s3gen.py
 (`embed_ref`).
@@ -39,6 +39,7 @@ from calm_ft.adapters.chatterbox.features import (
     speaker_embedding,
 )
 from calm_ft.adapters.chatterbox.files import CONDITIONALS
+from calm_ft.adapters.chatterbox.learned_voice import LearnedConditionals, has_learned_prompt
 from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.adapters.hub import one_line
 from calm_ft.adapters.quiet import quiet_and_unchanged
@@ -52,6 +53,7 @@ TAIL_SEC = 0.2
 T3_FIELDS = {"speaker_emb", "cond_prompt_speech_tokens"}
 S3GEN_FIELDS = {"prompt_token", "prompt_token_len", "prompt_feat", "embedding"}
 MIN_SPOKEN_SEC = 0.1
+LEARNED = "learned"  # a voice file's entry beside upstream's
 
 
 def load_voice(models: ChatterboxModels, source: str | Path, hearing: Hearing, exaggeration: float) -> Conditionals:
@@ -97,10 +99,14 @@ def voice_from_audio(
 
 
 def save_voice(voice: Conditionals, path: Path) -> None:
-    """Write a conds.pt that upstream reads with `weights_only=True`: tensors, None and names alone."""
-    t3 = {name: _copied(value) for name, value in vars(voice.t3).items()}
-    t3["cond_prompt_speech_emb"] = None  # made with T3's weights, and made again by T3 from the tokens
+    """Write a conds.pt that upstream reads with `weights_only=True`: tensors, None and names alone.
+
+    What was learned of the voice stands beside upstream's two entries, at which alone upstream looks.
+    """
+    t3 = {name: _copied(value) for name, value in vars(_without_cached_prompt(voice)).items()}
     content = {"t3": t3, "gen": {name: _copied(value) for name, value in voice.gen.items()}}
+    if isinstance(voice, LearnedConditionals):
+        content[LEARNED] = {"speaker_offset": _copied(voice.speaker_offset), "has_prompt": voice.has_prompt}
     with atomic_path(path) as temporary:
         torch.save(content, temporary)
 
@@ -111,6 +117,8 @@ def read_voice(path: Path) -> Conditionals:
         content = torch.load(path, map_location="cpu", weights_only=True)
         if not content["t3"].keys() >= T3_FIELDS or not content["gen"].keys() >= S3GEN_FIELDS:
             raise ValueError("it lacks parts of a voice")
+        if LEARNED in content:
+            return LearnedConditionals(T3Cond(**content["t3"]), content["gen"], **content[LEARNED])
         return Conditionals(T3Cond(**content["t3"]), content["gen"])
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError) as error:
         raise UserError(
@@ -187,7 +195,15 @@ def speakable(tokens: Tensor) -> Tensor:
 
 def condition_of(voice: Conditionals) -> T3Cond:
     """What T3 is conditioned on; a copy, for upstream keeps embeddings in it that are made with T3's weights."""
-    return type(voice.t3)(**{**vars(voice.t3), "cond_prompt_speech_emb": None})
+    return _without_cached_prompt(voice)
+
+
+def _without_cached_prompt(voice: Conditionals) -> T3Cond:
+    """A copy without what upstream has made of the prompt's tokens with T3's weights; a learned prompt stays."""
+    fields = dict(vars(voice.t3))
+    if not has_learned_prompt(voice):
+        fields["cond_prompt_speech_emb"] = None
+    return type(voice.t3)(**fields)
 
 
 def generate_tokens(

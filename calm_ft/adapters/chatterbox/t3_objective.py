@@ -95,16 +95,20 @@ def _condition(t3: T3, batch: ChatterboxBatch) -> tuple[Tensor, Tensor]:
 
     Each with a T3Cond of its own, since upstream keeps a prompt's embeddings in it.
     """
-    rows = [
-        t3.prepare_conditioning(
-            T3Cond(
-                speaker_emb=batch.speaker_embedding[i : i + 1],
-                cond_prompt_speech_tokens=batch.prompt_tokens[i : i + 1, :length] if length else None,
-                emotion_adv=batch.emotion[i].view(1, 1, 1),
-            )
-        )[0]
-        for i, length in enumerate(batch.num_prompt.tolist())
-    ]
+    rows = []
+    for i, length in enumerate(batch.num_prompt.tolist()):
+        tokens = batch.prompt_tokens[i : i + 1, :length] if length else None
+        embeddings = None
+        if batch.learned_prompt is not None:
+            embeddings = batch.learned_prompt[None]
+            tokens = batch.prompt_tokens[i : i + 1]  # upstream wants some beside embeddings, and does not look at them
+        condition = T3Cond(
+            speaker_emb=batch.speaker_embedding[i : i + 1],
+            cond_prompt_speech_tokens=tokens,
+            cond_prompt_speech_emb=embeddings,
+            emotion_adv=batch.emotion[i].view(1, 1, 1),
+        )
+        rows.append(t3.prepare_conditioning(condition)[0])
     lengths = torch.tensor([len(row) for row in rows], device=batch.num_frames.device)
     return pad_sequence(rows, batch_first=True), lengths
 
@@ -173,9 +177,9 @@ class T3CrossEntropy(ChatterboxObjective):
 
     @torch.no_grad()
     def residuals(self, models: ChatterboxModels, batch: ChatterboxBatch, seed: int) -> dict[str, Tensor]:
-        """residual and speech: nats a speech token; speech_accuracy: share of hits; where a text's tokens have a weight,
+        """residual and speech: nats a speech token; speech_accuracy: share of hits; text: nats a text token.
 
-        text: nats a text token.
+        The last is there where the loss gives it a weight.
         """
         everything = torch.ones(len(batch.num_frames), dtype=torch.bool, device=batch.num_frames.device)
         t3 = models.t3
