@@ -18,8 +18,9 @@ from calm_ft.data import prepare
 from calm_ft.data.audio import Clip
 from calm_ft.runs import adapter_for
 from calm_ft.training.resume import read_checkpoint
-from scripts import export, synthesize
+from scripts import compare, evaluate, export, synthesize
 from tests.adapters.chatterbox.conftest import make_adapter
+from tests.adapters.chatterbox_turbo.conftest import make_turbo
 from tests.scripts.run_script import run
 from tests.training.tiny_run import run_train
 
@@ -163,3 +164,34 @@ def test_a_second_run_and_every_epoch_read_no_recording_and_run_no_frozen_networ
     assert counts == voice_only  # 12 steps are more than four epochs of six clips
     facts = json.loads((tmp_path / "second" / "run.json").read_text())
     assert facts["num_steps"] * 2 > 4 * facts["num_train_clips"]
+
+
+@pytest.mark.slow
+def test_turbo_goes_the_whole_way_from_training_to_a_comparison(
+    overrides: list[str], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """Its own adapter stands behind the others' in the command line, where the last one counts."""
+    runs = {name: tmp_path / name for name in ("chatterbox_turbo_t3", "chatterbox_turbo_lora")}
+    for name, folder in runs.items():
+        own = [f"experiment={name}", *overrides, "adapter=chatterbox_turbo_tiny", f"output_dir={folder}"]
+        assert run_train(monkeypatch, *own) == 0
+        assert "chatterbox_turbo_tiny, a rehearsal with random weights" in capsys.readouterr().out
+        base, tuned = make_turbo().t3.state_dict(), load_file(folder / "export" / "t3_turbo_v1.safetensors")
+        moved = {key for key in base if not torch.equal(base[key], tuned[key])}
+        assert any("c_attn" in key for key in moved)
+        assert not moved & {"tfmr.wte.weight", "text_head.weight"}
+    folder = runs["chatterbox_turbo_lora"]
+    assert run(monkeypatch, evaluate, folder, "--num-sentences", 2) == 0
+    assert run(monkeypatch, compare, *runs.values(), "--output", tmp_path / "comparison.html") == 0
+    again, out = tmp_path / "again", tmp_path / "hello.wav"
+    assert run(monkeypatch, export, folder, "--output-dir", again) == 0
+    one, other = (load_file(each / "t3_turbo_v1.safetensors") for each in (folder / "export", again))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+    with monkeypatch.context() as shorter:
+        shorter.setattr(
+            "calm_ft.runs.exports.adapter_for", lambda _: make_turbo(local_dir=str(again), max_speech_tokens=20)
+        )
+        assert run(shorter, synthesize, again, "--text", "Hello [laugh] there.", "--output", out) == 0
+    samples, rate = soundfile.read(out)
+    assert (len(samples), rate) == ((21 + 3) * 960, 24_000)
+    assert "did not end by itself" in capsys.readouterr().out

@@ -6,6 +6,7 @@ from tests.scripts.bad_input.fault import Fault
 
 TINY = ["adapter=chatterbox_tiny", "adapter.model=tiny"]
 T3 = ["experiment=chatterbox_t3", *TINY]
+TURBO = "adapter=chatterbox_turbo_tiny"
 LORA = ["experiment=chatterbox_lora", *TINY]
 
 CHATTERBOX = {
@@ -27,6 +28,10 @@ CHATTERBOX = {
     "all texts too long": Fault([*T3, "adapter.max_text_tokens=3"], "more than adapter.max_text_tokens=3"),
     "all clips too long": Fault(
         [*T3, "adapter.max_speech_tokens=13"], "speech tokens, more than", leaves=left.run_unchanged
+    ),
+    "Turbo's S3Gen": Fault(["experiment=chatterbox_s3gen", TURBO], "there is no loss for it: choose experiment="),
+    "Turbo without its files": Fault(
+        ["experiment=chatterbox_turbo_t3", TURBO, "adapter.local_dir={here}"], "t3_turbo_v1.safetensors"
     ),
     "clips too long, too short and of too long texts among good ones": Fault(
         T3, "", made.clips_beyond_chatterbox, left.each_beyond_chatterbox_named, code=0
