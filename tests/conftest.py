@@ -1,5 +1,6 @@
 """Fixtures shared by all rooms: the embedded model, and recordings in folders as people have them."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,14 @@ def default_objective() -> Objective:
 def flow_matching_objective() -> Objective:
     """For heads with one time condition, which LSD cannot train."""
     return FlowMatching(CosineInterpolant(), LogitNormalTimes(), NoWeighting())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_voices(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A library of voices of the tests' own, instead of the user's."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("CALM_FT_VOICES", str(tmp_path_factory.mktemp("library") / "voices"))
+        yield
 
 
 @pytest.fixture

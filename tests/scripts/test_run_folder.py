@@ -44,6 +44,7 @@ def test_a_run_folder_holds_what_it_promises(finished_run: Path) -> None:
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
         "checkpoints/step-00000002.ckpt",
+        "samples/voice_prompt.txt",
         "samples/voice_prompt.wav",
         "samples/spectrograms.png",
         "samples/step-000000.png",

@@ -42,7 +42,9 @@ from calm_ft.adapters.chatterbox.synthesis import (
     SpokenTokens,
     draw_with_guidance,
     load_voice,
+    load_voices,
     read_voice,
+    save_voice,
     speak,
 )
 from calm_ft.adapters.chatterbox.t3_objective import T3CrossEntropy
@@ -72,6 +74,7 @@ class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk, LearnsVoice):
     """The class of the unmodified package that plays an export."""
     experiments: ClassVar[str]
     """The experiments made for the model, as a message lists them."""
+    voice_suffix = ".pt"
     flow_steps: ClassVar[int]
     """Of S3Gen's flow when upstream speaks."""
 
@@ -248,6 +251,15 @@ class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk, LearnsVoice):
 
     def load_voice(self, source: str | Path, text: str | None = None) -> Conditionals:
         return load_voice(self.models, source, self.hearing, self.exaggeration)
+
+    def load_voices(self, sources: Sequence[Path]) -> Conditionals:
+        return load_voices(self.models, sources, self.hearing, self.exaggeration)
+
+    def save_voice(self, voice: Conditionals, path: Path) -> None:
+        save_voice(voice, path)
+
+    def voice_fingerprint(self) -> str:
+        return f"{chatterbox_features.fingerprint(self.models, self.hearing)}-{self.exaggeration:g}"
 
     def tuned_voice(self, source: str | Path, text: str | None = None) -> Conditionals:
         return self.voice.applied_to(self.load_voice(source, text))

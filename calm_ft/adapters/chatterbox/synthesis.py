@@ -11,8 +11,7 @@ Sources: chatterbox/tts.py (`Conditionals`, `prepare_conditionals`, `generate`),
 import contextlib
 import io
 import logging
-import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -26,6 +25,7 @@ from chatterbox.models.t3 import t3 as t3_module
 from chatterbox.models.t3.modules.cond_enc import T3Cond
 from chatterbox.tts import Conditionals
 from torch import Tensor
+from torch.nn import functional as F
 
 from calm_ft.adapters.base import Synthesis
 from calm_ft.adapters.chatterbox.features import (
@@ -43,6 +43,7 @@ from calm_ft.adapters.chatterbox.learned_voice import LearnedConditionals, has_l
 from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.adapters.hub import one_line
 from calm_ft.adapters.quiet import quiet_and_unchanged
+from calm_ft.adapters.voice_library import torch_content
 from calm_ft.atomic_file import atomic_path
 from calm_ft.data.audio import UnusableClip, load_clip
 from calm_ft.data.utterance import Utterance
@@ -67,11 +68,34 @@ def load_voice(models: ChatterboxModels, source: str | Path, hearing: Hearing, e
     device = next(models.t3.parameters()).device
     if path.suffix == ".pt":
         return read_voice(path).to(device)
+    return voice_from_audio(models, _recorded(path), str(path), hearing, exaggeration).to(device)
+
+
+def _recorded(path: Path) -> Tensor:
+    """A recording [T] at 24 kHz. Raises UserError where it cannot be used."""
     try:
-        clip = load_clip(Utterance("voice", path, ""), SAMPLE_RATE_HZ, TAIL_SEC)
+        return load_clip(Utterance("voice", path, ""), SAMPLE_RATE_HZ, TAIL_SEC).samples
     except UnusableClip as error:
         raise UserError(f"The voice recording {path} cannot be used: {error}.") from error
-    return voice_from_audio(models, clip.samples, str(path), hearing, exaggeration).to(device)
+
+
+@torch.no_grad()
+def load_voices(
+    models: ChatterboxModels, sources: Sequence[Path], hearing: Hearing, exaggeration: float
+) -> Conditionals:
+    """One voice of several recordings, on the networks' device.
+
+    Its speaker embedding is the mean of all of theirs, of norm 1 again; tokens and mel are those of the beginning of
+    the recordings one after the other, for T3 and S3Gen hear a few seconds alone.
+
+    Raises UserError where a recording is unreadable, or all together are too short.
+    """
+    clips = [_recorded(source) for source in sources]
+    name = ", ".join(map(str, sources))
+    voice = voice_from_audio(models, torch.cat(clips), name, hearing, exaggeration)
+    embeddings = torch.stack([speaker_embedding(models, resampled(hearing.heard(clip))) for clip in clips])
+    voice.t3.speaker_emb = F.normalize(embeddings.mean(dim=0), dim=0)[None]
+    return voice.to(next(models.t3.parameters()).device)
 
 
 @torch.no_grad()
@@ -114,13 +138,13 @@ def save_voice(voice: Conditionals, path: Path) -> None:
 def read_voice(path: Path) -> Conditionals:
     """A saved voice, on the CPU. Raises UserError where the file is damaged or holds anything else."""
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch_content(path)
         if not content["t3"].keys() >= T3_FIELDS or not content["gen"].keys() >= S3GEN_FIELDS:
             raise ValueError("it lacks parts of a voice")
         if LEARNED in content:
             return LearnedConditionals(T3Cond(**content["t3"]), content["gen"], **content[LEARNED])
         return Conditionals(T3Cond(**content["t3"]), content["gen"])
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError, TypeError) as error:
+    except (OSError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise UserError(
             f"{path} is not a saved Chatterbox voice ({one_line(error, 120)}): export the voice again, or pass a "
             "recording."

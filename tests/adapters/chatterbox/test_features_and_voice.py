@@ -8,6 +8,7 @@ from chatterbox.tts import ChatterboxTTS, Conditionals
 
 from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
 from calm_ft.adapters.chatterbox.synthesis import save_voice
+from calm_ft.adapters.voice_library import VoiceLibrary, VoiceNotes
 from calm_ft.data.audio import Clip, load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
@@ -112,3 +113,39 @@ def test_what_is_no_voice_is_refused(adapter: ChatterboxAdapter, tmp_path: Path,
 def test_clips_too_long_or_too_short_say_why(adapter: ChatterboxAdapter, num_frames: int, reason: str | None) -> None:
     said = adapter.exclusion_reason(num_frames)
     assert (said is None) if reason is None else (reason in str(said))
+
+
+def test_a_voice_of_several_recordings_has_the_mean_of_their_speaker_embeddings_and_begins_as_the_first(
+    adapter: ChatterboxAdapter, prepared: Path, tmp_path: Path
+) -> None:
+    other = write_speechlike(tmp_path / "other.wav", 3.0, 24_000, seed=5)
+    voice = adapter.load_voices([prepared, other])
+    singles = [adapter.load_voice(path) for path in (prepared, other)]
+    mean = torch.stack([each.t3.speaker_emb for each in singles]).mean(dim=0)
+    torch.testing.assert_close(voice.t3.speaker_emb, mean / mean.norm())
+    assert not torch.equal(singles[0].t3.speaker_emb, singles[1].t3.speaker_emb)
+    num = min(20, singles[0].t3.cond_prompt_speech_tokens.shape[1] // 2)
+    assert torch.equal(voice.t3.cond_prompt_speech_tokens[:, :num], singles[0].t3.cond_prompt_speech_tokens[:, :num])
+    assert voice.gen["prompt_feat"].shape[1] > singles[0].gen["prompt_feat"].shape[1]
+
+
+def test_the_library_keeps_a_voice_for_every_tuned_model_and_another_for_another_emotion(
+    prepared: Path, tmp_path: Path
+) -> None:
+    library = VoiceLibrary(tmp_path / "voices")
+    library.add("anna", [prepared], VoiceNotes())
+    adapter = make_adapter()
+    first = library.voice("anna", adapter)
+    (path,) = (library.folder / "anna").glob("chatterbox*.pt")
+    with torch.no_grad():
+        for parameter in adapter.t3.parameters():
+            parameter.mul_(1.01)
+    again = library.voice("anna", adapter)
+    assert torch.equal(first.t3.speaker_emb, again.t3.speaker_emb)
+    assert adapter.synthesize(["Hello."], again, seed=0)[0].audio.numel() > 0
+    assert list((library.folder / "anna").glob("*.pt")) == [path]
+    adapter.exaggeration = 0.9
+    assert float(library.voice("anna", adapter).t3.emotion_adv) == pytest.approx(0.9)
+    path.write_bytes(b"damaged")
+    adapter.exaggeration = 0.5
+    assert torch.equal(library.voice("anna", adapter).t3.speaker_emb, first.t3.speaker_emb)

@@ -104,6 +104,10 @@ def file_in_the_place_of(name: str) -> Prepare:
     return prepare
 
 
+def silent_voice(place: Place) -> None:
+    KINDS["silent"][0](place.here / "silent.wav")
+
+
 def run_of_another(place: Place) -> None:
     shutil.copytree(place.pristine.run, place.run)
 

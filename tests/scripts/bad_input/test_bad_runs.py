@@ -35,6 +35,7 @@ EXPORT = {
     "relocating on a full disk": Fault("nothing", ["{run}", "--relocate"], "cannot be written", room=100),
 }
 SYNTHESIZE = {
+    "unknown voice": Fault("nothing", ["{run}", "--voice", "nobody", *TO_FILE, "{here}/said.wav"], "no voice nobody"),
     "no export": Fault("nothing", ["{here}", *TO_FILE, "{here}/said.wav"], "holds no export"),
     "damaged weights": Fault("export/model.safetensors", ["{run}", *TO_FILE, "{here}/said.wav"], "damaged"),
     "damaged configuration": Fault("export/config.yaml", ["{run}", *TO_FILE, "{here}/said.wav"], "config"),
