@@ -554,13 +554,21 @@ class FitsVocabulary(HasFittedState):
     """For an adapter that makes room in its vocabulary for what the texts hold."""
 
     @abstractmethod
-    def fit_vocabulary(self, texts: Iterable[str]) -> str:
-        """Take in what the texts of all recordings hold and the vocabulary lacks; returns what was done, as a sentence.
+    def fit_vocabulary(self, texts: Iterable[str]) -> None:
+        """Take in what the texts of all recordings hold and the vocabulary lacks: a function of the set of texts.
 
-        A function of the texts, in whatever order they come. Called once, before anything else is asked of the model.
+        Called once, before anything else is asked of the model.
 
         Raises UserError where there is no room.
         """
+
+    @abstractmethod
+    def take_vocabulary(self, state: Mapping[str, Tensor]) -> None:
+        """Become the base of a run again, as `fit_vocabulary` left it, by what a checkpoint holds."""
+
+    @abstractmethod
+    def renew_vocabulary(self) -> None:
+        """Read texts by what `fitted_state` holds now. Called by strategies behind a change of it."""
 
 
 class FitsStatistics(HasFittedState):

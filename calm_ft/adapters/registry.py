@@ -22,6 +22,7 @@ ENTRY_POINTS = "calm_ft.systems"
 DEFAULT = "pocket_tts"  # unknown model names go to this system, which raises the error
 BUILT_IN = (
     "calm_ft.adapters.chatterbox.system",
+    "calm_ft.adapters.chatterbox_multilingual.system",
     "calm_ft.adapters.chatterbox_turbo.system",
     "calm_ft.adapters.pocket_tts.system",
 )

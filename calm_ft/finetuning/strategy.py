@@ -207,6 +207,8 @@ class Strategy(ABC):
                 )
         for name, tensor in state.items():
             own[name].data.copy_(tensor)
+        if isinstance(adapter, FitsVocabulary):
+            adapter.renew_vocabulary()
 
 
 class HeadOnly(Strategy):

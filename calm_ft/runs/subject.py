@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from calm_ft.adapters.base import TTSAdapter
+from calm_ft.adapters.base import FitsVocabulary, TTSAdapter
 from calm_ft.adapters.playing import Playing
 from calm_ft.adapters.reduced import DTYPES
 from calm_ft.commands import command_line
@@ -179,6 +179,8 @@ class SubjectModels:
         weights = _trained(subject, self.config) if TUNED in subject.systems and subject.export is None else None
         torch.manual_seed(self.config.get("seed", 0))  # a model from scratch begins where the run's own did
         self.adapter = self._ready(build_adapter(self.config["adapter"]))
+        if isinstance(self.adapter, FitsVocabulary):  # the run's base reads the same texts
+            self.adapter.take_vocabulary(weights or _trained(subject, self.config))
         if weights is not None:
             self._prepare(self.config, weights)
         elif subject.export is not None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from calm_ft.adapters.base import FitsStatistics, TTSAdapter
+from calm_ft.adapters.base import FitsStatistics, FitsVocabulary, TTSAdapter
 from calm_ft.adapters.reduced import DTYPES
 from calm_ft.data.audio import known_duration_sec
 from calm_ft.data.prepare import EncodedUtterance, encode_recordings
@@ -133,8 +133,11 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Evaluatio
             "adapter.anchor_rows=replayed holds a model to its base on replayed clips, and there are none: add "
             "data=replay, or take adapter.anchor_rows=all."
         )
+    if isinstance(adapter, FitsVocabulary):
+        adapter.fit_vocabulary(each.text for source in sources for each in source.recordings.utterances)
     base_fingerprint = weights_fingerprint(adapter)
     plans = experiment.strategy.apply(adapter, experiment.optimizer.lr)
+    _check_vocabulary_trains(adapter)
     experiment.strategy.begin(adapter)
     exclusions = [row for source in sources for row in source.recordings.exclusions]
     encoded = [encode_source(adapter, source, data, seed, exclusions) for source in sources]
@@ -217,6 +220,17 @@ def encode_source(
     exclusions += encoded.exclusions
     split = split_validation(encoded.encoded, data.validation_fraction, seed)
     return EncodedSource(source.name, split, source.weight)
+
+
+def _check_vocabulary_trains(adapter: TTSAdapter) -> None:
+    """Raises UserError where what begins anew for the texts stays as it begins."""
+    begins = adapter.fitted_state() if isinstance(adapter, FitsVocabulary) else {}
+    frozen = [name for name, p in adapter.named_parameters() if name in begins and not p.requires_grad]
+    if frozen:
+        raise UserError(
+            f"The strategy leaves {frozen[0]} as it is, where new characters have to be learned: choose one that "
+            "trains it, such as strategy=full."
+        )
 
 
 def _text_report(adapter: TTSAdapter, clips: list[EncodedUtterance]) -> TextReport:

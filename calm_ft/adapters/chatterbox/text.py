@@ -7,7 +7,7 @@ from collections import Counter
 
 import torch
 from chatterbox.models.t3.modules.t3_config import T3Config
-from chatterbox.models.tokenizers import EnTokenizer
+from chatterbox.models.tokenizers import EnTokenizer, MTLTokenizer
 from chatterbox.tts import punc_norm
 from torch import Tensor
 
@@ -20,7 +20,7 @@ UNKNOWN = "[UNK]"
 class ChatterboxText:
     """Prepares and tokenizes text as the given model's stock generation does."""
 
-    def __init__(self, tokenizer: EnTokenizer, config: T3Config, max_text_tokens: int) -> None:
+    def __init__(self, tokenizer: EnTokenizer | MTLTokenizer, config: T3Config, max_text_tokens: int) -> None:
         self._tokenizer = tokenizer
         self._config = config
         self._max_text_tokens = max_text_tokens
