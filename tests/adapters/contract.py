@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from calm_ft.adapters.base import FitsStatistics, TTSAdapter
+from calm_ft.adapters.voice_library import VoiceLibrary, VoiceNotes
 from calm_ft.data.audio import load_clip
 from calm_ft.data.dataset import Example
 from calm_ft.data.feature_cache import Features
@@ -260,6 +261,21 @@ def check_texts_together_and_in_pieces_are_spoken_as_each_alone(case: AdapterCas
     assert adapter.synthesize([], voice, seed=3) == []
     with pytest.raises(ValueError, match="2 texts and 1 seeds"):
         adapter.synthesize(texts, voice, [3])
+
+
+def check_a_kept_voice_speaks_as_the_one_that_was_kept(case: AdapterCase, folder: Path) -> None:
+    adapter = case.make().eval()
+    library = VoiceLibrary(folder / "voices")
+    rate_hz, seconds = adapter.sample_rate_hz, 2.0 + adapter.min_voice_sec
+    sources = [write_speechlike(folder / f"{seed}.wav", seconds, rate_hz, seed) for seed in (1, 2)]
+    library.add("anna", sources, VoiceNotes())
+    kept = [library.voice("anna", adapter) for _ in range(2)]  # made, and read where the system keeps voices
+    made, read = (adapter.synthesize(["No."], voice, seed=3)[0].audio for voice in kept)
+    assert torch.equal(made, read)
+    files = [path for path in (library.folder / "anna").iterdir() if path.name.startswith(f"{adapter.name}-")]
+    assert len(files) == (0 if adapter.voice_suffix is None else 1)
+    assert all(path.suffix == adapter.voice_suffix for path in files)
+    assert case.make().eval().voice_fingerprint() == adapter.voice_fingerprint()
 
 
 def voice_recording(adapter: TTSAdapter, folder: Path) -> Path:

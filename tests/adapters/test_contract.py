@@ -54,6 +54,7 @@ CASES = [
         adapter="chatterbox_turbo_tiny",
         loss_draws=False,
     ),
+    chatterbox_case("chatterbox_new_language", [Full()], adapter="chatterbox_multilingual_tiny"),
     AdapterCase(
         "outside",
         SpectrumAdapter,
@@ -123,3 +124,8 @@ def test_a_second_run_encodes_nothing_unless_a_weight_changed(case, tmp_path):
 @pytest.mark.parametrize("case", [*CASES[:3], CASES[-1]], ids=lambda case: case.name)
 def test_texts_spoken_together_or_in_pieces_are_what_each_is_alone(case, tmp_path):
     contract.check_texts_together_and_in_pieces_are_spoken_as_each_alone(case, tmp_path)
+
+
+@pytest.mark.parametrize("case", [*CASES[:3], CASES[-1]], ids=lambda case: case.name)
+def test_a_kept_voice_speaks_as_the_one_that_was_kept(case, tmp_path):
+    contract.check_a_kept_voice_speaks_as_the_one_that_was_kept(case, tmp_path)

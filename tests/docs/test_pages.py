@@ -95,7 +95,7 @@ def _floors() -> dict[str, int]:
 
 def _imports() -> set[tuple[str, str]]:
     """(room, room that it imports) of the package; the modules of commands are one room, as in the drawing."""
-    commands = {"prepare", "train", "evaluate", "compare", "export", "synthesize"}
+    commands = {"prepare", "train", "evaluate", "compare", "export", "synthesize", "voices"}
     found = set()
     for path in (ROOT / "calm_ft").rglob("*.py"):
         own = path.relative_to(ROOT / "calm_ft").parts[0].removesuffix(".py")
