@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from calm_ft.adapters.chatterbox.loading import load_models
 from calm_ft.adapters.chatterbox.models import ChatterboxModels
+from calm_ft.adapters.chatterbox.synthesis import read_voice
 from calm_ft.data import prepare
 from calm_ft.data.audio import Clip
 from calm_ft.runs import adapter_for
@@ -21,6 +22,8 @@ from calm_ft.training.resume import read_checkpoint
 from scripts import compare, evaluate, export, synthesize
 from tests.adapters.chatterbox.conftest import make_adapter
 from tests.adapters.chatterbox_turbo.conftest import make_turbo
+from tests.adapters.recordings import write_speechlike
+from tests.scripts.evaluation_run import evaluate_run
 from tests.scripts.run_script import run
 from tests.training.tiny_run import run_train
 
@@ -31,6 +34,8 @@ MOVED = {
     "chatterbox_lora": {"t3_cfg.safetensors"},
     "chatterbox_s3gen": {"s3gen.safetensors"},
     "chatterbox_full": {"s3gen.safetensors", "t3_cfg.safetensors"},
+    "chatterbox_voice": set(),
+    "chatterbox_voice strategy=voice_prompt strategy.num_tokens=20": set(),
 }
 IN_EVERY_CHANGE = ("chatterbox_lora",)  # the contract tests have the others, without the command
 
@@ -96,6 +101,55 @@ def test_a_checkpoint_of_lora_is_small_and_holds_nothing_else(finished: Path) ->
     assert names
     assert all(".lora_A." in name or ".lora_B." in name for name in names)
     assert all(name.startswith("t3.tfmr.layers.") for name in names)
+
+
+@pytest.fixture(scope="module")
+def listening(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model's files whose speech depends on what it is conditioned on, as that of fresh weights hardly does."""
+    folder = tmp_path_factory.mktemp("listening")
+    adapter = make_adapter()
+    with torch.no_grad():
+        adapter.t3.speech_head.weight.mul_(10)
+        for layer in adapter.t3.tfmr.layers:
+            layer.self_attn.q_proj.weight.mul_(10)
+            layer.self_attn.v_proj.weight.mul_(10)
+    adapter.export(folder / "model", write_speechlike(folder / "voice.wav", 3.0, 24_000))
+    return folder / "model"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["speaker_offset", "voice_prompt"])
+def test_a_learned_voice_is_the_one_that_a_run_and_its_export_speak_with(
+    strategy: str, listening: Path, overrides: list[str], tmp_path: Path, monkeypatch, capsys
+) -> None:
+    """The weights are the base's, and so is whatever a recording is said in."""
+    folder = tmp_path / "run"
+    for place in ("subject", "exports"):  # fresh weights speak to the limit
+        monkeypatch.setattr(
+            f"calm_ft.runs.{place}.adapter_for",
+            lambda _: make_adapter(local_dir=str(folder / "export"), max_speech_tokens=60),
+        )
+    chosen = ["experiment=chatterbox_voice", *overrides, f"strategy={strategy}", f"adapter.local_dir={listening}"]
+    assert run_train(monkeypatch, *chosen, "optimizer.lr=1", f"output_dir={folder}") == 0
+    base, tuned = ((folder / "evaluation" / "audio" / f"{name}_000_0.wav").read_bytes() for name in ("base", "tuned"))
+    assert base != tuned
+    assert (folder / "checkpoints" / "last.ckpt").stat().st_size < 500_000
+    for number, model in enumerate((folder, folder / "export")):
+        out = tmp_path / f"judged{number}"
+        assert evaluate_run(monkeypatch, model, "--asr", "none", "--num-sentences", 1, "--output-dir", out) == 0
+        again = [(out / "audio" / f"{name}_000_0.wav").read_bytes() for name in ("base", "tuned")]
+        assert again == [base, tuned]
+    assert run(monkeypatch, export, folder, "--output-dir", tmp_path / "again") == 0
+    first, second = (read_voice(path / "conds.pt").t3 for path in (folder / "export", tmp_path / "again"))
+    assert torch.equal(first.speaker_emb, second.speaker_emb)
+    capsys.readouterr()
+    said = {}
+    for name, voice in {"own": [], "recording": ["--voice", folder / "samples" / "voice_prompt.wav"]}.items():
+        out = tmp_path / f"{name}.wav"
+        assert run(monkeypatch, synthesize, folder, "--text", "Some words.", "--output", out, *voice) == 0
+        said[name] = out.read_bytes()
+        assert ("learned is its own voice" in capsys.readouterr().err) == (name == "recording")
+    assert said["own"] != said["recording"]
 
 
 def test_the_same_export_can_be_written_again_and_speaks(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
