@@ -1,6 +1,6 @@
 """Weights stored in two bytes each: the files of an export at half their size, which upstream loads into float32."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -46,14 +46,13 @@ def rounded(weights: Iterable[nn.Parameter], dtype: torch.dtype) -> Iterator[Non
             each.data = original
 
 
-def state_in(dtype: torch.dtype, module: nn.Module, names: Iterable[str] | None = None) -> dict[str, Tensor]:
+def state_in(dtype: torch.dtype, module: nn.Module, except_for: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """A module's state on the CPU, with its parameters in this type; buffers, such as tables, stay as they are.
 
     Args:
-        names: of the parameters that are stored in this type; None: all.
+        except_for: beginnings of the names of parameters that stay as they are too.
     """
-    parameters: Mapping[str, nn.Parameter] = dict(module.named_parameters())
-    reduced = set(parameters) if names is None else set(names)
+    reduced = {name for name, _ in module.named_parameters() if not name.startswith(except_for)}
     return {
         name: (tensor.detach().to(dtype) if name in reduced else tensor.detach()).cpu().contiguous()
         for name, tensor in module.state_dict().items()

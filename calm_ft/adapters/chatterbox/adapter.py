@@ -10,11 +10,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
 from chatterbox.tts import Conditionals
-from torch import Tensor
+from torch import Tensor, nn
 
 from calm_ft.adapters.base import (
     Component,
@@ -29,7 +29,7 @@ from calm_ft.adapters.base import (
 )
 from calm_ft.adapters.chatterbox import features as chatterbox_features
 from calm_ft.adapters.chatterbox import trunk
-from calm_ft.adapters.chatterbox.export import StockClass, how_to_play, write_export
+from calm_ft.adapters.chatterbox.export import StockClass, how_to_play, reducible_weights, write_export
 from calm_ft.adapters.chatterbox.features import Hearing
 from calm_ft.adapters.chatterbox.files import CONDITIONALS, ENGLISH, Release
 from calm_ft.adapters.chatterbox.learned_voice import LearnedConditionals, LearnedVoice
@@ -51,6 +51,7 @@ from calm_ft.adapters.chatterbox.t3_objective import T3CrossEntropy
 from calm_ft.adapters.chatterbox.text import ChatterboxText
 from calm_ft.adapters.chatterbox.tiny import TOKENIZER_FILES, tiny_models
 from calm_ft.adapters.playing import Playing
+from calm_ft.adapters.quantization import check_on_cpu, int8_linears, with_own_children, with_own_modules
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.adapters.text_coverage import TextCoverage
 from calm_ft.data.audio import Clip
@@ -321,13 +322,32 @@ class ChatterboxFamilyAdapter(TTSAdapter, KeepsTrunk, LearnsVoice):
         self._sampling(playing)
         super().play_as(playing)
 
+    def quantized(self) -> Self:
+        """The linear layers of T3's backbone; upstream asks T3's own heads for their device, so these stay.
+
+        Raises UserError for Turbo too, whose backbone is a GPT-2.
+        """
+        check_on_cpu(self)
+        t3, copied = with_own_children(self.t3), with_own_children(self)
+        t3.tfmr = with_own_modules(self.t3.tfmr)
+        int8_linears(t3.tfmr)
+        copied.t3, copied.models = t3, replace(self.models, t3=t3)
+        return copied
+
+    def reducible_weights(self) -> list[nn.Parameter]:
+        return reducible_weights(self.models)
+
     def export(self, directory: Path, voice_prompt: Path) -> None:
+        with self.as_exported():
+            self._export(directory, voice_prompt)
+
+    def _export(self, directory: Path, voice_prompt: Path) -> None:
         reached = {name.partition(".")[0] for name, part in self.components().items() if part.trainable}
         files = {"t3": self.release.t3, "s3gen": self.release.s3gen}
         # Where the voice trains, nothing else does: whatever is learned is in conds.pt then.
         changed = [] if self.voice.trains else [name for network, name in files.items() if network in reached]
         voice = self.tuned_voice(voice_prompt)
-        write_export(self.models, self.release, self.stock, directory, voice, changed, self.model)
+        write_export(self.models, self.release, self.stock, directory, voice, changed, self.model, self.export_dtype)
 
     def how_to_play(self, directory: Path) -> str:
         return how_to_play(self.models, self.stock, directory)

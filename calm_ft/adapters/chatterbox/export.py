@@ -20,9 +20,12 @@ from calm_ft.adapters.chatterbox.files import CONDITIONALS, Release
 from calm_ft.adapters.chatterbox.models import ChatterboxModels
 from calm_ft.adapters.chatterbox.synthesis import save_voice
 from calm_ft.adapters.export_folder import check_target, write_folder
+from calm_ft.adapters.reduced import state_in
 from calm_ft.commands import command_line
 
 CARD = "README.md"
+HEARING = ("tokenizer.", "speaker_encoder.")
+"""Parts of S3Gen that hear recordings. They are stored in float32: bfloat16 changed 3 of 169 tokens of recordings."""
 
 
 @dataclass(frozen=True)
@@ -42,11 +45,14 @@ def write_export(
     voice: Conditionals,
     changed: Iterable[str],
     base_model: str,
+    dtype: torch.dtype = torch.float32,
 ) -> None:
     """Write the weights, the tokenizer's files, conds.pt and README.md.
 
     Args:
         changed: names of the weight files whose networks may have been trained.
+        dtype: of the `reducible_weights`. Of another type than float32 their files are written anew, and stock loads
+            them into float32.
 
     The folder appears under its name only when it is whole; an export that was there before is replaced by it.
     Raises UserError where `directory` holds anything that is not an export, is the base model's, or cannot be written.
@@ -54,26 +60,37 @@ def write_export(
     directory = directory.resolve()
     exported = (*release.required, *release.optional, CARD)
     check_target(directory, exported, release.t3, models.files.values())
-    anew = set(changed)
+    tuned = set(changed)
+    reduced = set() if dtype == torch.float32 else {release.t3, release.s3gen}
 
     def write_files(staging: Path) -> None:
         networks = {release.voice_encoder: models.voice_encoder, release.t3: models.t3, release.s3gen: models.s3gen}
         for name, network in networks.items():
-            if name in anew or name not in models.files:
-                save_network(network, staging / name)
+            if name in tuned | reduced or name not in models.files:
+                save_network(network, staging / name, dtype if name in reduced else torch.float32)
             else:
                 link_or_copy(models.files[name], staging / name)
         for name, path in models.tokenizer_files.items():
             shutil.copyfile(path, staging / name)
         save_voice(voice, staging / CONDITIONALS)
-        (staging / CARD).write_text(_card(release, stock, base_model, anew), encoding="utf-8")
+        (staging / CARD).write_text(_card(release, stock, base_model, tuned, dtype), encoding="utf-8")
 
     write_folder(directory, write_files)
 
 
-def save_network(network: nn.Module, path: Path) -> None:
-    """All tensors of a network, in a safetensors file or, by the ending of its name, in one of torch's own."""
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+def reducible_weights(models: ChatterboxModels) -> list[nn.Parameter]:
+    """Those of T3 and of the parts of S3Gen that speak; a voice is heard as before."""
+    speaking = [weight for name, weight in models.s3gen.named_parameters() if not name.startswith(HEARING)]
+    return [*models.t3.parameters(), *speaking]
+
+
+def save_network(network: nn.Module, path: Path, dtype: torch.dtype = torch.float32) -> None:
+    """All tensors of a network, in a safetensors file or, by the ending of its name, in one of torch's own.
+
+    Args:
+        dtype: of the parameters of what speaks; buffers, such as filters and tables, stay as they are.
+    """
+    state = state_in(dtype, network, except_for=HEARING)
     if path.suffix != ".safetensors":
         torch.save(state, path)
         return
@@ -101,12 +118,18 @@ def how_to_play(models: ChatterboxModels, stock: StockClass, directory: Path) ->
     return f"python -c {shlex.quote(code)}"
 
 
-def _card(release: Release, stock: StockClass, base_model: str, changed: set[str]) -> str:
+def _card(release: Release, stock: StockClass, base_model: str, changed: set[str], dtype: torch.dtype) -> str:
     tuned = ", ".join(f"`{name}`" for name in sorted(changed or {CONDITIONALS}))
     title = release.title.removeprefix("the English ")
+    others = "every other file is the base's"
+    if dtype != torch.float32:
+        others = (
+            f"every other weight is the base's. What speaks in `{release.t3}` and `{release.s3gen}` is stored in "
+            f"{str(dtype).removeprefix('torch.')}, and loaded and played in float32"
+        )
     return f"""# A fine-tuned {title} voice
 
-Base model: {base_model}. Made with calm_ft. Tuned: {tuned}; every other file is the base's. Plays with the stock
+Base model: {base_model}. Made with calm_ft. Tuned: {tuned}; {others}. Plays with the stock
 `chatterbox-tts` package, from any folder:
 
 ```python
