@@ -60,7 +60,7 @@ def fault_of(language: str) -> str:
     if language in NEEDS:
         return (
             f"Chatterbox reads {language} well only with {NEEDS[language]}, and that is not part of this project; "
-            f"without it, the text would be read unprepared and worse. There are {_all()}"
+            f"without it, the text would be read unprepared and worse; what it can be given here: {_all()}"
         )
     return (
         f"Chatterbox Multilingual has not learned {language}; it has {_all()} (experiment=chatterbox_new_language "

@@ -42,6 +42,19 @@ def clips(count: int) -> Prepare:
     return prepare
 
 
+def clips_in(language: str) -> Prepare:
+    """Four good clips in `here`, in a list that says that they are in this language."""
+
+    def prepare(place: Place) -> None:
+        clips(4)(place)
+        rows = [f"{audio.name}\tSome words.\t{language}" for audio in sorted(place.here.glob("*.ogg"))]
+        (place.here / "list.tsv").write_text("\n".join(["path\ttext\tlanguage", *rows, ""]))
+        for text in place.here.glob("*.txt"):
+            text.unlink()
+
+    return prepare
+
+
 def two_clips_of(kind: str) -> Prepare:
     def prepare(place: Place) -> None:
         for name in ("a.wav", "b.wav"):
