@@ -17,7 +17,7 @@ from calm_ft.finetuning.strategy import HeadOnly
 from calm_ft.metrics.recognisers import ENGLISH_ASR, MULTILINGUAL_ASR
 from calm_ft.report.result import read_result
 from calm_ft.training.datamodule import BatchLimits, EncodedSource, RecordingsDataModule
-from calm_ft.training.evaluation import EvaluationPlan, plan_evaluation, read_evaluation_sources
+from calm_ft.training.evaluation import EvaluationPlan, VoiceChoice, plan_evaluation, read_evaluation_sources
 from calm_ft.training.module import FineTuning
 from calm_ft.training.residuals import FORGETTING_ROW, RunResiduals, mean_residuals
 from calm_ft.training.settings import DataSettings
@@ -61,7 +61,7 @@ def plan(
         num_workers=0,
     )
     read = read_evaluation_sources(settings)
-    return plan_evaluation(settings, read, adapter, batches, data, 0, tmp_path)
+    return plan_evaluation(settings, read, adapter, batches, data, VoiceChoice(), 0, tmp_path)
 
 
 def test_by_default_the_validation_clips_judge_and_no_voice_is_identified(
@@ -71,7 +71,7 @@ def test_by_default_the_validation_clips_judge_and_no_voice_is_identified(
     assert found.protocol is not None
     assert sorted(found.protocol.texts) == sorted(clip.utterance.text for clip in clips[:2])
     assert found.protocol.other_voices() == {}
-    assert found.protocol.voice_source == str(found.prompt.utterance.audio_path)
+    assert found.protocol.voice_source == ", ".join(found.prompt.sources)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ def test_replayed_validation_clips_stand_in_where_no_voices_are_given(
     found = plan(EvaluationSettings(), nano_adapter, clips, tmp_path, replayed=clips[:2])
     assert found.base_voices is not None
     assert found.base_voices.num_clips == 2
-    assert found.prompt.utterance in [clip.utterance for clip in clips[2:]]  # of the voice that is tuned
+    assert set(found.prompt.sources) <= {str(clip.utterance.audio_path) for clip in clips[2:]}  # of the tuned voice
     assert mean_residuals(nano_adapter, found.base_voices.batches, 0)["residual"] > 0
 
 
