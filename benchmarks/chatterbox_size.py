@@ -23,6 +23,7 @@ import soundfile
 from benchmarks import measuring
 from benchmarks.measuring import measure_command, positive
 from calm_ft.adapters.chatterbox import tiny as english
+from calm_ft.adapters.chatterbox_multilingual import models as multilingual
 from calm_ft.adapters.chatterbox_turbo import models as turbo
 from calm_ft.atomic_file import write_text
 from calm_ft.config import ASSETS
@@ -55,6 +56,12 @@ class Model:
 
 MODELS = {
     "english": Model(english.write_random_files, "chatterbox", ("chatterbox.tts", "ChatterboxTTS")),
+    "multilingual": Model(
+        multilingual.write_random_files,
+        "chatterbox",
+        ("chatterbox.mtl_tts", "ChatterboxMultilingualTTS"),
+        ("adapter=chatterbox_multilingual", "adapter.language=en"),
+    ),
     "turbo": Model(turbo.write_random_files, "chatterbox_turbo", ("chatterbox.tts_turbo", "ChatterboxTurboTTS")),
 }
 
