@@ -41,7 +41,7 @@ MAX_TOKENS_PER_SEC = 26
 
 @dataclass(frozen=True)
 class Model:
-    """experiment: the beginning of the names of its experiments; stock: module and class; overrides: what is its own."""
+    """experiment: how the names of its experiments begin; stock: module and class; overrides: what is its own."""
 
     write_random_files: Callable[[Path], Path]
     experiment: str

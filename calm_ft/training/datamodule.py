@@ -33,7 +33,7 @@ class EncodedSource:
     weight: float
 
     def identity(self) -> list[Any]:
-        """What a resumed run must find unchanged: clips, texts, speakers and languages, in order, wherever the files lie now.
+        """What a resumed run must find unchanged: clips, texts, speakers and languages, in order, whatever their place.
 
         The order counts because batches are made of positions.
         """

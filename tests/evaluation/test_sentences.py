@@ -1,7 +1,9 @@
 """Which sentences are said."""
 
 import random
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ import torch
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.data.utterance import Utterance
 from calm_ft.evaluation.sentences import choose_sentences, choose_usable, load_recording
+from tests.adapters.chatterbox_multilingual.conftest import make_adapter
 from tests.metrics.conftest import RATE_HZ, voiced
 
 LISTED = [Utterance(f"{index:02d}", Path(f"{index}.wav"), f"sentence {index}") for index in range(30)]
@@ -58,3 +61,17 @@ def test_others_take_the_places_of_recordings_that_cannot_be_used_and_the_reason
     assert "silent" in reasons[str(silent.audio_path)]
     alone = choose_usable([wordless], adapter, 3, seed=0)
     assert (alone.utterances, len(alone.excluded)) == ([], 1)
+
+
+def test_a_model_of_several_languages_says_sentences_of_its_own_and_one_of_one_language_says_all(
+    adapter: PocketTTSAdapter, write_recording: Write
+) -> None:
+    spoken = [write_recording(f"sentence {index}", voiced(120, 0.5)) for index in range(6)]
+    listed = [replace(each, language=language) for each, language in zip(spoken, ["fr", "de", ""] * 2, strict=True)]
+    usable = choose_usable(listed, make_adapter(language="fr"), 6, seed=0)
+    assert {each.language for each in usable.utterances} == {"fr", ""}
+    assert len(usable.utterances) == 4
+    (row,) = usable.excluded
+    assert re.fullmatch(r"they are in de, and .* adapter.language=fr alone", row.reason)
+    assert row.path == "2 recordings"
+    assert len(choose_usable(listed, adapter, 6, seed=0).utterances) == 6

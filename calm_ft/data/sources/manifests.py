@@ -14,7 +14,7 @@ from calm_ft.data.utterance import UnusableClip, Utterance, WordTime, printable
 
 
 class Manifest(JsonList):
-    """Our `manifest.jsonl`: one JSON object a line with `path` and `text`, optionally `speaker`, `language` and `words`.
+    """Our `manifest.jsonl`: one JSON object a line with `path` and `text`, perhaps `speaker`, `language` and `words`.
 
     `path` is absolute or relative to the manifest's folder. `words` is a list of {word, start_sec, end_sec} in the
     order of speaking, counted from the start of the utterance. `start_sec` and `end_sec` make the row a segment of its
