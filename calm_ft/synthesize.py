@@ -35,7 +35,9 @@ def main() -> None:
         "(default: the model's)",
     )
     parser.add_argument("--lora", type=Path, help="a run's lora.safetensors, to be folded into the base model")
-    parser.add_argument("--quantize", action="store_true", help="play with int8 weights, which is faster on most CPUs")
+    parser.add_argument(
+        "--quantize", action="store_true", help="play with int8 weights, which takes less time at the released sizes"
+    )
     arguments = parser.parse_args()
     from calm_ft.runs import synthesize_to_file  # late: torch takes seconds, --help none
 
