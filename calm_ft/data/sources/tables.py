@@ -124,9 +124,7 @@ def _clip(row: TableRow, header: TableHeader) -> ListedClip | FaultyRow:
         return FaultyRow(row.line, str(fault))
     speaker = "" if columns.speaker is None else cells[columns.speaker]
     language = "" if columns.language is None else cells[columns.language]
-    return ListedClip(
-        row.line, cells[columns.audio], cells[columns.text], speaker, segment=segment, language=language
-    )
+    return ListedClip(row.line, cells[columns.audio], cells[columns.text], speaker, segment=segment, language=language)
 
 
 def _table_rows(path: Path, delimiter: str, begins_row: Callable[[list[str]], bool]) -> Iterator[TableRow]:
