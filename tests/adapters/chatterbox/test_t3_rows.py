@@ -7,6 +7,7 @@ import torch
 from chatterbox.models.t3 import T3
 from chatterbox.models.t3.llama_configs import LLAMA_CONFIGS
 from chatterbox.models.t3.modules.cond_enc import T3Cond
+from chatterbox.tts import Conditionals
 from torch import Tensor
 
 from calm_ft.adapters.chatterbox.adapter import ChatterboxAdapter
@@ -45,6 +46,21 @@ def logits(t3: T3, outputs: T3Outputs, batch: ChatterboxBatch, row: int) -> tupl
     return t3.text_head(outputs.text[row, : num_text - 1]), t3.speech_head(outputs.speech[row, : num_speech + 1])
 
 
+def generated_row(row: ChatterboxBatch, voice: Conditionals, text: Tensor, tokens: Tensor) -> ChatterboxBatch:
+    """A row in which a voice said a text's tokens [S] with speech tokens [N], the rest as in another one."""
+    prompt = voice.t3.cond_prompt_speech_tokens
+    return replace(
+        row,
+        speech_tokens=tokens[None],
+        num_frames=torch.tensor([len(tokens)]),
+        text_tokens=text[None],
+        num_text=torch.tensor([len(text)]),
+        speaker_embedding=voice.t3.speaker_emb,
+        prompt_tokens=prompt,
+        num_prompt=torch.tensor([prompt.shape[1]]),
+    )
+
+
 @torch.no_grad()
 def test_a_packed_row_has_the_logits_of_upstreams_forward_on_that_row_alone(
     adapter: ChatterboxAdapter, examples: list[Example]
@@ -80,16 +96,7 @@ def test_teacher_forced_logits_are_those_of_stock_generation_in_both_branches_of
     torch.manual_seed(0)
     tokens = generate_tokens(adapter.models, voice, text, settings)
     hook.remove()
-    row = replace(
-        adapter.collate(examples[:1]),
-        speech_tokens=tokens[None],
-        num_frames=torch.tensor([len(tokens)]),
-        text_tokens=text[None],
-        num_text=torch.tensor([len(text)]),
-        speaker_embedding=voice.t3.speaker_emb,
-        prompt_tokens=voice.t3.cond_prompt_speech_tokens,
-        num_prompt=torch.tensor([voice.t3.cond_prompt_speech_tokens.shape[1]]),
-    )
+    row = generated_row(adapter.collate(examples[:1]), voice, text, tokens)
     outputs = t3_outputs(adapter.t3, row, True, YES if guided else NO, YES)
     stock = torch.stack([step[0 if guided else 1] for step in recorded])
     assert len(stock) >= 12

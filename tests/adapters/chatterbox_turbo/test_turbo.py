@@ -1,6 +1,5 @@
 """Chatterbox Turbo against upstream's own program around the same networks."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,6 +27,7 @@ from calm_ft.finetuning.lora import PEFT_FOLDER, Lora
 from calm_ft.finetuning.strategy import LastNLayers
 from calm_ft.randomness import make_rng
 from tests.adapters.chatterbox.test_export import assert_holds, nudge
+from tests.adapters.chatterbox.test_t3_rows import generated_row
 from tests.adapters.chatterbox.test_trunk import keep, placed
 from tests.adapters.chatterbox_turbo.conftest import make_turbo
 from tests.adapters.recordings import write_speechlike
@@ -106,16 +106,7 @@ def test_teacher_forced_logits_are_those_of_stock_generation(
     tokens, ended = generate_tokens(turbo.models, voice, text, turbo._sampling(Playing()))
     hook.remove()
     assert not ended
-    row = replace(
-        turbo.collate(turbo_examples[:1]),
-        speech_tokens=tokens[None],
-        num_frames=torch.tensor([len(tokens)]),
-        text_tokens=text[None],
-        num_text=torch.tensor([len(text)]),
-        speaker_embedding=voice.t3.speaker_emb,
-        prompt_tokens=voice.t3.cond_prompt_speech_tokens,
-        num_prompt=torch.tensor([voice.t3.cond_prompt_speech_tokens.shape[1]]),
-    )
+    row = generated_row(turbo.collate(turbo_examples[:1]), voice, text, tokens)
     outputs = t3_outputs(turbo.t3, row, False, YES, YES)
     ours, theirs = turbo.t3.speech_head(outputs.speech[0, : len(recorded)]), torch.stack(recorded)
     assert len(recorded) == turbo.max_speech_tokens + 1
