@@ -70,8 +70,8 @@ def test_an_export_says_whether_its_model_can_be_guided(speech_file: Path, tmp_p
 def test_chatterbox_takes_guidance_in_the_same_unit() -> None:
     adapter = make_adapter()
     adapter.play_as(Playing(cfg_coef=1.7, num_steps=3))
-    settings = adapter._sampling_settings(adapter.playing)
-    assert (settings.cfg_weight, settings.num_steps) == (pytest.approx(0.7), 3)
+    assert adapter._sampling(adapter.playing).cfg_weight == pytest.approx(0.7)
+    assert adapter._num_steps(adapter.playing) == 3
     for refused in (Playing(cfg_coef=1.0), Playing(temperature=0.0)):
         with pytest.raises(UserError, match=r"give more than 0|must be above 1"):
             adapter.play_as(refused)
