@@ -38,7 +38,7 @@ class Hearing:
     Args:
         prompt_sec: how much of a clip's beginning prompts T3 at most.
         loudness_lufs: the loudness to which recordings are brought before anything else; None leaves them as they are.
-        min_voice_sec: recordings that are not longer make no voice.
+        min_voice_sec: shorter recordings make no voice.
     """
 
     prompt_sec: float

@@ -104,10 +104,10 @@ def voice_from_audio(
 ) -> Conditionals:
     """The voice of a recording [T] at 24 kHz. Raises UserError where it is too short."""
     duration_sec = len(samples) / SAMPLE_RATE_HZ
-    if len(samples) < MIN_PROMPT_TOKENS * SAMPLES_PER_TOKEN or duration_sec <= hearing.min_voice_sec:
+    if len(samples) < MIN_PROMPT_TOKENS * SAMPLES_PER_TOKEN or duration_sec < hearing.min_voice_sec:
         raise UserError(
-            f"The voice recording {name} lasts {duration_sec:.2f} s, too short for a voice prompt: give one of more "
-            f"than {hearing.min_voice_sec:g} s, better of six to ten."
+            f"The voice recording {name} lasts {duration_sec:.2f} s, too short for a voice prompt: give one of at "
+            f"least {hearing.min_voice_sec:g} s, better of six to ten."
         )
     samples = hearing.heard(samples)
     low_rate = resampled(samples)

@@ -203,7 +203,7 @@ def test_a_recording_of_five_seconds_is_too_short_as_for_stock(turbo: Chatterbox
     path = write_speechlike(tmp_path / "short.wav", 4.7, 24_000)
     with pytest.raises(AssertionError, match="longer than 5 seconds"):
         stock(turbo).prepare_conditionals(path)
-    with pytest.raises(UserError, match=r"lasts 4\.\d\d s, too short for a voice prompt: give one of more than 5 s"):
+    with pytest.raises(UserError, match=r"lasts 4\.\d\d s, too short for a voice prompt: give one of at least 5 s"):
         turbo.load_voice(path)
 
 
