@@ -145,7 +145,7 @@ FAULTS = {
     "an empty held-out folder": (["{run}", "--heldout-path", "{here}"], "{here}"),
     "no device": (["{run}", "--device", "abacus"], "--device abacus is not to be had here"),
     "an English recogniser of German": (["{run}", "--asr", "x.en", "--language", "de"], "knows English alone"),
-    "no voice": (["{run}", "--voice", "{here}/nowhere.wav"], "There is no recording"),
+    "no voice": (["{run}", "--voice", "{here}/nowhere.wav"], "There is no voice"),
     "a voice that is none": (["{run}", "--voice", "{here}/file"], "cannot be used"),
     "an output that is a file": (["{run}", "--output-dir", "{here}/file"], "is a file"),
     "an export without its run": (["{export}"], "--heldout-path"),

@@ -43,7 +43,7 @@ DATA = {
 
 CONFIG = {
     "unknown released model": Fault(["adapter.model=nope"], "nope"),
-    "unknown adapter": Fault(["adapter=nope"], "choose one of: chatterbox, chatterbox_tiny, custom, nano, pocket_tts"),
+    "unknown adapter": Fault(["adapter=nope"], "choose one of: chatterbox, chatterbox_multilingual, "),
     "unknown experiment": Fault(["experiment=nope"], "full, head_only, last_n_layers, lora, scratch"),
     "unknown objective": Fault(["objective=nope"], "there is no objective=nope"),
     "unknown strategy": Fault(["strategy=nope"], "full, head_only, last_n_layers, lora, lora_t3"),
