@@ -7,7 +7,6 @@ import pytest
 import torch
 from pocket_tts.models.tts_model import TTSModel
 from torch import nn
-from transformers.pytorch_utils import Conv1D
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
@@ -19,11 +18,14 @@ from calm_ft.finetuning.lora import Lora
 from calm_ft.tensor_hash import add_tensors
 from tests.adapters import contract
 from tests.adapters.chatterbox.conftest import make_adapter
+from tests.adapters.chatterbox_multilingual.conftest import make_adapter as multilingual
+from tests.adapters.chatterbox_turbo.conftest import make_turbo
 from tests.adapters.pocket_tts.test_export import load
 from tests.adapters.recordings import write_speechlike
 from tests.outside_system.adapter import SpectrumAdapter
 
 TEXT = "The dog ran."
+SYSTEMS = ["pocket_tts", "chatterbox", "chatterbox_multilingual"]
 
 
 @pytest.fixture
@@ -41,8 +43,11 @@ def fingerprint(module: nn.Module) -> str:
     return digest.hexdigest()
 
 
-def chatterbox() -> TTSAdapter:
-    return make_adapter(max_speech_tokens=30)
+def made(system: str, nano_adapter: PocketTTSAdapter) -> TTSAdapter:
+    """The adapter of a system of `SYSTEMS`."""
+    if system == "pocket_tts":
+        return nano_adapter
+    return (multilingual if system == "chatterbox_multilingual" else make_adapter)(max_speech_tokens=30)
 
 
 def tuned_by_lora(nano_adapter: PocketTTSAdapter) -> Lora:
@@ -68,11 +73,11 @@ def test_the_int8_model_is_the_one_that_stock_makes_of_the_export(
     assert torch.equal(spoken, said(load(tmp_path / "export").quantized(), voice_file))
 
 
-@pytest.mark.parametrize("system", ["pocket_tts", "chatterbox"])
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_the_model_that_trains_keeps_its_weights_its_speech_and_its_gradients(
     system: str, nano_adapter: PocketTTSAdapter, voice_file: Path, tmp_path: Path
 ) -> None:
-    adapter = (nano_adapter if system == "pocket_tts" else chatterbox()).eval()
+    adapter = made(system, nano_adapter).eval()
     before, spoken = contract.snapshot(adapter), said(adapter, voice_file)
     quantized = adapter.quantized()
     in_int8 = said(quantized, voice_file)
@@ -89,9 +94,9 @@ def test_the_model_that_trains_keeps_its_weights_its_speech_and_its_gradients(
     assert sum(p.grad is not None for p in adapter.parameters()) > 10
 
 
-@pytest.mark.parametrize("system", ["pocket_tts", "chatterbox"])
+@pytest.mark.parametrize("system", SYSTEMS)
 def test_a_backbones_linear_layers_have_int8_weights(system: str, nano_adapter: PocketTTSAdapter) -> None:
-    quantized = (nano_adapter if system == "pocket_tts" else chatterbox()).quantized()
+    quantized = made(system, nano_adapter).quantized()
     backbone = quantized.get_submodule("flow_lm.transformer" if system == "pocket_tts" else "t3.tfmr")
     layers = [each for each in backbone.modules() if hasattr(each, "in_features")]
     assert len(layers) >= 4
@@ -124,7 +129,7 @@ def test_layers_of_an_int8_copy_are_near_those_that_they_are_made_of() -> None:
 def test_what_cannot_be_played_so_is_refused_in_one_sentence(nano_adapter: PocketTTSAdapter) -> None:
     with pytest.raises(UserError, match=r"^spectrum_tts cannot be played with int8 weights: leave --quantize out\.$"):
         SpectrumAdapter().quantized()
-    with pytest.raises(UserError, match="no linear layers of torch's own kind"):
-        int8_linears(nn.Sequential(Conv1D(4, 4)))
+    with pytest.raises(UserError, match="GPT2Model has no linear layers of torch's own kind"):
+        make_turbo().quantized()
     with pytest.raises(UserError, match="played on a CPU, and the model is on meta"):
         nano_adapter.to("meta").quantized()

@@ -74,6 +74,20 @@ def test_residuals_are_the_same_bits_before_and_after_speaking(
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
+def test_int8_weights_speak_under_stocks_analyzer_and_leave_the_model_as_it_was(
+    deep: ChatterboxMultilingualAdapter, voice_file
+) -> None:
+    voice = deep.load_voice(voice_file)
+    say_in_order(deep, list(range(100, 120)))
+    quantized = deep.quantized()
+    before, weights = (traces(deep), traces(quantized)), contract.snapshot(deep)
+    spoken = quantized.synthesize(["Hello there."], voice, seed=3)[0]
+    assert torch.isfinite(spoken.audio).all()
+    assert (traces(deep), traces(quantized)) == before
+    after = contract.snapshot(deep)
+    assert all(torch.equal(weights[name], after[name]) for name in weights)
+
+
 def test_speaking_that_fails_leaves_the_model_as_it_was(
     deep: ChatterboxMultilingualAdapter, voice_file, monkeypatch: pytest.MonkeyPatch
 ) -> None:
