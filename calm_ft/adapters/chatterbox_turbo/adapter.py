@@ -26,7 +26,6 @@ from calm_ft.adapters.playing import Playing
 from calm_ft.errors import UserError
 
 LOUDNESS_LUFS = -27.0  # to which stock brings references
-MIN_VOICE_SEC = 5.0  # stock refuses references that are not longer
 FINAL_SILENCE = 3  # tokens that stock puts behind what was said
 
 
@@ -49,7 +48,7 @@ class ChatterboxTurboAdapter(ChatterboxFamilyAdapter):
     stock = StockClass("chatterbox.tts_turbo", "ChatterboxTurboTTS")
     experiments = "experiment=chatterbox_turbo_t3 or chatterbox_turbo_lora"
     flow_steps = 2
-    min_voice_sec = MIN_VOICE_SEC
+    min_voice_sec = 5.0  # stock refuses references that are not longer
 
     def __init__(
         self,
@@ -80,7 +79,7 @@ class ChatterboxTurboAdapter(ChatterboxFamilyAdapter):
             local_dir,
             max_text_tokens,
             max_speech_tokens,
-            Hearing(prompt_sec, LOUDNESS_LUFS, MIN_VOICE_SEC),
+            Hearing(prompt_sec, LOUDNESS_LUFS, self.min_voice_sec),
             0.0,
             gradient_checkpointing,
             seed,
