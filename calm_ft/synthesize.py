@@ -39,11 +39,9 @@ def main() -> None:
         "--quantize", action="store_true", help="play with int8 weights, which takes less time at the released sizes"
     )
     arguments = parser.parse_args()
-    from calm_ft.runs import synthesize_to_file  # late: torch takes seconds, --help none
+    from calm_ft.runs import synthesize_to_file, written_line  # late: torch takes seconds, --help none
 
-    spoken = synthesize_to_file(**vars(arguments))
-    ending = "" if spoken.ended else " (cut at the length limit: the model did not end by itself)"
-    print(f"wrote {arguments.output}: {len(spoken.audio) / spoken.sample_rate_hz:.2f} s{ending}")
+    print(written_line(synthesize_to_file(**vars(arguments)), arguments.output))
 
 
 if __name__ == "__main__":

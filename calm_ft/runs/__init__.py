@@ -9,6 +9,7 @@ from calm_ft.runs.exports import (
     relocate_export,
     run_config,
     synthesize_to_file,
+    written_line,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "relocate_export",
     "run_config",
     "synthesize_to_file",
+    "written_line",
 ]

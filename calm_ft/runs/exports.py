@@ -187,6 +187,12 @@ def synthesize_to_file(
     return spoken
 
 
+def written_line(spoken: Synthesis, output: Path) -> str:
+    """What to print of speech in a file."""
+    ending = "" if spoken.ended else " (cut at the length limit: the model did not end by itself)"
+    return f"wrote {output}: {len(spoken.audio) / spoken.sample_rate_hz:.2f} s{ending}"
+
+
 def _is_recording(voice: str) -> bool:
     """Whether a voice is a recording, or one of the library with a recording: what any weights make a voice of."""
     library = VoiceLibrary()

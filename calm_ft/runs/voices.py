@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from calm_ft.adapters.voice_library import READY_SUFFIXES, LibraryVoice, VoiceLibrary, VoiceNotes, check_ready
-from calm_ft.runs.exports import adapter_for, synthesize_to_file
+from calm_ft.runs.exports import adapter_for, synthesize_to_file, written_line
 
 
 def add_voice(
@@ -60,8 +60,7 @@ def play_voice(name: str, text: str, model: str, output: Path, seed: int) -> lis
     """
     VoiceLibrary().entry(name)
     spoken = synthesize_to_file(model, text, name, output, seed, None, None)
-    ending = "" if spoken.ended else " (cut at the length limit: the model did not end by itself)"
-    return [f"wrote {output}: {len(spoken.audio) / spoken.sample_rate_hz:.2f} s{ending}"]
+    return [written_line(spoken, output)]
 
 
 def _described(voice: LibraryVoice) -> str:
