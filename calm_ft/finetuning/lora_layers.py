@@ -131,5 +131,5 @@ def update_ratio(model: nn.Module) -> Tensor:
     for layer in lora_layers(model).values():
         a, b = (factor.float() for factor in factors(layer))
         updates.append(layer.scaling[ADAPTER] ** 2 * ((b.T @ b) * (a @ a.T)).sum())
-        weights.append(base_weight(layer).float().square().sum())
+        weights.append(torch.linalg.vector_norm(base_weight(layer), dtype=torch.float32).square())
     return (torch.stack(updates).sum().clamp(min=0) / torch.stack(weights).sum()).sqrt()

@@ -76,15 +76,18 @@ def largest_batch(batches: RecordingsDataModule) -> list[Example]:
 def kept_for_backward(adapter: TTSAdapter, batch: Any, seed: int) -> int:
     """Bytes of all different tensors, parameters apart, that the loss of a batch keeps for the backward pass."""
     own = storages((*adapter.parameters(), *adapter.buffers()))
-    kept: dict[int, Tensor] = {}
+    kept: dict[int, int] = {}
 
     def keep(tensor: Tensor) -> Tensor:
-        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
-        return tensor
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes()
+        return tensor.detach()  # with its graph it would keep itself alive, and all of the batch's outputs
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        adapter.loss(batch, make_rng(seed, "memory"))
-    return sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in own)
+        output = adapter.loss(batch, make_rng(seed, "memory"))
+    num_bytes = sum(size for place, size in kept.items() if place not in own)
+    del output  # until here, so that no address was used twice
+    return num_bytes
 
 
 def storages(tensors: Iterable[Tensor]) -> set[int]:
