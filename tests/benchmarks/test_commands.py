@@ -64,6 +64,7 @@ def test_joined_recordings_have_the_length_and_text_asked_for(tmp_path: Path) ->
     assert first.text != second.text
 
 
+@pytest.mark.slow
 def test_a_comparison_of_systems_reads_what_a_run_cost_and_what_was_heard(tiny_study: Path) -> None:
     figures: dict[str, Any] = compare_systems.figures_of(tiny_study / "full-0")
     assert figures["residual"].keys() == {"base", "tuned"}

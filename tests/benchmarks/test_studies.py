@@ -153,6 +153,7 @@ def test_every_setting_of_a_study_is_one_that_a_run_takes(
             assert (first, experiment.evaluation.max_base_voices) == (f"0-{BASE_VOICE}", 1)
 
 
+@pytest.mark.slow
 def test_every_setting_of_the_recipe_study_is_one_that_a_run_takes_and_is_compared(tmp_path: Path) -> None:
     amounts = {minutes: tmp_path / str(minutes) for minutes in recipe_study.MINUTES}
     asked = [*recipe_study.ways(NANO), *recipe_study.measures(amounts)]
@@ -176,6 +177,7 @@ def test_every_setting_of_the_recipe_study_is_one_that_a_run_takes_and_is_compar
     assert {name for pair in recipe_study.comparisons(ways_alone) for name in pair} == {*ways_alone, paired.ZERO_SHOT}
 
 
+@pytest.mark.slow
 def test_the_recipe_study_shows_what_each_setting_costs(tiny_study: Path, tmp_path: Path) -> None:
     study = recipe_study.VoiceStudy(tmp_path, "annie", NANO, ways_alone=True)
     for sweep in study.sweeps():

@@ -125,6 +125,7 @@ def test_without_a_home_the_cache_goes_to_the_temporary_folder(
     assert settings_of()["data"]["cache_dir"] == "/home/me/.cache/calm_ft/features"
 
 
+@pytest.mark.slow
 def test_an_ascii_console_shows_any_name_and_ends_no_command(tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "calm_ft", "compare", "Jürgen", "--output", "x.html"]

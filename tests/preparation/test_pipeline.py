@@ -195,6 +195,7 @@ def test_an_hour_without_text_is_named_with_its_length_and_a_way_on(own):
     assert summary.totals["clips"] == NUM_TIDY
 
 
+@pytest.mark.slow
 def test_a_long_recording_without_text_is_cut_and_heard_and_a_second_run_listens_to_nothing(tmp_path):
     recordings = tmp_path / "recordings"
     recordings.mkdir()

@@ -39,3 +39,13 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Path,
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run_train(monkeypatch, *tiny, f"data.path={recordings_dir}", f"output_dir={run}") == 0
     return run
+
+
+@pytest.fixture(scope="session")
+def lora_run(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Path, tiny: list[str]) -> Path:
+    """The folder of a finished run of LoRA at a rate that is heard; not to be changed."""
+    folder = tmp_path_factory.mktemp("lora") / "run"
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        overrides = ["experiment=lora", f"data.path={recordings_dir}", f"output_dir={folder}", "optimizer.lr=1e-2"]
+        assert run_train(monkeypatch, *tiny, *overrides) == 0
+    return folder

@@ -86,6 +86,7 @@ def test_by_default_the_runs_validation_clips_are_said_and_one_sentence_has_no_i
     assert str(tmp_path) in said.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_an_export_in_its_run_and_the_base_alone_are_what_the_run_compares(
     evaluated: tuple[Path, dict[str, Any]],
     finished_run: Path,

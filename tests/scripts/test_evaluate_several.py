@@ -11,6 +11,7 @@ from tests.scripts.test_evaluate_again import Counts, counts, unevaluated  # noq
 CHOSEN = ["--num-sentences", 2, "--asr", "none", *NO_BASE_VOICES]
 
 
+@pytest.mark.slow
 def test_what_runs_have_in_common_is_said_once_and_a_broken_run_stops_no_other(
     unevaluated: Path,  # noqa: F811
     recordings_dir: Path,

@@ -16,6 +16,8 @@ from tests.scripts.evaluation_run import NO_BASE_VOICES, evaluate_run, rows_of, 
 from tests.scripts.run_script import run
 from tests.training.tiny_run import run_train
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def reduced_run(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Path, tiny: list[str]) -> Path:
@@ -41,7 +43,6 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "model.safetensors")
 
 
-@pytest.mark.slow
 def test_a_run_of_reduced_weights_speaks_with_those_of_its_export_and_in_int8_with_those_of_its_export_in_int8(
     reduced_run: Path, recordings_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -32,6 +32,7 @@ def rows(run: Path) -> list[dict[str, str]]:
         return [{name: row.get(name) or "" for name in wanted} for row in csv.DictReader(file)]
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_by_the_line_that_it_prints_and_ends_as_if_it_had_not_been(
     overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -98,9 +98,10 @@ def test_a_bug_keeps_its_traceback_and_the_run_says_failed(
     assert status(tmp_path / "run") == "failed"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "reason"),
-    [("never", "there is no text beside the audio"), pytest.param("auto", "", marks=pytest.mark.slow)],
+    [("never", "there is no text beside the audio"), ("auto", "")],
 )
 def test_minutes_that_did_not_train_are_said_at_the_beginning_and_again_at_the_end(
     prepare: str,
@@ -194,6 +195,7 @@ def test_a_job_with_a_bug_does_not_end_the_sweep_and_the_exit_code_is_1(
     assert last.endswith("RuntimeError: a bug")
 
 
+@pytest.mark.slow
 def test_the_users_recordings_on_the_miniature_warn_first_and_last_and_speech_that_does_not_end_before(
     recordings_dir: Path,
     tiny: list[str],

@@ -36,7 +36,10 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("experiment", TRAINED)
+@pytest.mark.parametrize(
+    "experiment",
+    [pytest.param(name, marks=[] if name == "head_only" else [pytest.mark.slow]) for name in TRAINED],
+)
 def test_what_trains_moves_and_everything_else_is_exported_bit_for_bit(
     experiment: str,
     recordings_dir: Path,
@@ -104,16 +107,6 @@ def test_an_export_holds_the_average_or_on_demand_the_weights_themselves(
         assert all(torch.equal(exported[name], tensor) for name, tensor in expected.items())
 
 
-@pytest.fixture(scope="module")
-def lora_run(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Path, tiny: list[str]) -> Path:
-    """The folder of a finished run of LoRA; not to be changed."""
-    folder = tmp_path_factory.mktemp("lora") / "run"
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        overrides = ["experiment=lora", f"data.path={recordings_dir}", f"output_dir={folder}"]
-        assert run_train(monkeypatch, *tiny, *overrides) == 0
-    return folder
-
-
 def weights_of(folder: Path) -> dict[str, torch.Tensor]:
     return safetensors.torch.load_file(folder / "model.safetensors")
 
@@ -137,6 +130,7 @@ def test_lora_weights_lie_in_the_run_and_fold_into_the_exports_bits(lora_run: Pa
         merge_lora_file(adapter, lora_run / LORA_FILE)
 
 
+@pytest.mark.slow
 def test_the_update_ratio_is_kept_and_logged_and_a_faint_one_is_said(
     recordings_dir: Path,
     tiny: list[str],

@@ -9,16 +9,6 @@ import soundfile
 from scripts import synthesize
 from tests.conftest import NANO
 from tests.scripts.run_script import run
-from tests.training.tiny_run import run_train
-
-
-@pytest.fixture(scope="module")
-def lora_run(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Path, tiny: list[str]) -> Path:
-    folder = tmp_path_factory.mktemp("lora") / "run"
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        overrides = ["experiment=lora", f"data.path={recordings_dir}", f"output_dir={folder}", "optimizer.lr=1e-2"]
-        assert run_train(monkeypatch, *tiny, *overrides) == 0
-    return folder
 
 
 def test_a_lora_file_upon_its_base_speaks_as_the_export_does(

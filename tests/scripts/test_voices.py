@@ -61,6 +61,7 @@ def test_without_a_note_of_consent_it_says_what_the_note_is_for(
     assert "--consent keeps a note of who agreed" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_speaks_in_a_voice_of_the_library_and_exports_another(
     library: VoiceLibrary,
     tiny: list[str],

@@ -39,6 +39,7 @@ def add_long_recording(recordings: Path) -> None:
     soundfile.write(recordings / "interview.wav", np.concatenate(pieces * 2), rate_hz)
 
 
+@pytest.mark.slow
 def test_a_long_recording_without_text_is_prepared_first_and_the_minutes_are_said(recordings: Path) -> None:
     add_long_recording(recordings)
     said: list[str] = []

@@ -110,6 +110,7 @@ def test_where_all_layers_train_prompts_are_drawn_without_limit(batches):
     assert not trunk.has_frozen_trunk(batches.adapter)
 
 
+@pytest.mark.slow
 def test_a_run_ends_alike_with_and_without_a_cache(recordings, tmp_path, monkeypatch):
     values = []
     common = ["experiment=head_only", "logger=csv", "trainer.accelerator=cpu", "trainer.max_steps=12"]
