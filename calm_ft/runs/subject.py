@@ -227,7 +227,7 @@ class SubjectModels:
 def _trained(subject: Subject, config: Mapping[str, Any]) -> dict[str, Tensor]:
     assert subject.run_dir is not None
     export = config.get("export", {})
-    checkpoint = read_checkpoint(checkpoint_path(subject.run_dir, export.get("which", "best")))
+    checkpoint = read_checkpoint(checkpoint_path(subject.run_dir, export.get("which", "best")), mapped=True)
     return trained_weights(checkpoint, export.get("ema", True))
 
 

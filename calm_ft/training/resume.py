@@ -51,14 +51,18 @@ def step_checkpoints(directory: Path) -> list[tuple[int, Path]]:
     return sorted(((int(name.group(1)), path) for name, path in found if name), reverse=True)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
+def read_checkpoint(path: Path, mapped: bool = False) -> dict[str, Any]:
     """A checkpoint's content on the CPU.
+
+    Args:
+        mapped: the tensors stay in the file until they are read, for who needs a part of them and copies it: all of
+            them take four times the memory of what trains.
 
     Raises UserError where the file is damaged or holds anything but weights and plain data.
     """
     try:
         check_bytes(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
         if not isinstance(content, dict) or not {"state_dict", "ema", "global_step"} <= content.keys():
             raise ValueError("it holds no trained weights")
     except (OSError, RuntimeError, EOFError, pickle.UnpicklingError, ValueError, KeyError) as error:

@@ -1,15 +1,18 @@
 """How runs end otherwise: Ctrl-C, a bug, a sweep with a job that cannot run; and what is said first and last."""
 
+import gc
 import json
 import shlex
 import subprocess
+import weakref
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import soundfile
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.commands import words_of
@@ -35,6 +38,16 @@ class NeverEnds(Callback):
         adapter = pl_module.adapter
         assert isinstance(adapter, PocketTTSAdapter)
         adapter.flow_lm.out_eos.bias.data.fill_(-100.0)
+
+
+class RemembersMoments(Callback):
+    """What the optimizer holds at the end of training, without keeping it."""
+
+    moments: ClassVar[list[weakref.ref[Tensor]]] = []
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        states = [value for state in trainer.optimizers[0].state.values() for value in state.values()]
+        self.moments[:] = [weakref.ref(value) for value in states if isinstance(value, Tensor)]
 
 
 def with_callback(target: str, **settings: object) -> str:
@@ -63,6 +76,26 @@ def test_ctrl_c_saves_says_where_and_ends_with_0(
     assert line.endswith(f"output_dir={stopped} resume=true")
     assert run(monkeypatch, export, stopped, "--which", "last") == 0
     assert (stopped / "export" / "model.safetensors").is_file()
+
+
+def test_moments_and_gradients_are_given_back_before_the_export_is_written(
+    recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = PocketTTSAdapter.export
+    left: list[object] = []
+
+    def export_and_look(adapter: PocketTTSAdapter, *arguments: Any) -> None:
+        gc.collect()
+        left.extend(moment for moment in RemembersMoments.moments if moment() is not None)
+        left.extend(parameter.grad for parameter in adapter.parameters() if parameter.grad is not None)
+        write(adapter, *arguments)
+
+    monkeypatch.setattr(PocketTTSAdapter, "export", export_and_look)
+    remembers = with_callback("tests.scripts.test_run_endings.RemembersMoments")
+    place = [f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}"]
+    assert run_train(monkeypatch, *tiny, *place, remembers) == 0
+    assert len(RemembersMoments.moments) > 10
+    assert not left
 
 
 @pytest.mark.slow
