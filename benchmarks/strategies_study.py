@@ -95,7 +95,12 @@ def _differences(settings: defaultdict[Setting, list[tuple[Figures, Figures]]], 
 
 def _counts(title: str, pairs: Sequence[tuple[Figures, Figures]], columns: Sequence[str]) -> str:
     changes = [change_that_counts(pairs, column) for column in columns]
-    return f"| {title} | {' | '.join('=' if each is None else f'{each:+.2f}' for each in changes)} |"
+    cells = ["=" if each is None else f"{each:+.{_digits(name)}f}" for each, name in zip(changes, columns, strict=True)]
+    return f"| {title} | {' | '.join(cells)} |"
+
+
+def _digits(column: str) -> int:
+    return 3 if column.endswith("CER") else 2
 
 
 def _header(title: str, columns: Sequence[str]) -> list[str]:
@@ -103,7 +108,7 @@ def _header(title: str, columns: Sequence[str]) -> list[str]:
 
 
 def _row(name: str, runs: Sequence[Figures], columns: Sequence[str]) -> str:
-    cells = [studies.mean_and_range([each[column].mean for each in runs]) for column in columns]
+    cells = [studies.mean_and_range([each[column].mean for each in runs], _digits(column)) for column in columns]
     return f"| {name} | {' | '.join(cells)} |"
 
 

@@ -28,6 +28,7 @@ SEEDS = f"seed={','.join(map(str, range(NUM_SEEDS)))}"
 STANDARD_ERRORS_OF_AN_INTERVAL = 2 * 1.96
 SPOKEN = {  # column -> (whether on the tuned voice, figure); sentences are identified in base voices by old runs alone
     "MCD": (True, "mcd_db"),
+    "CER": (True, "cer"),
     "sentence": (True, "sentence_identified"),
     "voice": (True, "voice_identified"),
     "base MCD": (False, "mcd_db"),
@@ -183,5 +184,5 @@ def measured_columns(figures: Iterable[Figures], columns: Iterable[str]) -> list
     return [name for name in columns if any(not math.isnan(row[name].mean) for row in rows)]
 
 
-def mean_and_range(values: Sequence[float]) -> str:
-    return f"{mean(values):.2f} ({min(values):.2f}..{max(values):.2f})"
+def mean_and_range(values: Sequence[float], digits: int = 2) -> str:
+    return f"{mean(values):.{digits}f} ({min(values):.{digits}f}..{max(values):.{digits}f})"
