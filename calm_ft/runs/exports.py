@@ -33,9 +33,8 @@ def export_run(run_dir: Path, which: str, averaged: bool, output_dir: Path | Non
     has no exports of that type.
     """
     config = run_config(run_dir)
-    checkpoint = read_checkpoint(
-        checkpoint_path(run_dir, which), mapped=True
-    )  # before the model, which takes longer to load
+    # Before the model, which takes longer to load.
+    checkpoint = read_checkpoint(checkpoint_path(run_dir, which), mapped=True)
     prompt = exported_voice(run_dir)
     if not prompt.is_file():
         raise UserError(f"{prompt} is missing, so the export would have no voice: put a recording of the voice there.")
