@@ -28,7 +28,7 @@ from calm_ft.preparation.page.page import write_page
 from calm_ft.preparation.pieces import Cut, Recording, cut, cut_from, whole
 from calm_ft.preparation.reading import Listing, Shard, list_recordings
 from calm_ft.preparation.results import Results, fingerprint_of, open_results
-from calm_ft.preparation.tools import ClipSettings, cleaned_path
+from calm_ft.preparation.tools import ClipSettings, check_cleaning, cleaned_path
 from calm_ft.preparation.words.alignment import choose_aligner
 from calm_ft.preparation.words.text import language_of
 from calm_ft.preparation.words.transcription import choose_listener
@@ -80,6 +80,7 @@ def prepare(request: Request, say: Callable[[str], None] = print) -> Summary:
         UserError: input or settings that cannot be used, a package that is missing, a disk that refuses.
     """
     folder.check_places(request.recordings, request.dataset)
+    check_cleaning(request.clean_command)
     edits = folder.read_edits(request.dataset)
     folder.begin(request.dataset)
     try:
@@ -170,13 +171,15 @@ class _Preparation:
         left = [each for each in wanted if not self._is_cut(each, settings)]
         total_sec = sum(each.duration_sec for each in wanted)
         with Progress("cutting", round(total_sec), unit="s", delay_sec=1.0) as bar:
-            bar.update(round(total_sec - sum(each.duration_sec for each in left)))
+            done_sec = total_sec - sum(each.duration_sec for each in left)
+            bar.update(round(done_sec))
             work = in_processes(partial(cut, settings=settings), left, self._num_processes(left))
             for recording, result in work:
                 if isinstance(result, Crash):
                     result = Cut(kind="unreadable", reason="the decoder crashed or ran out of memory")
                 self.results.write(f"cut {recording.id}", _cut_key(recording, settings), result.as_row())
-                bar.update(round(recording.duration_sec))
+                done_sec += recording.duration_sec
+                bar.update(round(done_sec) - bar.num_done)
 
     def _is_cut(self, recording: Recording, settings: ClipSettings) -> bool:
         """Whether its pieces are known; a text that could not be matched is tried again."""
@@ -317,7 +320,10 @@ def _totals(listing: Listing, assembled: Assembled) -> dict[str, Any]:
 
 def _nothing_kept(request: Request, assembled: Assembled) -> str:
     worst = assembled.problems[0] if assembled.problems else None
-    why = f"{len(worst.clips)} {worst.title}: {worst.mend}" if worst else "no recording was found"
+    why = "no recording was found"
+    if worst is not None:
+        example = f", such as {worst.clips[0]}: {worst.details[0]}" if worst.details else ""
+        why = f"{len(worst.clips)} {worst.title}{example}; {worst.mend}"
     return f"No clip of {printable(request.recordings)} can be used: {why}."
 
 

@@ -3,6 +3,7 @@
 import functools
 import io
 import shlex
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from calm_ft.atomic_file import atomic_path
 from calm_ft.data.audio import mix_down, read_samples, recorded_duration_sec
 from calm_ft.data.utterance import UnusableClip, Utterance, printable
+from calm_ft.errors import UserError
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.metrics.speaker import voice_embedding
@@ -125,6 +127,26 @@ def mono_for_models(path: Path, start_sec: float, end_sec: float | None) -> NDAr
         blocks.append(at_model_rate(mix_down(samples), rate_hz).astype(np.float32))
         position = last
     return np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+
+
+def check_cleaning(command: str | None) -> None:
+    """Raises UserError unless the cleaning command names its input and output, and a program that can be run."""
+    if command is None:
+        return
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UserError(f"--clean-command cannot be read ({error}); close the quotes in {command!r}.") from None
+    missing = [name for name in ("{input}", "{output}") if not any(name in word for word in words)]
+    if missing:
+        raise UserError(
+            f"--clean-command {command!r} lacks {' and '.join(missing)}; it is run as a program on each recording, such "
+            "as 'deep-filter-py {input} -o {output}'."
+        )
+    if shutil.which(words[0]) is None:
+        raise UserError(
+            f"--clean-command: there is no program {printable(words[0])}; install it, or give its whole path."
+        )
 
 
 def cleaned(path: Path, digest: str, settings: ClipSettings) -> Path:

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 import sys
 from dataclasses import replace
@@ -239,9 +240,23 @@ def test_a_cleaning_program_is_run_once_on_each_recording_and_its_sound_is_used_
 def test_a_cleaning_program_that_fails_costs_its_recording_and_says_why(own, tmp_path):
     recordings, dataset = own
     command = f"{sys.executable} -c \"import sys; sys.exit('no model')\" {{input}} {{output}}"
-    with pytest.raises(UserError, match="No clip of"):
+    with pytest.raises(UserError, match="No clip of .*no model"):
         quietly(recordings, dataset, clean_command=command)
     assert all("no model" in row["reason"] for row in rows_of(dataset / "excluded.jsonl"))
+
+
+@pytest.mark.parametrize(
+    ("command", "sentence"),
+    [
+        ("no-such-cleaner {input} {output}", "no program no-such-cleaner"),
+        ("ffmpeg -i {input}", "lacks {output}"),
+        ("ffmpeg -i '{input} {output}", "close the quotes"),
+    ],
+)
+def test_a_cleaning_command_that_cannot_be_run_is_refused_before_anything_is_written(tidy, tmp_path, command, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        quietly(tidy[0], tmp_path / "dataset", clean_command=command)
+    assert not (tmp_path / "dataset").exists()
 
 
 def test_names_of_any_script_become_names_of_files():

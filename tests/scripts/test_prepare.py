@@ -15,6 +15,7 @@ import soundfile
 
 from calm_ft.preparation.dataset import WORK
 from scripts import prepare as script
+from tests.docs.pages import blocks
 from tests.scripts.run_script import run
 
 ROOT = Path(__file__).parents[2]
@@ -166,3 +167,18 @@ def test_an_interrupted_run_ends_at_once_and_says_how_it_goes_on(tmp_path, numbe
 def rows_of_whole(path: Path) -> list[dict]:
     """The rows of a file of which the last line may be torn."""
     return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+@pytest.mark.slow
+def test_the_jobs_of_the_data_page_prepare_the_shares_in_two_processes_and_join_them(tmp_path):
+    copy_demo(tmp_path / "my_recordings", 8)
+    (tmp_path / "scripts").symlink_to(ROOT / "scripts")
+    (example,) = [block for block in blocks(ROOT / "docs/data.md", "python") if "import submitit" in block]
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT)}
+    subprocess.run([sys.executable, "-c", example], cwd=tmp_path, env=environment, check=True)
+    dataset = tmp_path / "my_dataset"
+    shares = [rows_of(dataset / WORK / f"results.{number}-of-2.jsonl") for number in (1, 2)]
+    assert all(any(row["name"].startswith("clip ") for row in rows) for rows in shares)
+    clips = rows_of(dataset / "manifest.jsonl") + rows_of(dataset / "heldout.jsonl")
+    assert {row["id"] for row in clips} == {f"{number:03}" for number in range(8)}
