@@ -140,8 +140,8 @@ def check_cleaning(command: str | None) -> None:
     missing = [name for name in ("{input}", "{output}") if not any(name in word for word in words)]
     if missing:
         raise UserError(
-            f"--clean-command {command!r} lacks {' and '.join(missing)}; it is run as a program on each recording, such "
-            "as 'deep-filter-py {input} -o {output}'."
+            f"--clean-command {command!r} lacks {' and '.join(missing)}; it is run on each recording, such as "
+            "'deep-filter-py {input} -o {output}'."
         )
     if shutil.which(words[0]) is None:
         raise UserError(

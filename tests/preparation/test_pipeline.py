@@ -240,7 +240,7 @@ def test_a_cleaning_program_is_run_once_on_each_recording_and_its_sound_is_used_
 def test_a_cleaning_program_that_fails_costs_its_recording_and_says_why(own, tmp_path):
     recordings, dataset = own
     command = f"{sys.executable} -c \"import sys; sys.exit('no model')\" {{input}} {{output}}"
-    with pytest.raises(UserError, match="No clip of .*no model"):
+    with pytest.raises(UserError, match=r"No clip of .*no model"):
         quietly(recordings, dataset, clean_command=command)
     assert all("no model" in row["reason"] for row in rows_of(dataset / "excluded.jsonl"))
 
