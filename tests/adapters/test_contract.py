@@ -63,10 +63,18 @@ CASES = [
         features_have_weights=False,
     ),
 ]
-every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+# Networks that another case trains too, alone.
+AGAIN = ("chatterbox_full", "chatterbox_new_language")
+
+
+def marks(case: AdapterCase) -> list[pytest.MarkDecorator]:
+    return [pytest.mark.slow] if case.name in AGAIN else []
+
+
+every_case = pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=marks(case)) for case in CASES])
 every_strategy = pytest.mark.parametrize(
     ("case", "strategy"),
-    [pytest.param(c, s, id=f"{c.name}-{type(s).__name__}") for c in CASES for s in c.strategies],
+    [pytest.param(c, s, id=f"{c.name}-{type(s).__name__}", marks=marks(c)) for c in CASES for s in c.strategies],
 )
 
 
