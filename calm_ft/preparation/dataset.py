@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from calm_ft.atomic_file import atomic_path, is_disk_fault, why_not_a_folder, write_text
+from calm_ft.data.sources import is_on_hub
 from calm_ft.data.utterance import printable
 from calm_ft.errors import UserError
 from calm_ft.preparation.clips import HeardWord, PreparedClip, Problem
@@ -49,10 +50,12 @@ class Edits:
 
 def check_places(recordings: Path, dataset: Path) -> None:
     """Raises UserError unless `recordings` can be read and `dataset` may be written, and neither lies in the other."""
-    if not recordings.exists():
+    on_disk = not is_on_hub(recordings)
+    if on_disk and not recordings.exists():
         raise UserError(f"There is no folder {printable(recordings)}; give the folder that holds the recordings.")
     given, output = recordings.resolve(), dataset.resolve()
-    if given == output or given.is_relative_to(output) or (output.is_relative_to(given) and given.is_dir()):
+    is_inside = given == output or given.is_relative_to(output) or (output.is_relative_to(given) and given.is_dir())
+    if on_disk and is_inside:
         raise UserError(
             f"{printable(dataset)} and the recordings in {printable(recordings)} lie one inside the other; give "
             "--output-dir=FOLDER beside the recordings, so that the next run does not take clips for recordings."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from calm_ft.data.audio import recorded_duration_sec
-from calm_ft.data.sources import read_recordings
+from calm_ft.data.sources import is_kept_clip, read_recordings
 from calm_ft.data.utterance import DEFAULT_SPEAKER, UnusableClip, Utterance, printable
 from calm_ft.errors import UserError
 from calm_ft.preparation.clips import HeardWord
@@ -71,7 +71,8 @@ def list_recordings(path: Path, format: str | None, speakers: str | None, result
     with Progress("reading", len(utterances), unit="file", delay_sec=2.0) as bar:
         for utterance in utterances:
             bar.update()
-            source = printable(os.path.relpath(utterance.audio_path, root))
+            is_kept = is_kept_clip(utterance.audio_path)  # out of a table: its file has no name that tells anything
+            source = utterance.id if is_kept else printable(os.path.relpath(utterance.audio_path, root))
             if not shard.has(source):
                 continue
             try:

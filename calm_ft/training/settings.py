@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, field_validator
 
+from calm_ft.data.sources import is_on_hub
 from calm_ft.errors import UserError
 from calm_ft.settings import (
     STRICT,
@@ -121,8 +122,10 @@ class DataSettings(Settings):
 
     def prepared_folder(self, recordings: Path) -> Path:
         """Where recordings that need it are prepared; beside the features, one folder for each path."""
-        digest = hashlib.sha256(os.fsencode(recordings.absolute())).hexdigest()[:12]
-        return self.cache_folder.parent / "prepared" / f"{recordings.name}-{digest}"
+        place = recordings if is_on_hub(recordings) else recordings.absolute()
+        digest = hashlib.sha256(os.fsencode(place)).hexdigest()[:12]
+        name = recordings.name.partition("[")[0] if is_on_hub(recordings) else recordings.name
+        return self.cache_folder.parent / "prepared" / f"{name}-{digest}"
 
     def named_sources(self) -> dict[str, DataSource]:
         """The voice that is tuned first, under "voice", then the others by their names."""

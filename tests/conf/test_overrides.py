@@ -10,6 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from calm_ft.config import compose_config, feature_cache_dir, plain
 from calm_ft.config.overrides import as_typed, quote_path, sweep_arguments, tidy_arguments
+from calm_ft.data.sources.hub_sets import HubName
 from calm_ft.errors import UserError
 
 ROOT = Path(__file__).parents[2]
@@ -67,6 +68,12 @@ def test_a_name_without_a_folder_before_it_is_read_literally_and_shown_as_typed(
     assert OverridesParser.create().parse_override(quoted).value() == name
     assert quote_path(quoted) == quoted
     assert as_typed(quoted) == f"data.path={name}"
+
+
+@pytest.mark.parametrize("part", ["", "@main", "/en/train", "/train[:100]", "@refs/convert/parquet/train[:5]"])
+def test_a_set_of_the_hub_is_named_as_everywhere(part: str) -> None:
+    given = settings_of(f"data.path=hf://datasets/anna/voice{part}")["data"]["path"]
+    assert HubName.parse(Path(given)) == HubName.parse(Path(f"datasets:anna/voice{part}"))
 
 
 def test_the_home_folder_is_where_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """The command prepare: its exit codes and sentences, what it prints, and what a SIGKILL leaves."""
 
+import io
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import soundfile
 from calm_ft.preparation.dataset import WORK
 from scripts import prepare as script
 from tests.docs.pages import blocks
+from tests.data.sources.local_hub import LocalHub, StoredSet, serve
 from tests.scripts.run_script import run
 
 ROOT = Path(__file__).parents[2]
@@ -56,6 +58,26 @@ def test_a_folder_becomes_a_dataset_and_the_next_commands_are_named(recordings, 
     assert "report.html" in said
     assert f"'data.path={dataset}'" in said
     assert (dataset / "manifest.jsonl").exists()
+
+
+def test_a_set_of_the_hub_becomes_a_dataset_and_its_clips_are_named_by_their_rows(tmp_path, monkeypatch, capsys):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    clips = sorted(DEMO.glob("*.ogg"))[:4]
+    rows = [
+        {"audio": {"bytes": each.read_bytes(), "path": each.name}, "text": each.with_suffix(".txt").read_text()}
+        for each in clips
+    ]
+    content = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), content)
+    dataset = tmp_path / "dataset"
+    with serve(LocalHub({("anna/voice", "main"): StoredSet({"data/train.parquet": content.getvalue()})})) as hub:
+        hub.use(monkeypatch, tmp_path)
+        name = "hf://datasets/anna/voice/train[:3]"
+        assert run(monkeypatch, script, name, "--output-dir", dataset, "--language", "en") == 0
+    assert "3 clips" in capsys.readouterr().out
+    kept = rows_of(dataset / "manifest.jsonl") + rows_of(dataset / "heldout.jsonl")
+    assert sorted(each["source"] for each in kept) == [f"data/train/00000{number}" for number in (1, 2, 3)]
 
 
 def test_what_is_lost_is_said_last_with_its_length_and_a_way_on(recordings, tmp_path, monkeypatch, capsys):

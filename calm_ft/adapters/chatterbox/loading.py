@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from calm_ft.adapters.chatterbox.files import FULL_WIDTH, TINY, TINY_WIDTH, Release, t3_width
 from calm_ft.adapters.chatterbox.models import ChatterboxModels
-from calm_ft.adapters.hub import hub_faults, one_line
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.errors import UserError
+from calm_ft.hub_faults import hub_faults, one_line
 
 COMPUTED_BUFFERS = frozenset({"tokenizer._mel_filters", "tokenizer.window"})
 

@@ -23,9 +23,10 @@ from pocket_tts.utils.utils import download_if_necessary
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 
-from calm_ft.adapters.hub import hub_faults, is_remote, one_line
+from calm_ft.adapters.hub import is_remote
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.errors import UserError
+from calm_ft.hub_faults import hub_faults, one_line
 
 ASSETS = Path(__file__).parents[2] / "assets"
 TOKENIZER_NAMES = ("tokenizer.json", "tokenizer.model")

@@ -1,18 +1,16 @@
-"""Hugging Face data sets: saved by `save_to_disk` (Arrow), as parquet, or by name from the hub.
+"""Hugging Face data sets on a disk: saved by `save_to_disk` (Arrow), or as parquet.
 
-The audio of such a set lies inside its tables. Each clip is written once to a cache (`~/.cache/calm_ft/recordings`),
-under the hash of its bytes, so that everything else can work with files. Tables are read in batches; no more than one
-is in memory.
+The audio of such a set lies inside its tables. Each clip is written once to a cache (clip_cache.py), so that everything
+else can work with files.
 """
 
-import hashlib
-import os
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from calm_ft.atomic_file import atomic_path
+from calm_ft.data.sources.clip_cache import keep_clip
+from calm_ft.data.sources.column_tables import SUFFIXES, ColumnTable, Row, open_table, unreadable
 from calm_ft.data.sources.finding_audio import AudioFinder, visible_files
 from calm_ft.data.sources.recordings import (
     AUDIO_COLUMNS,
@@ -26,13 +24,16 @@ from calm_ft.data.sources.text_lines import checked_text
 from calm_ft.data.utterance import UnusableClip, Utterance, printable
 from calm_ft.errors import UserError
 
-SUFFIXES = (".parquet", ".arrow")
-HUB_PREFIXES = ("hf://datasets/", "hf:/datasets/", "datasets:")
-NUM_ROWS_IN_MEMORY = 64
-# What the first bytes of a clip tell of its format; the reader goes by the content, people by the name.
-SIGNATURES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"\xff\xfb": ".mp3"}
 
-Row = dict[str, Any]
+@dataclass(frozen=True)
+class TableRow:
+    """One row as the table gives it, its sound in a file; `fault` says why there is none."""
+
+    audio: str
+    text: str
+    speaker: str
+    language: str
+    fault: str = ""
 
 
 class HuggingFaceTables(RecordingFormat):
@@ -62,119 +63,78 @@ class HuggingFaceTables(RecordingFormat):
         if not tables:
             raise UserError(f"{path} is not in the format {self.name}: expected {self.expected}, found none.")
         recordings = Recordings(self.name, printable(f"Hugging Face data set {root.name}"))
-        finder = AudioFinder(root)
+        find = AudioFinder(root).find
         for table in tables:
-            name = table.relative_to(root).with_suffix("").as_posix()
-            for number, row in enumerate(_rows(table), start=1):
-                try:
-                    _add_row(recordings, f"{name}/{number:06d}", row, _columns(table, row), f"{table}:{number}", finder)
-                except UnusableClip as fault:
-                    recordings.exclude(f"{table}:{number}", str(fault))
+            try:
+                rows = _rows(open_table(table, str(table)), find)
+            except OSError as error:
+                raise unreadable(str(table), error) from None
+            add_rows(recordings, table.relative_to(root).as_posix(), rows, str(table))
         return recordings
 
     def _tables(self, folder: Path) -> list[Path]:
-        # `cache-*.arrow` holds what `map` made of the set, not the set.
-        return [path for path in visible_files(folder) if self.recognises(path) and not path.name.startswith("cache-")]
+        return [path for path in visible_files(folder) if is_table(path.name) and self.recognises(path)]
 
 
-def is_on_hub(path: Path) -> bool:
-    """Whether the path names a data set on the hub, such as hf://datasets/OWNER/NAME or datasets:OWNER/NAME."""
-    return str(path).startswith(HUB_PREFIXES)
+def is_table(name: str) -> bool:
+    """Whether a file of this name is one of a set's tables: `cache-*.arrow` is what `map` made of the set."""
+    return name.lower().endswith(SUFFIXES) and not name.rpartition("/")[2].startswith("cache-")
 
 
-def fetch_from_hub(path: Path) -> Path:
-    """The folder of a data set of the hub, from its cache or downloaded now.
+def columns_of(table: ColumnTable) -> Columns:
+    """The columns that are read; a struct with bytes is the audio, whatever its name.
 
     Raises:
-        UserError: the hub cannot be reached, or has no such set.
+        UserError: there is no audio or no text.
     """
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-
-    prefix = next(prefix for prefix in HUB_PREFIXES if str(path).startswith(prefix))
-    name = str(path).removeprefix(prefix).strip("/")
-    try:
-        return Path(snapshot_download(name, repo_type="dataset"))
-    except LocalEntryNotFoundError:
-        raise UserError(
-            f"The data set {name} is not in the hub's cache and the hub cannot be reached; download it elsewhere "
-            f"(hf download {name} --repo-type dataset --local-dir FOLDER) and give the folder."
-        ) from None
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        reason = str(error).strip().split("\n")[0]
-        raise UserError(f"The data set {name} cannot be fetched from the hub: {reason}") from None
-
-
-def _rows(table: Path) -> Iterator[Row]:
-    try:
-        import pyarrow
-        import pyarrow.parquet
-    except ImportError:
-        raise UserError(f"{table} needs pyarrow, which is not installed; install the extra `preparation`.") from None
-    try:
-        if table.suffix.lower() == ".parquet":
-            with pyarrow.parquet.ParquetFile(table) as file:
-                for batch in file.iter_batches(NUM_ROWS_IN_MEMORY):
-                    yield from batch.to_pylist()
-            return
-        with pyarrow.memory_map(str(table)) as source:
-            for batch in _arrow_batches(pyarrow, source):
-                for first in range(0, batch.num_rows, NUM_ROWS_IN_MEMORY):
-                    yield from batch.slice(first, NUM_ROWS_IN_MEMORY).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise UserError(f"{table} cannot be read: {str(error).splitlines()[0]}.") from None
-
-
-def _arrow_batches(pyarrow: Any, source: Any) -> Iterator[Any]:
-    """`save_to_disk` writes streams; other writers of Arrow write files with an index at their end."""
-    try:
-        yield from pyarrow.ipc.open_stream(source)
-    except pyarrow.ArrowInvalid:
-        source.seek(0)
-        file = pyarrow.ipc.open_file(source)
-        yield from (file.get_batch(number) for number in range(file.num_record_batches))
-
-
-def _columns(table: Path, row: Row) -> Columns:
-    """The columns that are read; a struct with bytes is the audio, whatever its name."""
-    structs = [name for name, value in row.items() if isinstance(value, dict) and {"bytes", "path"} <= value.keys()]
-    names = [name for name in row if name.lower() not in AUDIO_COLUMNS or not structs]
-    found = find_columns([*names, "audio"] if structs else names)
+    sounds = table.sounds
+    names = [name for name in table.names if name.lower() not in AUDIO_COLUMNS or not sounds]
+    found = find_columns([*names, "audio"] if sounds else names)
     if found is None:
         raise UserError(
-            f"{table} has the columns {', '.join(row)}; a data set needs one of audio and one of texts (text, "
-            "transcription or sentence)."
+            f"{table.name} has the columns {', '.join(table.names)}; a data set needs one of audio and one of texts "
+            "(text, transcription or sentence)."
         )
-    return replace(found, audio=structs[0]) if structs else found
+    return replace(found, audio=sounds[0]) if sounds else found
 
 
-def _add_row(recordings: Recordings, id: str, row: Row, columns: Columns, place: str, finder: AudioFinder) -> None:
-    audio_path = _audio_file(row[columns.audio], finder)
+def kept_row(row: Row, columns: Columns, find: Callable[[str], Path]) -> TableRow:
+    """The row with its sound in a file: of the cache if the table holds the bytes, else the one that `find` gives."""
     speaker = row.get(columns.speaker) if columns.speaker else None
+    text, language = str(row[columns.text] or ""), language_code(row.get(columns.language)) if columns.language else ""
     named = "" if speaker is None else " ".join(printable(str(speaker)).split())
-    text = str(row[columns.text] or "")
-    if not text.strip():
-        recordings.add_textless(id, audio_path, place, "the text is empty", named)
+    try:
+        return TableRow(str(_audio_file(row[columns.audio], find)), text, named, language)
+    except UnusableClip as fault:
+        return TableRow("", text, named, language, str(fault))
+
+
+def add_rows(recordings: Recordings, name: str, rows: list[TableRow], place: str) -> None:
+    """Adds the rows of the table `name` (relative to its set); `place` is the table, as exclusions name it."""
+    stem = printable(Path(name).with_suffix("").as_posix())
+    for number, row in enumerate(rows, start=1):
+        try:
+            _add_row(recordings, f"{stem}/{number:06d}", row, f"{place}:{number}")
+        except UnusableClip as fault:
+            recordings.exclude(f"{place}:{number}", str(fault))
+
+
+def _rows(table: ColumnTable, find: Callable[[str], Path]) -> list[TableRow]:
+    columns = columns_of(table)
+    return [kept_row(row, columns, find) for batch in table.batches(columns.names) for row in batch]
+
+
+def _add_row(recordings: Recordings, id: str, row: TableRow, place: str) -> None:
+    if row.fault:
+        raise UnusableClip(row.fault)
+    if not row.text.strip():
+        recordings.add_textless(id, Path(row.audio), place, "the text is empty", row.speaker)
         return
-    language = language_code(row.get(columns.language)) if columns.language else ""
-    recordings.add(Utterance(id, audio_path, checked_text(text), named, language=language), place)
+    text = checked_text(row.text)
+    recordings.add(Utterance(id, Path(row.audio), text, row.speaker, language=row.language), place)
 
 
-def _audio_file(value: Any, finder: AudioFinder) -> Path:
-    """The file of a clip; written to the cache if the table holds its bytes."""
+def _audio_file(value: Any, find: Callable[[str], Path]) -> Path:
     content = value.get("bytes") if isinstance(value, dict) else None
     name = str((value.get("path") if isinstance(value, dict) else value) or "")
-    if not content:
-        return finder.find(name)
-    suffix = next((kind for start, kind in SIGNATURES.items() if content.startswith(start)), Path(name).suffix.lower())
-    digest = hashlib.sha256(content).hexdigest()
-    path = _cache() / digest[:2] / f"{digest[2:34]}{suffix or '.wav'}"
-    if not path.exists():
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(content)
-    return path
-
-
-def _cache() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "calm_ft" / "recordings"
+    return keep_clip(content, name) if content else find(name)

@@ -10,7 +10,9 @@ from pathlib import Path
 
 from calm_ft.data.sources.audiofolder import METADATA_NAMES, Audiofolder
 from calm_ft.data.sources.finding_audio import is_audio, visible_files
-from calm_ft.data.sources.hugging_face import HuggingFaceTables, fetch_from_hub, is_on_hub
+from calm_ft.data.sources.hub_sets import is_on_hub
+from calm_ft.data.sources.hub_tables import read_from_hub
+from calm_ft.data.sources.hugging_face import HuggingFaceTables
 from calm_ft.data.sources.json_lists import JsonList
 from calm_ft.data.sources.kaldi import Kaldi, LibriSpeech
 from calm_ft.data.sources.manifests import Manifest, OfficialManifest
@@ -47,7 +49,7 @@ def read_recordings(
     """Reads a folder of recordings, or the table or manifest that lists them, or a data set of the Hugging Face hub.
 
     Args:
-        path: a folder, a file, or hf://datasets/OWNER/NAME.
+        path: a folder, a file, or hf://datasets/OWNER/NAME and perhaps a part of it (hub_sets.py).
         format: a name in `FORMATS`, or None to recognise the format by content.
         speakers: column, folder or one; auto or None to choose (speakers.py).
         require_text: whether audio without a text is of no use. If it is (for it will be transcribed), such audio is
@@ -60,12 +62,28 @@ def read_recordings(
             that was asked for.
     """
     path = Path(path)
-    path = fetch_from_hub(path) if is_on_hub(path) else path
     check_mode(speakers)
     if format is not None and format not in FORMATS:
         raise UserError(
             f"data.format={format} is unknown; it is one of {', '.join(FORMATS)}, or null to recognise the format."
         )
+    on_hub = read_from_hub(path) if is_on_hub(path) else path
+    recordings = on_hub if isinstance(on_hub, Recordings) else _read_on_disk(on_hub, format, require_text)
+    if format not in (None, recordings.format):
+        raise UserError(f"{path} holds tables, which data.format={format} does not read; leave data.format away.")
+    if not require_text:
+        recordings.allow_textless()
+    _check_any_left(recordings, path, require_text)
+    assign_speakers(recordings, speakers)
+    return recordings
+
+
+def recognise(path: Path) -> RecordingFormat | None:
+    """The format of a file by its content; None if it is in no known format, or could be in more than one."""
+    return next((each for each in FORMATS.values() if each.recognises(path)), None)
+
+
+def _read_on_disk(path: Path, format: str | None, require_text: bool) -> Recordings:
     if not path.exists():
         raise UserError(f"There is no folder {path}; give the folder that holds the recordings.")
     listing: Path | list[Path]
@@ -77,17 +95,7 @@ def read_recordings(
     else:
         reader = FORMATS[format]
         listing = _listing_in_folder(path, reader)
-    recordings = _read(reader, listing)
-    if not require_text:
-        recordings.allow_textless()
-    _check_any_left(recordings, path, require_text)
-    assign_speakers(recordings, speakers)
-    return recordings
-
-
-def recognise(path: Path) -> RecordingFormat | None:
-    """The format of a file by its content; None if it is in no known format, or could be in more than one."""
-    return next((each for each in FORMATS.values() if each.recognises(path)), None)
+    return _read(reader, listing)
 
 
 def _read(reader: RecordingFormat, listing: Path | list[Path]) -> Recordings:

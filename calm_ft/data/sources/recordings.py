@@ -261,6 +261,11 @@ class Columns:
     speaker: str | None
     language: str | None = None
 
+    @property
+    def names(self) -> list[str]:
+        """Those that there are, each once."""
+        return list(dict.fromkeys(name for name in (self.audio, self.text, self.speaker, self.language) if name))
+
 
 def find_columns(names: Iterable[str]) -> Columns | None:
     """The columns among `names`, whatever their case and separators; None without audio or without text."""
