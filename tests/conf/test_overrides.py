@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from calm_ft.config import compose_config, feature_cache_dir, plain
 from calm_ft.config.overrides import as_typed, quote_path, sweep_arguments, tidy_arguments
-from calm_ft.data.sources.hub_sets import HubName
+from calm_ft.data.sources.hub.sets import HubName
 from calm_ft.errors import UserError
 
 ROOT = Path(__file__).parents[2]

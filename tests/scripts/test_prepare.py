@@ -16,8 +16,8 @@ import soundfile
 
 from calm_ft.preparation.dataset import WORK
 from scripts import prepare as script
-from tests.docs.pages import blocks
 from tests.data.sources.local_hub import LocalHub, StoredSet, serve
+from tests.docs.pages import blocks
 from tests.scripts.run_script import run
 
 ROOT = Path(__file__).parents[2]

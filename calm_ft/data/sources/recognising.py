@@ -10,8 +10,8 @@ from pathlib import Path
 
 from calm_ft.data.sources.audiofolder import METADATA_NAMES, Audiofolder
 from calm_ft.data.sources.finding_audio import is_audio, visible_files
-from calm_ft.data.sources.hub_sets import is_on_hub
-from calm_ft.data.sources.hub_tables import read_from_hub
+from calm_ft.data.sources.hub.sets import is_on_hub
+from calm_ft.data.sources.hub.tables import read_from_hub
 from calm_ft.data.sources.hugging_face import HuggingFaceTables
 from calm_ft.data.sources.json_lists import JsonList
 from calm_ft.data.sources.kaldi import Kaldi, LibriSpeech
@@ -49,7 +49,7 @@ def read_recordings(
     """Reads a folder of recordings, or the table or manifest that lists them, or a data set of the Hugging Face hub.
 
     Args:
-        path: a folder, a file, or hf://datasets/OWNER/NAME and perhaps a part of it (hub_sets.py).
+        path: a folder, a file, or hf://datasets/OWNER/NAME and perhaps a part of it (hub/sets.py).
         format: a name in `FORMATS`, or None to recognise the format by content.
         speakers: column, folder or one; auto or None to choose (speakers.py).
         require_text: whether audio without a text is of no use. If it is (for it will be transcribed), such audio is

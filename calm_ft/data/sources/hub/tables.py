@@ -23,8 +23,8 @@ from calm_ft.atomic_file import is_disk_fault
 from calm_ft.data.sources.clip_cache import cache_refusal, clip_cache
 from calm_ft.data.sources.column_tables import READ_AHEAD_BYTES, ColumnTable, open_table
 from calm_ft.data.sources.finding_audio import USUAL_FOLDERS
-from calm_ft.data.sources.hub_journal import Journal
-from calm_ft.data.sources.hub_sets import HubName, HubSet, choose_tables, look_up
+from calm_ft.data.sources.hub.journal import Journal
+from calm_ft.data.sources.hub.sets import HubName, HubSet, choose_tables, look_up
 from calm_ft.data.sources.hugging_face import HuggingFaceTables, TableRow, add_rows, columns_of, kept_row
 from calm_ft.data.sources.recordings import Recordings
 from calm_ft.data.utterance import UnusableClip

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from calm_ft.data.sources.clip_cache import cache_refusal, clip_cache
-from calm_ft.data.sources.hub_sets import HubSet
+from calm_ft.data.sources.hub.sets import HubSet
 from calm_ft.data.sources.hugging_face import TableRow
 
 
