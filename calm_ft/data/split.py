@@ -4,13 +4,15 @@ Clips that belong together stay together, for a clip that is trained on judges n
 and segments of one recording. A group's hash is the smallest one of (seed, id) among its clips, and the groups with the
 smallest hashes are set aside. A new clip can add or replace one of them; in a shuffled list it would change all.
 
+`tied_groups`, `plain_text` and `split_hash` are this rule, for training and for preparation (preparation/splits.py).
+
 Where that would leave nothing to choose from (one long recording, one sentence said by many), segments of a recording
 may part, then texts; the same audio never does.
 """
 
 import hashlib
 import os
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from scipy.cluster.hierarchy import DisjointSet
@@ -84,7 +86,7 @@ def _traits(clip: EncodedUtterance) -> Traits:
 
 def _choose(clips: Mapping[str, Traits], num_wanted: int, seed: int) -> set[str]:
     """About `num_wanted` different clips, in whole groups; the ties are loosened until some can be chosen."""
-    hashes = {id: _hash(seed, id) for id in clips}
+    hashes = {id: split_hash(seed, id) for id in clips}
     for groups in (_groups(clips, True, True), _groups(clips, True, False), _groups(clips, False, False)):
         groups.sort(key=lambda group: min(hashes[id] for id in group))
         sizes = [len({clips[id].audio for id in group}) for group in groups]
@@ -112,24 +114,33 @@ def _take(groups: Groups, sizes: Sequence[int], num_wanted: int, limit: float) -
 
 def _groups(clips: Mapping[str, Traits], by_text: bool, by_recording: bool) -> Groups:
     """The clips that stay together."""
-    together = DisjointSet(clips)
-    first: dict[tuple[str, Hashable], str] = {}
-    for id, each in clips.items():
-        ties: list[tuple[str, Hashable]] = [("audio", each.audio)]
-        if by_text:
-            ties.append(("text", _plain(each.text)))
-        if by_recording and each.recording is not None:
-            ties.append(("recording", each.recording))
-        for tie in ties:
+    return tied_groups({id: _ties(each, by_text, by_recording) for id, each in clips.items()})
+
+
+def _ties(clip: Traits, by_text: bool, by_recording: bool) -> Iterator[Hashable]:
+    yield "audio", clip.audio
+    if by_text:
+        yield "text", plain_text(clip.text)
+    if by_recording and clip.recording is not None:
+        yield "recording", clip.recording
+
+
+def tied_groups(ties: Mapping[str, Iterable[Hashable]]) -> Groups:
+    """The ids in groups: two ids with an equal tie are in one, also where others lie between them."""
+    together = DisjointSet(ties)
+    first: dict[Hashable, str] = {}
+    for id, own in ties.items():
+        for tie in own:
             together.merge(first.setdefault(tie, id), id)
     return [sorted(group) for group in together.subsets()]
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
     """The words of a text without case and punctuation."""
     letters = "".join(character if character.isalnum() else " " for character in text.casefold())
     return " ".join(letters.split())
 
 
-def _hash(seed: int, id: str) -> bytes:
+def split_hash(seed: int, id: str) -> bytes:
+    """By which clips are ranked: the same for the same seed and id, whatever the other clips are."""
     return hashlib.sha256(b"%d:%s" % (seed, os.fsencode(id))).digest()  # an id need not be valid Unicode

@@ -16,6 +16,7 @@ from difflib import SequenceMatcher
 import numpy as np
 from numpy.typing import NDArray
 
+from calm_ft.data.split import plain_text
 from calm_ft.preparation.clips import PreparedClip, Problem
 from calm_ft.preparation.kinds import KINDS, kind_of
 
@@ -252,10 +253,10 @@ def duplicates(
 
 def repeated_texts(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
     """Texts that several clips say; the splits keep them together."""
-    texts = Counter(_plain(clip.text) for clip in clips)
+    texts = Counter(plain_text(clip.text) for clip in clips)
     for clip in clips:
-        if texts[_plain(clip.text)] > 1 and num_words(clip.text) > 1:
-            yield Finding("repeated_text", clip.id, f"{texts[_plain(clip.text)]} clips say '{clip.text[:60]}'")
+        if texts[plain_text(clip.text)] > 1 and num_words(clip.text) > 1:
+            yield Finding("repeated_text", clip.id, f"{texts[plain_text(clip.text)]} clips say '{clip.text[:60]}'")
 
 
 def unrelated_texts(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
@@ -315,7 +316,7 @@ def robust_scores(values: NDArray[np.floating]) -> NDArray[np.floating]:
 
 def likeness(first: str, second: str) -> float:
     """How much of two texts is the same, between 0 and 1, whatever their case and punctuation."""
-    return SequenceMatcher(None, _plain(first), _plain(second), autojunk=False).ratio()
+    return SequenceMatcher(None, plain_text(first), plain_text(second), autojunk=False).ratio()
 
 
 def _is_surer(best: PreparedClip, unlike: Sequence[PreparedClip]) -> bool:
@@ -323,10 +324,6 @@ def _is_surer(best: PreparedClip, unlike: Sequence[PreparedClip]) -> bool:
     if best.confidence is None or any(clip.confidence is None for clip in unlike):
         return False
     return all(best.confidence - (clip.confidence or 0.0) >= SURER for clip in unlike)
-
-
-def _plain(text: str) -> str:
-    return " ".join("".join(c if c.isalnum() else " " for c in text.lower()).split())
 
 
 __all__ = ["KINDS", "Evidence", "Finding", "check_clips", "check_set", "leaves_out", "problems_of"]

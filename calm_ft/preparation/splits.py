@@ -1,18 +1,15 @@
 """Which clips train, which choose the checkpoint (validation) and which judge the result (held out).
 
-Clips that belong together stay together: the same sound, the same text, and one minute of one long recording. A group's
-place is decided by the smallest hash of (seed, id) among its clips, so a set that grows keeps its splits, but for the
-clips that come in at the margin. Clips of one word, or of which a warning says that they may be wrong, are trained on
-and never judge.
+Clips that belong together stay together: the same sound, the same text, and one minute of one long recording. What
+makes texts the same, how clips are joined and how they are ranked is one rule with training's (data/split.py), so a
+set that grows keeps its splits, but for the clips that come in at the margin. Clips of one word, or of which a warning
+says that they may be wrong, are trained on and never judge.
 """
 
-import hashlib
-import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from scipy.cluster.hierarchy import DisjointSet
-
+from calm_ft.data.split import plain_text, split_hash, tied_groups
 from calm_ft.preparation.clips import PreparedClip
 
 BLOCK_SEC = 60.0
@@ -39,13 +36,17 @@ def assign_splits(
 ) -> None:
     """Sets `split` of every clip.
 
+    Training's choice (`split_validation`) has another aim: it must set something aside of any set, and parts what
+    belongs together where nothing else is left. Here nothing is parted (where a whole set belongs together, all of it
+    trains), doubtful clips do not judge, and two parts are taken from one ranking.
+
     Args:
         alike: groups of ids with the same sound.
         not_judging: ids that must not be in validation or held out; their groups train.
     """
     groups = _groups(clips, alike)
     judging = [group for group in groups if not any(clip.id in not_judging for clip in group)]
-    ranked = sorted(judging, key=lambda group: min(_hash(seed, clip.id) for clip in group))
+    ranked = sorted(judging, key=lambda group: min(split_hash(seed, clip.id) for clip in group))
     shares = shares_of(len(clips))
     for clip in clips:
         clip.split = "train"
@@ -73,18 +74,14 @@ def _share(num_clips: int, share: float) -> int:
 def _groups(clips: Sequence[PreparedClip], alike: Iterable[Sequence[str]]) -> list[list[PreparedClip]]:
     """The clips that must stay together."""
     by_id = {clip.id: clip for clip in clips}
-    together = DisjointSet(by_id)
-    first: dict[object, str] = {}
-    for clip in clips:
-        block = (clip.source, int(clip.source_start_sec // BLOCK_SEC))
-        for trait in (block, " ".join(clip.text.lower().split())):
-            together.merge(first.setdefault(trait, clip.id), clip.id)
-    for ids in alike:
-        known = [id for id in ids if id in by_id]
-        for other in known[1:]:
-            together.merge(known[0], other)
-    return [[by_id[id] for id in group] for group in together.subsets()]
+    ties: dict[str, list[Hashable]] = {
+        clip.id: [("text", plain_text(clip.text)), ("minute", _minute(clip))] for clip in clips
+    }
+    for number, ids in enumerate(alike):
+        for id in by_id.keys() & ids:
+            ties[id].append(("sound", number))
+    return [[by_id[id] for id in group] for group in tied_groups(ties)]
 
 
-def _hash(seed: int, id: str) -> bytes:
-    return hashlib.sha256(b"%d:%s" % (seed, os.fsencode(id))).digest()
+def _minute(clip: PreparedClip) -> tuple[str, int]:
+    return clip.source, int(clip.source_start_sec // BLOCK_SEC)

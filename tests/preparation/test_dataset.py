@@ -9,6 +9,7 @@ import pytest
 from calm_ft.data.sources import read_recordings
 from calm_ft.errors import UserError
 from calm_ft.preparation import dataset as folder
+from calm_ft.preparation.checks import repeated_texts
 from calm_ft.preparation.clips import HeardWord, PreparedClip, Problem
 from calm_ft.preparation.dataset import ClipLeftOut, check_places, read_edits
 from calm_ft.preparation.reading import Shard
@@ -222,6 +223,26 @@ def test_no_sound_no_text_and_no_minute_of_a_recording_is_on_two_sides():
     for minute in range(20):
         assert len({each.split for each in long if each.source_start_sec // 60 == minute}) == 1
     assert {"train", "validation", "heldout"} <= set(found.values())
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_texts_that_differ_in_case_and_punctuation_alone_are_on_one_side_and_are_named_as_repeated(seed):
+    pairs = [(clip(f"a{n}", f"Is it number {n}?"), clip(f"b{n}", f"is it, number {n}")) for n in range(60)]
+    clips = [each for pair in pairs for each in pair]
+    found = splits_of(clips, seed=seed)
+    assert all(found[a.id] == found[b.id] for a, b in pairs)
+    assert set(found.values()) == {"train", "validation", "heldout"}
+    assert {each.clip for each in repeated_texts(clips)} == set(found)
+
+
+def test_a_clip_that_ties_two_others_by_sound_and_by_text_keeps_all_three_on_one_side():
+    clips = [clip(f"c{n}") for n in range(120)]
+    for n in range(0, 120, 3):
+        clips[n + 1].text = clips[n].text
+    alike = [(f"c{n + 1}", f"c{n + 2}") for n in range(0, 120, 3)]
+    found = splits_of(clips, alike=alike)
+    assert all(len({found[f"c{n + k}"] for k in range(3)}) == 1 for n in range(0, 120, 3))
+    assert set(found.values()) == {"train", "validation", "heldout"}
 
 
 def test_doubtful_clips_train_and_never_judge():
