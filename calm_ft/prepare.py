@@ -43,7 +43,9 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--output-dir", type=Path, required=True, metavar="DATASET", help="a new folder, or one made by this command"
     )
-    parser.add_argument("--language", help="of the texts, such as de (default: found from the texts or the sound)")
+    parser.add_argument(
+        "--language", help="of the texts of which the list names none, such as de (default: found from them)"
+    )
     parser.add_argument(
         "--transcribe",
         default="auto",
@@ -55,6 +57,13 @@ def parser() -> argparse.ArgumentParser:
         "--aligner-model",
         metavar="FOLDER",
         help="a wav2vec2 model of the language, which splits and checks texts (default: for English PocketSphinx)",
+    )
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        metavar="FILE",
+        help="of the model that is to be trained, such as Pocket TTS's tokenizer.model or tokenizer.json: says which "
+        "characters it does not know, and shows how many tokens the texts have",
     )
     parser.add_argument("--speakers", help="column, folder, one, or auto (default)")
     parser.add_argument("--format", help="of the recordings, as data.format takes it (default: recognised)")
@@ -76,21 +85,27 @@ def parser() -> argparse.ArgumentParser:
 
 def request_of(arguments: argparse.Namespace) -> "Request":
     """Raises UserError for a value that cannot be used."""
+    from calm_ft.data.sources.recordings import language_code
     from calm_ft.preparation.pipeline import Request
     from calm_ft.preparation.reading import Shard
+    from calm_ft.preparation.words.text import known_code
 
+    language = None if arguments.language is None else known_code(language_code(arguments.language))
+    if arguments.language is not None and language is None:
+        raise UserError(f"--language {arguments.language} is no ISO 639 code of a language: write it as en, fr or de.")
     if arguments.num_processes is not None and arguments.num_processes < 1:
         raise UserError(f"--num-processes {arguments.num_processes} must be at least 1.")
     return Request(
         recordings=arguments.recordings.expanduser(),
         dataset=arguments.output_dir.expanduser(),
-        language=arguments.language,
+        language=language,
         transcribe=arguments.transcribe,
         speakers=arguments.speakers,
         format=arguments.format,
         loudness_lufs=loudness_of(arguments.loudness),
         clean_command=arguments.clean_command,
         aligner_model=arguments.aligner_model,
+        tokenizer=None if arguments.tokenizer is None else arguments.tokenizer.expanduser(),
         shard=Shard.parse(arguments.shard),
         num_processes=arguments.num_processes,
         seed=arguments.seed,
@@ -118,9 +133,10 @@ def show(summary: "Summary", request: "Request") -> None:
         return
     totals = summary.totals
     splits = ", ".join(f"{count} {name}" for name, count in totals["splits"].items())
+    languages = "".join(f", {hours(each)} in {name}" for name, each in totals.get("hours_by_language", {}).items())
     print(
         f"{dataset}: {hours(totals['hours_kept'])} kept of {hours(totals['hours_in'])}, {totals['clips']} clips "
-        f"({splits}), {totals['speakers']} {'speaker' if totals['speakers'] == 1 else 'speakers'}"
+        f"({splits}), {totals['speakers']} {'speaker' if totals['speakers'] == 1 else 'speakers'}{languages}"
     )
     lost_sec: dict[str, float] = defaultdict(float)
     for each in summary.assembled.left_out:

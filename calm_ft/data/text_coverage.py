@@ -56,13 +56,14 @@ class TextReport:
 def summarize(reports: Mapping[str, UncoveredCharacters]) -> TextReport:
     """Adds up the counts of single texts, given by utterance id."""
     return TextReport(
-        _joined({id: report.dropped for id, report in reports.items()}),
-        _joined({id: report.unknown for id, report in reports.items()}),
-        _joined({id: report.rare for id, report in reports.items()}),
+        count_characters({id: report.dropped for id, report in reports.items()}),
+        count_characters({id: report.unknown for id, report in reports.items()}),
+        count_characters({id: report.rare for id, report in reports.items()}),
     )
 
 
-def _joined(counts_by_id: Mapping[str, Counter[str]]) -> dict[str, CharacterCount]:
+def count_characters(counts_by_id: Mapping[str, Counter[str]]) -> dict[str, CharacterCount]:
+    """The counts of single texts, by clip, as counts of all of them: by character, the most frequent first."""
     joined: defaultdict[str, CharacterCount] = defaultdict(CharacterCount)
     for id, counts in counts_by_id.items():
         for character, times in counts.items():
@@ -76,7 +77,7 @@ def _joined(counts_by_id: Mapping[str, Counter[str]]) -> dict[str, CharacterCoun
 
 def _said(counts: dict[str, CharacterCount]) -> str:
     named = [
-        f"{_visible(character)} ({count.times}x in {count.clips} {'clip' if count.clips == 1 else 'clips'})"
+        f"{visible_name(character)} ({count.times}x in {count.clips} {'clip' if count.clips == 1 else 'clips'})"
         for character, count in list(counts.items())[:NUM_CHARACTERS_SAID]
     ]
     more = f" and {len(counts) - len(named)} more" if len(counts) > len(named) else ""
@@ -84,7 +85,7 @@ def _said(counts: dict[str, CharacterCount]) -> str:
     return f"{', '.join(named)}{more}; for example in {', '.join(list(examples)[:NUM_EXAMPLES])}"
 
 
-def _visible(character: str) -> str:
+def visible_name(character: str) -> str:
     """A word, or the character, or its code and name if it is invisible by itself."""
     if len(character) > 1 or (character.isprintable() and not unicodedata.combining(character)):
         return character

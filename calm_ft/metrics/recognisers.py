@@ -3,6 +3,7 @@
 The language follows the model: an English recogniser would make nothing of other speech, without a word.
 """
 
+import copy
 import logging
 import warnings
 from dataclasses import dataclass
@@ -157,6 +158,12 @@ class FasterWhisperTranscriber:
             ) from error
         self.name = f"{PREFIX}{model}"
         self._language = language
+
+    def in_language(self, language: str | None) -> "FasterWhisperTranscriber":
+        """The same loaded model, told another language."""
+        other = copy.copy(self)
+        other._language = language
+        return other
 
     def transcribe(self, audio: np.ndarray, sample_rate_hz: int) -> str:
         """What is said in audio [T]; always the same, for nothing is drawn at a raised temperature."""

@@ -1,19 +1,21 @@
 """From the rows of all clips to the dataset: spoken texts, checks, what is left out, splits, and its files."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from calm_ft.data.tokenizer import TokenReader
 from calm_ft.preparation import dataset as folder
 from calm_ft.preparation.checks import (
     Evidence,
     Finding,
     by_speaker,
+    by_voice,
     check_clips,
     check_set,
     leaves_out,
@@ -26,6 +28,7 @@ from calm_ft.preparation.kinds import kind_of
 from calm_ft.preparation.making import unpack
 from calm_ft.preparation.sound.likeness import duplicate_groups, voice_outliers
 from calm_ft.preparation.splits import assign_splits
+from calm_ft.preparation.tokens import count_tokens
 from calm_ft.preparation.words.text import foreign_texts, spoken_form
 
 SAME_VOICE_COSINE, MIN_CLIPS_OF_VOICE = 0.9, 5
@@ -44,27 +47,52 @@ class Assembled:
     problems: list[Problem]
 
 
+@dataclass(frozen=True)
+class MadeRow:
+    """The kept row of a clip, or of why there is none, with what its recording is.
+
+    Attributes:
+        language: what its text is read in, as far as that is known before anything is heard.
+        named_language: the same where the list or --language names it, else empty.
+    """
+
+    id: str
+    source: str
+    language: str | None
+    named_language: str
+    row: Row
+
+
 @dataclass
 class Gathered:
-    """All clips, with the vectors by which they are compared and the remarks that were in their texts."""
+    """All clips, with the vectors by which they are compared and the remarks that were in their texts.
+
+    `languages`: what a clip's text should be in, by id, where that is known.
+    """
 
     clips: list[PreparedClip]
     left_out: list[ClipLeftOut]
     fingerprints: dict[str, NDArray[Any]]
     embeddings: dict[str, NDArray[Any]]
     remarks: dict[str, tuple[str, ...]]
+    languages: dict[str, str]
 
 
-def gather(rows: Iterable[tuple[str, str, Row]], edits: Edits, language: str | None) -> Gathered:
-    """Reads rows (id, source, row) one by one; words stay on the disk."""
-    found = Gathered([], [], {}, {}, {})
-    for id, source, row in rows:
+def gather(rows: Iterable[MadeRow], edits: Edits) -> Gathered:
+    """Reads rows one by one; words stay on the disk."""
+    found = Gathered([], [], {}, {}, {}, {})
+    for each in rows:
+        id, row = each.id, each.row
         if "kind" in row:
-            found.left_out.append(ClipLeftOut(id, source, row["kind"], row["reason"], row.get("duration_sec")))
+            lost = ClipLeftOut(id, each.source, row["kind"], row["reason"], row.get("duration_sec"))
+            found.left_out.append(replace(lost, language=each.named_language))
             continue
         clip = PreparedClip(**{name: value for name, value in row.items() if name in _FIELDS})
         clip.faults = tuple((kind, detail) for kind, detail in clip.faults)
-        found.remarks[id] = _speak(clip, edits.texts.get(id), language)
+        clip.language, clip.named_language = each.language or clip.language, each.named_language
+        if each.language:
+            found.languages[id] = each.language
+        found.remarks[id] = _speak(clip, edits.texts.get(id))
         found.fingerprints[id] = unpack(row["fingerprint"])
         if row["embedding"] is not None:
             found.embeddings[id] = unpack(row["embedding"]).astype(np.float32)
@@ -72,12 +100,16 @@ def gather(rows: Iterable[tuple[str, str, Row]], edits: Edits, language: str | N
     return found
 
 
-def assemble(found: Gathered, edits: Edits, language: str | None, seed: int, heard_weakly: bool = False) -> Assembled:
+def assemble(
+    found: Gathered, edits: Edits, seed: int, heard_weakly: bool = False, tokenizer: TokenReader | None = None
+) -> Assembled:
     """Checks all clips and decides which train, validate and judge.
 
-    heard_weakly: texts that were heard come from a recogniser whose words may not be trained on unread.
+    Args:
+        heard_weakly: texts that were heard come from a recogniser whose words may not be trained on unread.
+        tokenizer: that of the model, by which the texts that are kept are counted.
     """
-    evidence = _evidence(found, edits, language)
+    evidence = _evidence(found, edits)
     findings = check_clips(found.clips, evidence)
     if heard_weakly:
         heard = (clip for clip in found.clips if clip.text_from == "heard")
@@ -92,6 +124,8 @@ def assemble(found: Gathered, edits: Edits, language: str | None, seed: int, hea
     kept = [clip for clip in found.clips if clip.id not in reasons or clip.id in let_in]
     assign_splits(kept, evidence.same_sound, seed, _doubtful(findings, len(kept)))
     findings += check_set(kept, evidence)
+    if tokenizer is not None:  # after the splits, which are the same for every model
+        findings += count_tokens(kept, tokenizer)
     findings += (Finding(each.kind, each.id, each.reason) for each in found.left_out)
     kinds: dict[str, list[str]] = {}
     for each in findings:
@@ -128,33 +162,54 @@ def _letters(text: str) -> str:
     return "".join(filter(str.isalnum, text.lower()))
 
 
-def _speak(clip: PreparedClip, corrected: str | None, language: str | None) -> tuple[str, ...]:
+def _speak(clip: PreparedClip, corrected: str | None) -> tuple[str, ...]:
     """Sets the clip's text as it is spoken; returns the remarks that were in it."""
     if corrected is not None:
         clip.text, clip.text_from, clip.confidence = corrected, "corrected", None
-    spoken = spoken_form(clip.text, language or clip.language)
+    spoken = spoken_form(clip.text, clip.language)
     clip.text = spoken.text
     if not num_letters(clip.text):
         clip.faults = (*clip.faults, ("no_words", f"the text '{clip.original_text[:60]}' holds no word that is spoken"))
     return spoken.remarks
 
 
-def _evidence(found: Gathered, edits: Edits, language: str | None) -> Evidence:
-    texts = {clip.id: clip.text for clip in found.clips}
-    foreign = foreign_texts(texts, language) if language else []
-    speakers = {clip.id: clip.speaker for clip in found.clips if clip.id in found.embeddings}
+def _evidence(found: Gathered, edits: Edits) -> Evidence:
+    foreign, doubted = _foreign(found)
+    voices = by_voice(clip for clip in found.clips if clip.id in found.embeddings)
+    speakers = {clip.id: name for name, own in voices.items() for clip in own}
     num_clips = Counter(speakers.values())
     enough = {id: vector for id, vector in found.embeddings.items() if num_clips[speakers[id]] >= MIN_CLIPS_TO_COMPARE}
     return Evidence(
         same_sound=duplicate_groups(found.fingerprints),
         other_voices=voice_outliers(enough, speakers),
         one_voice=_one_voice(found.clips, found.embeddings),
-        other_language=foreign if len(foreign) <= len(texts) / 2 else [],
-        language_doubted=len(foreign) > len(texts) / 2,
+        other_language=foreign,
+        doubted_languages=doubted,
         remarks=found.remarks,
         kept=frozenset(id for id, use in edits.use.items() if use),
         rejected=frozenset(id for id, use in edits.use.items() if not use),
     )
+
+
+def _foreign(found: Gathered) -> tuple[dict[str, str], list[str]]:
+    """The clips whose text is in another language than theirs, with the reason; and where most texts of one are.
+
+    The texts of each language are counted by themselves.
+    """
+    texts: dict[str, dict[str, str]] = defaultdict(dict)
+    for clip in found.clips:
+        if clip.id in found.languages:
+            texts[found.languages[clip.id]][clip.id] = clip.text
+    foreign: dict[str, str] = {}
+    doubted: list[str] = []
+    for language, own in texts.items():
+        ids, is_only = foreign_texts(own, language), len(texts) == 1
+        if len(ids) > len(own) / 2:
+            doubted.append("half of the texts or more" + ("" if is_only else f" of those in {language}"))
+            continue
+        what = "most" if is_only else f"its own, {language}"
+        foreign |= dict.fromkeys(ids, f"the text is in another language than {what}")
+    return {clip.id: foreign[clip.id] for clip in found.clips if clip.id in foreign}, doubted
 
 
 def _doubtful(findings: Sequence[Finding], num_kept: int) -> frozenset[str]:

@@ -4,7 +4,7 @@ Each check yields findings: a kind, a clip, and what was found in it. `KINDS` sa
 person mends it. An error keeps its clip out, a warning and a note do not.
 
 Outliers are found by the median and the median absolute deviation (Rousseeuw and Croux, "Alternatives to the median
-absolute deviation", 1993), of each speaker by itself, so that a few wrong clips do not hide themselves.
+absolute deviation", 1993), of each speaker and language by itself, so that a few wrong clips do not hide themselves.
 """
 
 import unicodedata
@@ -57,8 +57,8 @@ class Evidence:
         same_sound: groups of ids that are one recording.
         other_voices: ids that sound unlike their speaker's other clips, with the cosine between the two.
         one_voice: pairs of speakers who sound like one person.
-        other_language: ids of which the text is in another language than most.
-        language_doubted: most texts are in another language than the one that was given.
+        other_language: ids of which the text is in another language than theirs, with what that is.
+        doubted_languages: sentences on languages that most of their texts are not in.
         remarks: bracketed remarks and other text that is not spoken, by id.
         kept: ids that a person let in; no error leaves them out.
         rejected: ids that a person left out.
@@ -67,8 +67,8 @@ class Evidence:
     same_sound: Sequence[Sequence[str]] = ()
     other_voices: Mapping[str, float] = field(default_factory=dict)
     one_voice: Sequence[tuple[str, str]] = ()
-    other_language: Sequence[str] = ()
-    language_doubted: bool = False
+    other_language: Mapping[str, str] = field(default_factory=dict)
+    doubted_languages: Sequence[str] = ()
     remarks: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kept: frozenset[str] = frozenset()
     rejected: frozenset[str] = frozenset()
@@ -83,7 +83,7 @@ def check_clips(clips: Sequence[PreparedClip], evidence: Evidence) -> list[Findi
         *wrong_texts(clips),
         *unsure_texts(clips),
         *other_voices(clips, evidence.other_voices),
-        *(Finding("other_language", id, "the text is in another language than most") for id in evidence.other_language),
+        *(Finding("other_language", id, detail) for id, detail in evidence.other_language.items()),
         *one_word(clips),
         *(Finding("remarks", id, ", ".join(found)) for id, found in evidence.remarks.items() if found),
     ]
@@ -93,7 +93,7 @@ def check_clips(clips: Sequence[PreparedClip], evidence: Evidence) -> list[Findi
 
 def check_set(clips: Sequence[PreparedClip], evidence: Evidence) -> list[Finding]:
     """Findings on the clips that are kept, as a whole."""
-    doubts = [Finding("language_doubted", None, "half of the texts or more")] if evidence.language_doubted else []
+    doubts = [Finding("language_doubted", None, detail) for detail in evidence.doubted_languages]
     return [*doubts, *unrelated_texts(clips), *small_sets(clips), *same_voices(evidence.one_voice), *few_judged(clips)]
 
 
@@ -158,7 +158,7 @@ def speech_sec(clip: PreparedClip) -> float:
 
 def speaking_rates(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
     """Clips of which the text is far too long or too short for the sound."""
-    for speaker in by_speaker(clips).values():
+    for speaker in by_voice(clips).values():
         judged = [clip for clip in speaker if num_letters(clip.text) >= MIN_LETTERS_FOR_RATE]
         rates = np.array([num_letters(clip.text) / max(speech_sec(clip), 0.1) for clip in judged])
         scores = robust_scores(np.log(rates)) if len(rates) else rates
@@ -182,7 +182,7 @@ def wrong_texts(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
 
     Where most of a speaker's clips agree badly, the judge may not understand the voice, and leaves out none of them.
     """
-    for name, speaker in by_speaker(_judged_by_confidence(clips)).items():
+    for name, speaker in by_voice(_judged_by_confidence(clips)).items():
         values = np.array([clip.confidence for clip in speaker], float)
         middle = float(np.median(values))
         if middle < LOWEST_CONFIDENCE:
@@ -261,7 +261,7 @@ def repeated_texts(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
 
 def unrelated_texts(clips: Sequence[PreparedClip]) -> Iterator[Finding]:
     """Speakers whose longer texts do not take longer: the list of texts is shifted or mixed up."""
-    for name, speaker in by_speaker(clips).items():
+    for name, speaker in by_voice(clips).items():
         lengths = np.log([num_letters(clip.text) + 1 for clip in speaker])
         durations = np.log([max(speech_sec(clip), 0.1) for clip in speaker])
         if len(speaker) < MIN_CLIPS_FOR_STATISTICS or min(lengths.std(), durations.std()) < MIN_LENGTH_SPREAD:
@@ -302,6 +302,17 @@ def by_speaker(clips: Iterable[PreparedClip]) -> dict[str, list[PreparedClip]]:
     found: dict[str, list[PreparedClip]] = defaultdict(list)
     for clip in clips:
         found[clip.speaker].append(clip)
+    return dict(found)
+
+
+def by_voice(clips: Iterable[PreparedClip]) -> dict[str, list[PreparedClip]]:
+    """The clips of each speaker, in each language by itself where the set names several: "anna in fr"."""
+    clips = list(clips)
+    if len({clip.named_language for clip in clips}) < 2:
+        return by_speaker(clips)
+    found: dict[str, list[PreparedClip]] = defaultdict(list)
+    for clip in clips:
+        found[f"{clip.speaker} in {clip.named_language or 'no named language'}"].append(clip)
     return dict(found)
 
 

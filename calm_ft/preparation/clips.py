@@ -55,6 +55,9 @@ class PreparedClip:
         original_text: the text as it was given or heard; `text` is what is trained on.
         text_from: "given", "aligned" (its part of a longer text was found), "heard" or "corrected".
         confidence: how well text and sound agree, between 0 and 1; None where nothing could judge it.
+        language: of the text as it is read: what its row names, --language, or what was detected.
+        named_language: the same where its row or --language names it, else empty; this is what the lists say.
+        num_tokens: of the text, where a tokenizer was given.
         measures: figures of the sound by name, each with its unit in the name.
         faults: what is wrong with the sound, as pairs of kind and words.
     """
@@ -71,6 +74,8 @@ class PreparedClip:
     duration_sec: float
     confidence: float | None = None
     language: str | None = None
+    named_language: str = ""
+    num_tokens: int | None = None
     measures: dict[str, float] = field(default_factory=dict)
     faults: tuple[tuple[str, str], ...] = ()
     split: str = "train"

@@ -38,6 +38,7 @@ class ClipLeftOut:
     reason: str
     duration_sec: float | None = None
     use: bool = False
+    language: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,9 +123,13 @@ def write_rows(path: Path, rows: Iterable[Json]) -> None:
 def clip_row(clip: PreparedClip, words: Sequence[HeardWord]) -> Json:
     """A clip as it stands in the manifest; times of words are given only where every word has one."""
     row: Json = {"path": clip.path, "text": clip.text, "speaker": clip.speaker}
+    if clip.named_language:
+        row["language"] = clip.named_language
     times = word_rows(words)
     if times:
         row["words"] = times
+    if clip.num_tokens is not None:
+        row["num_tokens"] = clip.num_tokens
     return row | {
         "id": clip.id,
         "split": clip.split,
@@ -171,7 +176,9 @@ def left_out_row(each: ClipLeftOut, clip: PreparedClip | None) -> Json:
         "duration_sec": None if each.duration_sec is None else round(each.duration_sec, 3),
         "use": each.use,
     }
-    return row if clip is None else {**clip_row(clip, ()), **row}
+    if clip is not None:
+        return {**clip_row(clip, ()), **row}
+    return {**row, "language": each.language} if each.language else row
 
 
 def write_prepare(dataset: Path, settings: Json, totals: Json, stages_sec: Mapping[str, float]) -> None:

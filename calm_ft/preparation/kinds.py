@@ -47,13 +47,21 @@ KINDS: dict[str, Kind] = {
     "no_words": Kind("error", "texts have nothing to say in them", CORRECT),
     "other_language": Kind("error", "texts are in another language", LET_IN),
     "language_doubted": Kind(
-        "warning", "texts seem to be in another language than --language", "give the language that they are in"
+        "warning",
+        "texts seem to be in another language than the one that was given",
+        "give the language that they are in (--language, or the list's column)",
     ),
     "one_word": Kind(
         "warning", "clips say a single word", "they train, but never judge; longer sentences teach more melody"
     ),
     "remarks": Kind("note", "texts held remarks that are not spoken, now removed", CORRECT),
     "repeated_text": Kind("note", "clips share their text with others", "they are kept in the same split"),
+    "unread_characters": Kind(
+        "warning",
+        "texts hold characters that the tokenizer does not know",
+        "the model does not read them, unless its settings replace them before: write them in letters that it knows, "
+        "on the page (--serve) or in corrections.jsonl, or train a model that knows them",
+    ),
     # Voices and copies.
     "other_voice": Kind("error", "clips are probably of another person", f"name the speakers, or {LET_IN}"),
     "unlike_voice": Kind(

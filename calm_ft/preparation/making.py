@@ -22,7 +22,7 @@ from calm_ft.preparation.sound.conditioning import Conditioned, condition
 from calm_ft.preparation.sound.likeness import fingerprint
 from calm_ft.preparation.sound.measures import faults, measure
 from calm_ft.preparation.sound.voice_activity import speech_spans
-from calm_ft.preparation.tools import MAX_RATE_HZ, ClipSettings, Models, models_of, write_flac
+from calm_ft.preparation.tools import MAX_RATE_HZ, ClipSettings, Models, SettingsByLanguage, models_of, write_flac
 from calm_ft.preparation.words.text import spoken_form
 from calm_ft.preparation.words.transcription import Transcript, mismatch
 
@@ -44,6 +44,7 @@ class PieceJob:
 
     Attributes:
         path: where its sound is read from: the recording, or what a cleaning program made of it.
+        language: what the row of the recording names.
         file: the clip that is written, relative to the dataset.
         made_from, heard_from: fingerprints of what the clip and its transcript depend on.
     """
@@ -53,6 +54,7 @@ class PieceJob:
     file: str
     source: str
     speaker: str
+    language: str | None
     piece: Piece
     made_from: str
     heard_from: str
@@ -77,18 +79,18 @@ class _Text:
     words: tuple[HeardWord, ...]
 
 
-def make_clips(jobs: Sequence[PieceJob], settings: ClipSettings) -> list[Made]:
+def make_clips(jobs: Sequence[PieceJob], settings_by_language: SettingsByLanguage) -> list[Made]:
     """Makes the clips of some pieces, which lie beside each other in one recording.
 
     Raises:
         OSError: the disk refuses.
         ModelMissing: a package is missing.
     """
+    return [_make(job, settings_by_language[job.language]) for job in jobs]
+
+
+def _make(job: PieceJob, settings: ClipSettings) -> Made:
     models = models_of(settings)
-    return [_make(job, models, settings) for job in jobs]
-
-
-def _make(job: PieceJob, models: Models, settings: ClipSettings) -> Made:
     heard: Row | None = None
     try:
         channels, rate_hz = _sound(job)

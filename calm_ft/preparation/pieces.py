@@ -17,7 +17,7 @@ from calm_ft.data.utterance import UnusableClip
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ
 from calm_ft.preparation.clips import HeardWord, Span
 from calm_ft.preparation.sound.voice_activity import clip_spans, speech_spans
-from calm_ft.preparation.tools import ClipSettings, cleaned, models_of, mono_for_models
+from calm_ft.preparation.tools import ClipSettings, SettingsByLanguage, cleaned, models_of, mono_for_models
 from calm_ft.preparation.words.alignment import split_alignment
 from calm_ft.preparation.words.text import spoken_form
 
@@ -36,6 +36,8 @@ class Recording:
     start_sec: float = 0.0
     end_sec: float | None = None
     words: tuple[HeardWord, ...] = ()
+    language: str | None = None
+    """ISO 639-1 code, where its row names it."""
 
     def needs_cutting(self, settings: ClipSettings) -> bool:
         """Whether it is cut, cleaned or transcribed; a clip of the right length with its text is taken as it is."""
@@ -84,8 +86,9 @@ def whole(recording: Recording) -> Cut:
     return Cut((_uncut(recording),))
 
 
-def cut(recording: Recording, settings: ClipSettings) -> Cut:
+def cut(recording: Recording, settings_by_language: SettingsByLanguage) -> Cut:
     """Cuts a recording that `needs_cutting`. Faults of the recording become the reason of the result."""
+    settings = settings_by_language[recording.language]
     try:
         path = cleaned(recording.path, recording.digest, settings)
         if recording.text is not None and recording.duration_sec <= settings.max_sec:

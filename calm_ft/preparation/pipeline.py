@@ -8,30 +8,29 @@ recording needs no sound to be worked through again.
 import os
 import re
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from calm_ft.data.tokenizer import TokenReader, read_tokenizer
 from calm_ft.data.utterance import printable
 from calm_ft.errors import UserError
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.preparation import dataset as folder
-from calm_ft.preparation.assembly import Assembled, Row, assemble, gather, words_in, write_dataset
-from calm_ft.preparation.clips import Problem
+from calm_ft.preparation.assembly import Assembled, MadeRow, assemble, gather, words_in, write_dataset
+from calm_ft.preparation.clips import PreparedClip, Problem
+from calm_ft.preparation.languages import Languages, find_languages, settings_by_language
 from calm_ft.preparation.making import Made, PieceJob, make_clips
 from calm_ft.preparation.page.page import write_page
 from calm_ft.preparation.pieces import Cut, Recording, cut, cut_from, whole
 from calm_ft.preparation.reading import Listing, Shard, list_recordings
 from calm_ft.preparation.results import Results, fingerprint_of, open_results
-from calm_ft.preparation.tools import ClipSettings, check_cleaning, cleaned_path
-from calm_ft.preparation.words.alignment import choose_aligner
-from calm_ft.preparation.words.text import language_of
-from calm_ft.preparation.words.transcription import choose_listener
+from calm_ft.preparation.tools import ClipSettings, SettingsByLanguage, check_cleaning, cleaned_path
+from calm_ft.preparation.words.transcription import NONE, POCKETSPHINX
 from calm_ft.preparation.workers import Crash, in_processes
 from calm_ft.progress import Progress
 
@@ -39,7 +38,6 @@ BATCH_CLIPS = 4
 MAX_NAME = 120
 # Starting processes takes longer than so much sound.
 ALONE_SEC = 60.0
-NUM_TEXTS_FOR_LANGUAGE = 500
 
 
 @dataclass(frozen=True)
@@ -55,6 +53,7 @@ class Request:
     loudness_lufs: float | None = -23.0
     clean_command: str | None = None
     aligner_model: str | None = None
+    tokenizer: Path | None = None
     shard: Shard = field(default_factory=Shard)
     num_processes: int | None = None
     seed: int = 0
@@ -82,10 +81,11 @@ def prepare(request: Request, say: Callable[[str], None] = print) -> Summary:
     folder.check_places(request.recordings, request.dataset)
     check_cleaning(request.clean_command)
     edits = folder.read_edits(request.dataset)
+    tokenizer = None if request.tokenizer is None else read_tokenizer(request.tokenizer)
     folder.begin(request.dataset)
     try:
         with open_results(request.dataset / folder.WORK, request.shard.name) as results:
-            return _Preparation(request, edits, results, say).run()
+            return _Preparation(request, edits, tokenizer, results, say).run()
     except OSError as error:
         raise folder.disk_refusal(request.dataset, error) from error
     except ModelMissing as error:
@@ -95,23 +95,34 @@ def prepare(request: Request, say: Callable[[str], None] = print) -> Summary:
 class _Preparation:
     """One run of the whole."""
 
-    def __init__(self, request: Request, edits: folder.Edits, results: Results, say: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        edits: folder.Edits,
+        tokenizer: TokenReader | None,
+        results: Results,
+        say: Callable[[str], None],
+    ) -> None:
         self.request = request
         self.edits = edits
+        self.tokenizer = tokenizer
         self.results = results
         self.say = say
         self.stages_sec: dict[str, float] = {}
         self.heard_weakly = False
+        self.languages = Languages()
 
     def run(self) -> Summary:
         request = self.request
         with self._stage("reading"):
             listing = list_recordings(request.recordings, request.format, request.speakers, self.results, request.shard)
-            language = request.language or _language(listing.recordings)
-        self.say(f"{request.recordings}: {listing.format_name}, language {language or 'unknown'}")
+            self.languages = find_languages(listing.recordings, request.language)
+        language = self.languages.text(listing.recordings)
+        noun = "languages" if language and "," in language else "language"
+        self.say(f"{request.recordings}: {listing.format_name}, {noun} {language or 'unknown'}")
         for note in listing.notes:
             self.say(note)
-        settings = self._settings(listing, language)
+        settings = self._settings(listing.recordings)
         with self._stage("cutting"):
             self._cut(listing.recordings, settings)
         with self._stage("clips"):
@@ -121,13 +132,13 @@ class _Preparation:
             return Summary(request.dataset, listing.format_name, language, totals, [], None, self.stages_sec)
         return self._finish(listing, settings)
 
-    def _finish(self, listing: Listing, settings: ClipSettings) -> Summary:
-        dataset, language = self.request.dataset, settings.language
+    def _finish(self, listing: Listing, settings: SettingsByLanguage) -> Summary:
+        dataset, language = self.request.dataset, self.languages.text(listing.recordings)
         with self._stage("checks"):
             rows = self._rows(listing.recordings, settings)
-            found = gather(rows, self.edits, language)
+            found = gather(rows, self.edits)
             found.left_out += listing.left_out
-            assembled = assemble(found, self.edits, language, self.request.seed, self.heard_weakly)
+            assembled = assemble(found, self.edits, self.request.seed, self.heard_weakly, self.tokenizer)
         with self._stage("writing"):
             write_dataset(dataset, found, assembled, lambda clip: words_in(clip, self.results.read(f"clip {clip.id}")))
             totals = _totals(listing, assembled)
@@ -139,45 +150,39 @@ class _Preparation:
             raise UserError(_nothing_kept(self.request, assembled))
         return Summary(dataset, listing.format_name, language, totals, assembled.problems, assembled, self.stages_sec)
 
-    def _settings(self, listing: Listing, language: str | None) -> ClipSettings:
+    def _settings(self, recordings: Sequence[Recording]) -> SettingsByLanguage:
         request = self.request
-        name, aligner = "none", choose_aligner(language, request.aligner_model)
-        if request.transcribe != "none" and (
-            request.transcribe != "auto" or any(each.text is None for each in listing.recordings)
-        ):
-            listener = choose_listener(request.transcribe, language)
-            name = "none" if listener is None else listener.name
-            self.heard_weakly = listener is not None and listener.is_weak
-            if self.heard_weakly:
-                self.say(
-                    f"transcribing by {name}, which mishears many words: read the texts before you train, or give "
-                    "--transcribe faster-whisper:small where its model can be had"
-                )
-        return ClipSettings(
+        settings = ClipSettings(
             dataset=request.dataset.absolute(),
-            language=language,
-            listener=name,
-            aligner="" if aligner is None else aligner.name,
+            language=None,
             aligner_model=request.aligner_model,
             loudness_lufs=request.loudness_lufs,
             clean_command=request.clean_command,
         )
+        found = settings_by_language(settings, request.transcribe, recordings, self.languages)
+        self.heard_weakly = any(each.listener == POCKETSPHINX for each in found.values())
+        if self.heard_weakly:
+            self.say(
+                f"transcribing by {POCKETSPHINX}, which mishears many words: read the texts before you train, or give "
+                "--transcribe faster-whisper:small where its model can be had"
+            )
+        return found
 
-    def _cut(self, recordings: Sequence[Recording], settings: ClipSettings) -> None:
+    def _cut(self, recordings: Sequence[Recording], settings: SettingsByLanguage) -> None:
         """Finds the pieces of every recording that needs it."""
-        wanted = [each for each in recordings if each.needs_cutting(settings)]
-        if settings.listener == "none":
-            wanted = [each for each in wanted if each.text is not None]
-        left = [each for each in wanted if not self._is_cut(each, settings)]
+        wanted = [each for each in recordings if each.needs_cutting(settings[each.language])]
+        wanted = [each for each in wanted if each.text is not None or settings[each.language].listener != NONE]
+        left = [each for each in wanted if not self._is_cut(each, settings[each.language])]
         total_sec = sum(each.duration_sec for each in wanted)
         with Progress("cutting", round(total_sec), unit="s", delay_sec=1.0) as bar:
             done_sec = total_sec - sum(each.duration_sec for each in left)
             bar.update(round(done_sec))
-            work = in_processes(partial(cut, settings=settings), left, self._num_processes(left))
+            work = in_processes(partial(cut, settings_by_language=settings), left, self._num_processes(left))
             for recording, result in work:
                 if isinstance(result, Crash):
                     result = Cut(kind="unreadable", reason="the decoder crashed or ran out of memory")
-                self.results.write(f"cut {recording.id}", _cut_key(recording, settings), result.as_row())
+                key = _cut_key(recording, settings[recording.language])
+                self.results.write(f"cut {recording.id}", key, result.as_row())
                 done_sec += recording.duration_sec
                 bar.update(round(done_sec) - bar.num_done)
 
@@ -188,10 +193,10 @@ class _Preparation:
             self.results.has(name, _cut_key(recording, settings)) and self.results.read(name)["kind"] != "no_alignment"
         )
 
-    def _make(self, recordings: Sequence[Recording], settings: ClipSettings) -> None:
+    def _make(self, recordings: Sequence[Recording], settings: SettingsByLanguage) -> None:
         """Makes the clip of every piece that has none."""
         on_disk = folder.clips_on_disk(self.request.dataset)
-        num_clips = sum(len(self._cut_of(each, settings).pieces) for each in recordings)
+        num_clips = sum(len(self._cut_of(each, settings[each.language]).pieces) for each in recordings)
         with Progress("clips", num_clips, unit="clip", delay_sec=1.0) as bar:
 
             def left() -> Iterator[PieceJob]:
@@ -202,7 +207,8 @@ class _Preparation:
                         yield job
 
             num_processes = self._num_processes(recordings)
-            for jobs, made in in_processes(partial(make_clips, settings=settings), _batches(left()), num_processes):
+            make = partial(make_clips, settings_by_language=settings)
+            for jobs, made in in_processes(make, _batches(left()), num_processes):
                 if isinstance(made, Crash):
                     reason = "making its clips crashed or ran out of memory"
                     row = {"kind": "unreadable", "reason": reason, "duration_sec": None}
@@ -219,15 +225,16 @@ class _Preparation:
         return self.results.has(name, job.made_from) and (job.file in on_disk or "kind" in self.results.read(name))
 
     def _cut_of(self, recording: Recording, settings: ClipSettings) -> Cut:
-        if recording.text is None and settings.listener == "none":
+        if recording.text is None and settings.listener == NONE:
             return Cut(kind="no_text", reason="it has no text and was not transcribed")
         if not recording.needs_cutting(settings):
             return whole(recording)
         return cut_from(self.results.read(f"cut {recording.id}"))
 
-    def _jobs(self, recordings: Sequence[Recording], settings: ClipSettings) -> Iterator[PieceJob]:
+    def _jobs(self, recordings: Sequence[Recording], settings_by_language: SettingsByLanguage) -> Iterator[PieceJob]:
         """The pieces of all recordings, those of one recording together."""
         for recording in recordings:
+            settings = settings_by_language[recording.language]
             found = self._cut_of(recording, settings)
             path = recording.path
             if settings.clean_command is not None and found.pieces:
@@ -244,21 +251,23 @@ class _Preparation:
                     file=f"{folder.CLIPS}/{file_name(id)}.flac",
                     source=recording.source,
                     speaker=recording.speaker,
+                    language=recording.language,
                     piece=piece,
                     made_from=settings.clip_fingerprint(place, piece.text, recording.source, recording.speaker),
                     heard_from=heard_from,
                     heard=self.results.read(heard) if piece.text is None and self.results.has(heard, "") else None,
                 )
 
-    def _rows(self, recordings: Sequence[Recording], settings: ClipSettings) -> Iterator[tuple[str, str, Row]]:
+    def _rows(self, recordings: Sequence[Recording], settings: SettingsByLanguage) -> Iterator[MadeRow]:
         """Every clip's row, and one for each recording without a clip."""
         for recording in recordings:
-            found = self._cut_of(recording, settings)
+            found = self._cut_of(recording, settings[recording.language])
+            of_recording = (recording.source, self.languages.of(recording), self.languages.named_for(recording))
             if not found.pieces:
                 reason = {"kind": found.kind, "reason": found.reason, "duration_sec": recording.duration_sec}
-                yield recording.id, recording.source, reason
+                yield MadeRow(recording.id, *of_recording, reason)
             for job in self._jobs([recording], settings):
-                yield job.id, recording.source, self.results.read(f"clip {job.id}")
+                yield MadeRow(job.id, *of_recording, self.results.read(f"clip {job.id}"))
 
     def _num_processes(self, recordings: Sequence[Recording]) -> int:
         if sum(each.duration_sec for each in recordings) < ALONE_SEC:
@@ -294,11 +303,6 @@ def _cut_key(recording: Recording, settings: ClipSettings) -> str:
     return settings.cutting_fingerprint(recording.identity())
 
 
-def _language(recordings: Sequence[Recording]) -> str | None:
-    texts = (each.text for each in recordings if each.text)
-    return language_of(list(islice(texts, NUM_TEXTS_FOR_LANGUAGE)))
-
-
 def _sec_in(listing: Listing) -> float:
     known = sum(each.duration_sec for each in listing.recordings)
     return round(known + sum(each.duration_sec or 0.0 for each in listing.left_out), 2)
@@ -315,7 +319,16 @@ def _totals(listing: Listing, assembled: Assembled) -> dict[str, Any]:
         "speakers": len({clip.speaker for clip in assembled.kept}),
         "left_out": sum(not each.use for each in assembled.left_out),
         "splits": dict(splits),
+        **_hours_by_language(assembled.kept),
     }
+
+
+def _hours_by_language(kept: Sequence[PreparedClip]) -> dict[str, dict[str, float]]:
+    """How much is kept of each language; nothing where all clips are of one, or none names any."""
+    sec: dict[str, float] = defaultdict(float)
+    for clip in kept:
+        sec[clip.named_language or "unknown"] += clip.source_end_sec - clip.source_start_sec
+    return {"hours_by_language": {name: round(each / 3600, 4) for name, each in sec.items()}} if len(sec) > 1 else {}
 
 
 def _nothing_kept(request: Request, assembled: Assembled) -> str:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from calm_ft.preparation.clips import HeardWord
 from calm_ft.preparation.dataset import ClipLeftOut
 from calm_ft.preparation.pieces import Recording
 from calm_ft.preparation.results import Results
+from calm_ft.preparation.words.text import known_code
 from calm_ft.progress import Progress
 
 
@@ -80,7 +83,7 @@ def list_recordings(path: Path, format: str | None, speakers: str | None, result
             except (UnusableClip, OSError) as fault:
                 reason = str(fault) if isinstance(fault, UnusableClip) else "the audio file cannot be opened"
                 left_out.append(ClipLeftOut(utterance.id, source, "unreadable", reason))
-    return Listing(recordings, left_out, found.format_name, found.notes)
+    return Listing(recordings, left_out, found.format_name, [*found.notes, *_unknown_languages(utterances)])
 
 
 def _recording(utterance: Utterance, source: str, results: Results) -> Recording:
@@ -97,7 +100,19 @@ def _recording(utterance: Utterance, source: str, results: Results) -> Recording
         start_sec=utterance.start_sec,
         end_sec=utterance.end_sec,
         words=words,
+        language=known_code(utterance.language),
     )
+
+
+def _unknown_languages(utterances: Sequence[Utterance]) -> list[str]:
+    """A note where the list calls languages otherwise than by a code."""
+    named = Counter(each.language for each in utterances if each.language and known_code(each.language) is None)
+    if not named:
+        return []
+    return [
+        f"{named.total()} rows call their language '{named.most_common(1)[0][0]}' or the like, which is no ISO 639 "
+        "code: they are read as rows that name none"
+    ]
 
 
 def _digest(path: Path, results: Results) -> str:

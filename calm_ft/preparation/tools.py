@@ -6,7 +6,7 @@ import shlex
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,10 @@ class ClipSettings:
         return fingerprint_of("clip-1", own, parts)
 
 
+SettingsByLanguage = Mapping[str | None, ClipSettings]
+"""By the language that the row of a recording names, None for rows that name none."""
+
+
 @dataclass(frozen=True)
 class Models:
     """The recogniser, the aligner and the voice encoder, None where there is none."""
@@ -102,8 +106,15 @@ def models_of(settings: ClipSettings) -> Models:
 
 @functools.cache
 def _models(listener: str, language: str | None, aligner_model: str | None) -> Models:
-    found = None if listener == "none" else choose_listener(listener, language)
+    found = _listener(listener)
+    found = None if found is None else found.in_language(language)
     return Models(found, choose_aligner(language, aligner_model), _voice_encoder())
+
+
+@functools.cache
+def _listener(name: str) -> Listener | None:
+    """One for all languages, for a recogniser is large."""
+    return choose_listener(name, None)
 
 
 def _voice_encoder() -> Callable[[NDArray[Any], int], NDArray[Any]] | None:

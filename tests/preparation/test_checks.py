@@ -89,6 +89,17 @@ def test_each_speaker_is_judged_by_its_own_rate():
     assert {id for id, kinds in kinds_by_clip([*good_clips(), *slow]).items() if "text_too_short" in kinds} == set()
 
 
+def test_a_speaker_of_two_languages_is_judged_in_each_by_its_own_rate():
+    quick = [
+        replace(each, id=f"es-{each.id}", named_language="es", measures={"speech_sec": each.measures["speech_sec"] / 2})
+        for each in good_clips()
+    ]
+    slow = [replace(each, named_language="en") for each in good_clips(120)]
+    slow[7] = replace(slow[7], measures={"speech_sec": slow[7].measures["speech_sec"] / 2})  # as quick as the others
+    found = {id: kinds - {"repeated_text"} for id, kinds in kinds_by_clip([*slow, *quick]).items()}
+    assert {id: kinds for id, kinds in found.items() if kinds} == {"c007": {"text_too_long"}}
+
+
 def test_a_text_that_agrees_badly_with_its_sound_is_left_out():
     clips = good_clips()
     clips[3] = replace(clips[3], confidence=0.1)

@@ -80,6 +80,22 @@ def test_a_set_of_the_hub_becomes_a_dataset_and_its_clips_are_named_by_their_row
     assert sorted(each["source"] for each in kept) == [f"data/train/00000{number}" for number in (1, 2, 3)]
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--tokenizer", "nowhere.model", "nowhere.model cannot be read"),
+        ("--tokenizer", str(Path(__file__)), "is no tokenizer that can be loaded"),
+        ("--language", "english", "--language english is no ISO 639 code"),
+    ],
+)
+def test_a_tokenizer_and_a_language_that_are_none_are_refused(
+    recordings, tmp_path, monkeypatch, capsys, option, value, said
+):
+    arguments = (recordings, "--output-dir", tmp_path / "dataset", option, value)
+    assert said in error_of(monkeypatch, capsys, *arguments)
+    assert not (tmp_path / "dataset").exists()
+
+
 def test_what_is_lost_is_said_last_with_its_length_and_a_way_on(recordings, tmp_path, monkeypatch, capsys):
     samples, rate_hz = soundfile.read(recordings / "000.ogg")
     soundfile.write(recordings / "interview.wav", np.tile(samples, 50), rate_hz)

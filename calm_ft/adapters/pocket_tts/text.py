@@ -4,7 +4,6 @@ Source: pocket_tts/models/text_chunking.py (`prepare_text_prompt`, `split_into_b
 tokens before generating; that is a chunk size for generation, not a limit of training.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection
@@ -13,57 +12,18 @@ from functools import cached_property
 from pocket_tts.models.text_chunking import prepare_text_prompt, split_into_best_sentences
 from pocket_tts.models.tts_model import TTSModel
 from pocket_tts.modules.text_conditioner import JsonTokenizer, Tokenizer
-from tokenizers import Tokenizer as Tokenizers
 
 from calm_ft.adapters.text_coverage import TextCoverage, replaced_characters
+from calm_ft.data.tokenizer import WORD_START, JsonReader, SentencePieceReader, TokenReader
 from calm_ft.errors import UserError
 
 MAX_TOKENS_PER_CHUNK = 50
 
 
-WORD_START = "▁"  # stands for the blank before a word
-
-
-class UnknownCharacters:
-    """Finds the characters that a tokenizer has no piece for."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer = tokenizer
-        self._unknown_id = _unknown_id(tokenizer)
-
-    def __call__(self, prepared: str) -> Counter[str]:
-        """The unknown characters of a text as it reaches the tokenizer."""
-        if isinstance(self._tokenizer, JsonTokenizer):
-            return Counter(self._unknown_in_json(self._tokenizer.tokenizer, prepared))
-        ids = self._tokenizer.encode(prepared)
-        pieces = self._tokenizer.sp.encode(prepared, out_type=str)
-        unknown = (piece for id, piece in zip(ids, pieces, strict=True) if id == self._unknown_id)
-        return Counter(each for piece in unknown for each in piece if each != WORD_START)
-
-    def _unknown_in_json(self, tokenizer: Tokenizers, prepared: str) -> list[str]:
-        written = [(place, each) for place, each in enumerate(prepared) if not each.isspace()]
-        if self._unknown_id is None:
-            # One by one: behind a character that is left out, the offsets of the others are wrong.
-            return [each for _, each in written if not _has_token(tokenizer, each)]
-        encoding = tokenizer.encode(prepared)
-        known: set[int] = set()
-        for id, span in zip(encoding.ids, encoding.offsets, strict=True):
-            if id != self._unknown_id:
-                known.update(range(*span))
-        return [each for place, each in written if place not in known]
-
-
-def _has_token(tokenizer: Tokenizers, character: str) -> bool:
-    return any(token.strip(WORD_START) for token in tokenizer.encode(character).tokens)
-
-
-def _unknown_id(tokenizer: Tokenizer) -> int | None:
-    if not isinstance(tokenizer, JsonTokenizer):
-        return int(tokenizer.sp.unk_id())
-    model = json.loads(tokenizer.tokenizer.to_str())["model"]
-    if model.get("unk_id") is not None:
-        return int(model["unk_id"])
-    return None if model.get("unk_token") is None else tokenizer.tokenizer.token_to_id(model["unk_token"])
+def token_reader(tokenizer: Tokenizer) -> TokenReader:
+    """What a tokenizer of upstream's makes of texts that are prepared for it."""
+    is_json = isinstance(tokenizer, JsonTokenizer)
+    return JsonReader(tokenizer.tokenizer) if is_json else SentencePieceReader(tokenizer.sp)
 
 
 def spoken_words(text: str) -> list[str]:
@@ -133,11 +93,11 @@ class PocketTTSText:
             if (self._familiar_words is not None)
             else Counter()
         )
-        return TextCoverage(replaced_characters(text, prepared), self._unknown_characters(prepared), rare)
+        return TextCoverage(replaced_characters(text, prepared), self._reader.unknown_characters(prepared), rare)
 
     @cached_property
-    def _unknown_characters(self) -> UnknownCharacters:
-        return UnknownCharacters(self._tokenizer)
+    def _reader(self) -> TokenReader:
+        return token_reader(self._tokenizer)
 
     def chunks(self, text: str) -> list[tuple[list[int], int]]:
         """(token ids, frames to generate after the EOS) for each chunk that stock would generate by itself.

@@ -128,7 +128,7 @@ def _add_row(recordings: Recordings, id: str, row: TableRow, place: str) -> None
     if row.fault:
         raise UnusableClip(row.fault)
     if not row.text.strip():
-        recordings.add_textless(id, Path(row.audio), place, "the text is empty", row.speaker)
+        recordings.add_textless(id, Path(row.audio), place, "the text is empty", row.speaker, row.language)
         return
     text = checked_text(row.text)
     recordings.add(Utterance(id, Path(row.audio), text, row.speaker, language=row.language), place)

@@ -89,11 +89,13 @@ class Recordings:
         self.places[utterance.id] = place
         self.utterances.append(utterance)
 
-    def add_textless(self, id: str, audio_path: Path, place: Path | str, reason: str, speaker: str = "") -> None:
+    def add_textless(
+        self, id: str, audio_path: Path, place: Path | str, reason: str, speaker: str = "", language: str = ""
+    ) -> None:
         """Records audio that has no text, and excludes it for this reason until `allow_textless`."""
         if id in self._taken:
             return
-        self.textless.append(Utterance(id, audio_path, "", speaker))
+        self.textless.append(Utterance(id, audio_path, "", speaker, language=language))
         self.places[id] = str(place)
         duration_sec = known_duration_sec(self.textless[-1])
         self.exclusions.append(Exclusion(str(place), f"{reason}; {TRANSCRIBED_BY}", duration_sec))
@@ -224,8 +226,9 @@ class ListFormat(RecordingFormat):
                 audio_path = finder.find(row.audio)
                 found.add(audio_path)
                 if not row.text.strip() and row.segment == Segment():
-                    speaker = " ".join(printable(row.speaker).split())
-                    recordings.add_textless(clip_id(audio_path, root), audio_path, place, "the text is empty", speaker)
+                    speaker, language = " ".join(printable(row.speaker).split()), language_code(row.language)
+                    id = clip_id(audio_path, root)
+                    recordings.add_textless(id, audio_path, place, "the text is empty", speaker, language)
                 else:
                     recordings.add(_utterance(row, audio_path, root), place)
             except UnusableClip as fault:

@@ -40,6 +40,8 @@ class ClipRow:
     duration_sec: float | None = None
     measures: Mapping[str, float] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    language: str = ""
+    num_tokens: float | None = None
 
     @property
     def is_kept(self) -> bool:
@@ -119,6 +121,7 @@ def _kept(row: Mapping[str, Any], split: str) -> ClipRow:
         path=path,
         text=text,
         speaker=str(row.get("speaker") or DEFAULT_SPEAKER),
+        language=str(row.get("language") or ""),
         split=_SPLITS.get(named, named),
         source=printable(str(row.get("source") or "")),
         source_start_sec=_finite(row.get("source_start_sec")),
@@ -126,6 +129,7 @@ def _kept(row: Mapping[str, Any], split: str) -> ClipRow:
         original_text=str(row.get("original_text") or ""),
         duration_sec=_finite(row.get("duration_sec")) or _finite((measures or {}).get("duration_sec")),
         measures=measures or {},
+        num_tokens=_finite(row.get("num_tokens")),
         problems=tuple(map(str, row.get("problems") or ())),
     )
 

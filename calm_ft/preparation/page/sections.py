@@ -118,6 +118,7 @@ def distributions(found: Survey) -> list[Chart]:
         ("Signal to noise", "dB", found.snr_db),
         ("Speaking rate", "characters/s", found.characters_per_sec),
         ("Length of texts", "characters", found.num_characters),
+        ("Tokens of texts", "tokens", found.num_tokens),
     )
     return [histogram(title, unit, values) for title, unit, values in wanted if len(values)]
 
@@ -152,6 +153,17 @@ def largest_speakers(found: Survey) -> list[tuple[str, str, str, str]]:
             f"{number(float(np.median(each.snr_db)))} dB" if each.snr_db else "n/a",
         )
         for each in ordered[:MAX_SPEAKERS]
+    ]
+
+
+def languages(found: Survey) -> list[tuple[str, str, str]]:
+    """(language, clips, speech) of those with most speech; empty where the clips name no or one language."""
+    if len(found.languages) < 2:
+        return []
+    ordered = sorted(found.languages.items(), key=lambda item: (-item[1].recorded_sec, item[0]))
+    return [
+        (name or "not named", f"{each.num_clips:,}", duration_text(each.recorded_sec))
+        for name, each in ordered[:MAX_SPEAKERS]
     ]
 
 

@@ -60,10 +60,20 @@ class SpeakerTotals:
 
 
 @dataclass
+class LanguageTotals:
+    """What the kept clips of a language sum up to."""
+
+    num_clips: int = 0
+    recorded_sec: float = 0.0
+
+
+@dataclass
 class Survey:
     """What the page shows of a dataset; measures are of the kept clips alone."""
 
     speakers: dict[str, SpeakerTotals] = field(default_factory=dict)
+    languages: dict[str, LanguageTotals] = field(default_factory=lambda: defaultdict(LanguageTotals))
+    """By what the rows name, empty for rows that name none."""
     splits: Counter[str] = field(default_factory=Counter)
     split_sec: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     unknown_sec: Counter[str] = field(default_factory=Counter)
@@ -75,6 +85,7 @@ class Survey:
     snr_db: array = field(default_factory=lambda: array("d"))
     characters_per_sec: array = field(default_factory=lambda: array("d"))
     num_characters: array = field(default_factory=lambda: array("d"))
+    num_tokens: array = field(default_factory=lambda: array("d"))
     examples: dict[str, ClipRow] = field(default_factory=dict)
     table: str = ""
     """All rows as gzip in base64: a list of lists as `table_row` writes them."""
@@ -100,12 +111,16 @@ class Survey:
                 self.lost_sec[kind] += row.recorded_sec or 0.0
             return
         self.speakers.setdefault(row.speaker, SpeakerTotals(row.speaker)).add(row, place)
+        language = self.languages[row.language]
+        language.num_clips += 1
+        language.recorded_sec += row.recorded_sec or 0.0
         self.num_characters.append(len(row.text))
         for values, value in (
             (self.duration_sec, row.duration_sec),
             (self.level_lufs, row.measure(LEVEL)),
             (self.snr_db, row.measure(SNR)),
             (self.characters_per_sec, row.characters_per_sec),
+            (self.num_tokens, row.num_tokens),
         ):
             if value is not None:
                 values.append(value)

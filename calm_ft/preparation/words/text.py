@@ -212,6 +212,8 @@ def _abbreviations(language: str) -> tuple[Rule, ...]:
 
 # Languages
 
+_NO_LANGUAGES = ("mis", "mul", "und", "zxx")  # ISO 639's codes for several, none and unknown ones
+
 _FEWEST_WORDS, _TIMES_AS_LIKELY = 3, 20.0
 
 
@@ -224,6 +226,22 @@ def language_of(texts: Iterable[str]) -> str | None:
     if not any(sign.isalpha() for sign in joined):
         return None
     return str(_identifier().classify(joined)[0])
+
+
+def known_code(name: str) -> str | None:
+    """The code of a language that a list names, in two letters where it has them (`en` of `en` and of `eng`).
+
+    None where the name is no code of ISO 639, or one for several or no languages. Raises ModelMissing without Babel.
+    """
+    if not re.fullmatch("[a-z]{2,3}", name) or name in _NO_LANGUAGES:
+        return None
+    if len(name) == 2:
+        return name
+    try:
+        from babel.core import get_global
+    except ImportError as error:
+        raise ModelMissing(f"{error.name} is not installed: install the extra `preparation`.") from error
+    return str(get_global("language_aliases").get(name, name))
 
 
 def foreign_texts(texts: Mapping[str, str], language: str) -> list[str]:

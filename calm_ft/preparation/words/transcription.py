@@ -5,6 +5,7 @@ model comes in its wheel. That one is weak: on read speech every fourth word is 
 (docs/data.md), so its words are a draft to correct or to find clips by, never texts to train on unread.
 """
 
+import copy
 import os
 import re
 from collections.abc import Iterator
@@ -52,6 +53,9 @@ class Listener(Protocol):
 
     name: str
     is_weak: bool
+
+    def in_language(self, language: str | None) -> "Listener":
+        """The same model, told which language it hears (None: it is to find out)."""
 
     def listen(self, samples: Sound, sample_rate_hz: int) -> Transcript:
         """What is said in mono sound [T] of any length."""
@@ -128,6 +132,11 @@ class WhisperListener:
         device = "cuda" if _has_gpu() else "cpu"
         self._whisper = FasterWhisperTranscriber(name.removeprefix(PREFIX), language, device)
 
+    def in_language(self, language: str | None) -> "WhisperListener":
+        other = copy.copy(self)
+        other._whisper = self._whisper.in_language(language)
+        return other
+
     def listen(self, samples: Sound, sample_rate_hz: int) -> Transcript:
         if is_silent(samples, sample_rate_hz):  # Whisper makes up words for silence
             return Transcript((), None)
@@ -144,11 +153,13 @@ class PocketSphinxListener:
 
     def __init__(self, language: str | None = "en") -> None:
         """Raises UserError for another language than English, ModelMissing without the package."""
-        if language not in ("en", None):
-            raise UserError(
-                f"PocketSphinx's model knows English alone, and the language is {language!r}: choose {PREFIX}SIZE."
-            )
+        _check_english(language)
         self._decoder = pocketsphinx_decoder()
+
+    def in_language(self, language: str | None) -> "PocketSphinxListener":
+        """Raises UserError for another language than English."""
+        _check_english(language)
+        return self
 
     def listen(self, samples: Sound, sample_rate_hz: int) -> Transcript:
         if is_silent(samples, sample_rate_hz):
@@ -157,6 +168,18 @@ class PocketSphinxListener:
         for start_sec, part in parts_of(at_model_rate(samples, sample_rate_hz)):
             words += decoded_words(self._decoder, part, start_sec)
         return Transcript(tuple(words), "en")
+
+
+def _check_english(language: str | None) -> None:
+    if language not in ("en", None):
+        raise UserError(
+            f"PocketSphinx's model knows English alone, and the language is {language!r}: choose {PREFIX}SIZE."
+        )
+
+
+def knows_english_alone(name: str) -> bool:
+    """Whether the recogniser of that name can be asked for English alone."""
+    return name == POCKETSPHINX or name.endswith(".en")
 
 
 def pocketsphinx_decoder(**settings: Any) -> Any:
