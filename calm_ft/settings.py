@@ -65,6 +65,8 @@ def refusal(error: ValidationError, section: str, schema: Mapping[str, Any]) -> 
     """The first fault of a validation as one sentence; `schema` is the JSON schema of what was validated."""
     fault = error.errors(include_url=False)[0]
     names = [str(each) for each in fault["loc"]]
+    if fault["type"] != "extra_forbidden":
+        names = _known(schema, names)
     key = ".".join([section, *names] if section else names)
     if fault["type"] == "extra_forbidden":
         place = key.rpartition(".")[0] or "the top level"
@@ -83,6 +85,8 @@ def allowed_values(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
         return str(schema["description"])
     if "anyOf" in schema:
         return " or ".join(allowed_values(each, root) for each in schema["anyOf"])
+    if "const" in schema:
+        return str(schema["const"])
     if "enum" in schema:
         return f"one of {', '.join(map(str, schema['enum']))}"
     if "properties" in schema:
@@ -90,6 +94,12 @@ def allowed_values(schema: Mapping[str, Any], root: Mapping[str, Any]) -> str:
     given = " and ".join(f"{words} {schema[name]:g}" for name, words in LIMITS.items() if name in schema)
     of = " of " if given.startswith("at ") else " "
     return (KINDS[schema["type"]] + of + given).rstrip()
+
+
+def _known(schema: Mapping[str, Any], names: list[str]) -> list[str]:
+    """The names of a fault's place without what pydantic adds to them: which of several types refused the value."""
+    places = range(len(names), 0, -1)
+    return next((names[:place] for place in places if _schema_at(schema, names[:place])), [])
 
 
 def _schema_at(schema: Mapping[str, Any], names: list[str]) -> Mapping[str, Any]:

@@ -19,7 +19,6 @@ from calm_ft.data.split import Split
 from calm_ft.randomness import make_rng
 from calm_ft.training.callbacks.stopping import SIGNALS
 from calm_ft.training.callbacks.throughput import TimedDataLoader
-from calm_ft.training.settings import DataSettings
 
 MAX_WORKERS = 4
 
@@ -73,7 +72,6 @@ class RecordingsDataModule(LightningDataModule):
         self.adapter = adapter
         self.seed = seed
         self.num_workers = num_workers
-        self.max_frames_per_batch = limits.max_frames_per_batch
         self.num_ranks = num_ranks
         self.num_prompt_draws = num_prompt_draws
         self.sources = list(sources)
@@ -81,14 +79,22 @@ class RecordingsDataModule(LightningDataModule):
         self.replay_clips = [clip for source in sources[1:] for clip in source.split.train]
         self.replay_validation_clips = [clip for source in sources[1:] for clip in source.split.validation]
         self.pool = adapter.prompt_pool([*self.train_clips, *self.replay_clips])
-        whole = limits.of_all(num_ranks)
-        mixture = Mixture([len(each.split.train) for each in sources], [each.weight for each in sources], seed)
+        self._mixture = Mixture([len(each.split.train) for each in sources], [each.weight for each in sources], seed)
+        self.set_limits(limits)
+
+    def set_limits(self, limits: BatchLimits) -> None:
+        """Plan all batches anew. Raises UserError where the limits leave a batch empty."""
+        self.limits = limits
+        whole = limits.of_all(self.num_ranks)
         lengths = [clip.num_frames for clip in (*self.train_clips, *self.replay_clips)]
-        self.plan = BatchPlan(
-            lengths, whole.max_frames_per_batch, whole.max_batch_size, seed, mixture, min_rows=num_ranks
-        )
-        validation_lengths = [clip.num_frames for clip in self.validation_clips]
-        self.validation_plan = BatchPlan(validation_lengths, limits.max_frames_per_batch, limits.max_batch_size, seed)
+        frames, rows = whole.max_frames_per_batch, whole.max_batch_size
+        self.plan = BatchPlan(lengths, frames, rows, self.seed, self._mixture, min_rows=self.num_ranks)
+        self.validation_plan = _validation_plan(self.validation_clips, limits, self.seed)
+
+    def setup(self, stage: str) -> None:
+        """All processes take the limits of the first: it alone tried what fits, or knows what was found before."""
+        if self.trainer is not None and self.num_ranks > 1:
+            self.set_limits(self.trainer.strategy.broadcast(self.limits))
 
     def train_dataloader(self) -> DataLoader[Any]:
         """The batches from the trainer's present step on: a resumed run goes on with the next index."""
@@ -130,6 +136,10 @@ class RecordingsDataModule(LightningDataModule):
         """The rows of the first process's share of a training batch, the longest first."""
         return self._training(index + 1, Share(0, self.num_ranks)).rows(index)
 
+    def validation_batch(self, index: int) -> Any:
+        """A collated batch of validation clips."""
+        return self._validation()[index]
+
     def num_rows(self, num_batches: int) -> float:
         """About how many rows so many batches hold."""
         return num_batches * len(self.plan.num_frames) / self.plan.num_batches_first_epoch
@@ -150,12 +160,16 @@ class RecordingsDataModule(LightningDataModule):
 
 
 def validation_loader(
-    clips: Sequence[EncodedUtterance], pool: PromptPool, adapter: TTSAdapter, data: DataSettings, seed: int
+    clips: Sequence[EncodedUtterance], pool: PromptPool, adapter: TTSAdapter, limits: BatchLimits, seed: int
 ) -> DataLoader[Any]:
     """Every clip once, prompted from `pool` by another clip of its speaker; the same at every call."""
-    plan = BatchPlan([clip.num_frames for clip in clips], data.max_frames_per_batch, data.max_batch_size, seed)
+    plan = _validation_plan(clips, limits, seed)
     batches: ValidationBatches[Any] = ValidationBatches(clips, pool, plan, adapter.collate, seed)
     return DataLoader(batches, batch_size=None)
+
+
+def _validation_plan(clips: Sequence[EncodedUtterance], limits: BatchLimits, seed: int) -> BatchPlan:
+    return BatchPlan([clip.num_frames for clip in clips], limits.max_frames_per_batch, limits.max_batch_size, seed)
 
 
 def workers_beside_a_gpu(num_ranks: int) -> int:

@@ -199,7 +199,7 @@ def _base_voices_residual(
     if not clips:
         return None
     names = tuple(dict.fromkeys(clip.utterance.speaker for clip in clips))
-    return BaseVoicesResidual(names, len(clips), validation_loader(clips, pool, adapter, data, seed))
+    return BaseVoicesResidual(names, len(clips), validation_loader(clips, pool, adapter, recordings.limits, seed))
 
 
 def _encoded(utterances: Sequence[Utterance], adapter: TTSAdapter, data: DataSettings) -> list[EncodedUtterance]:

@@ -1,8 +1,8 @@
 """One run's parts as plain objects; the config module builds it from a composed configuration."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 from calm_ft.adapters.base import TTSAdapter
 from calm_ft.evaluation.settings import EvaluationSettings
@@ -34,3 +34,9 @@ class Experiment:
     logger_settings: LoggerSettings
     evaluation: EvaluationSettings
     config: dict[str, Any]
+
+    def with_max_frames(self, max_frames: int) -> Self:
+        """The same with `data.max_frames_per_batch` as if it had been given."""
+        found = {"max_frames_per_batch": max_frames}
+        config = {**self.config, "data": {**self.config["data"], **found}}
+        return replace(self, data=self.data.model_copy(update=found), config=config)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter
+from calm_ft.data.batch_plan import BatchPlan
 from calm_ft.data.dataset import Example
 from calm_ft.randomness import make_rng
 from calm_ft.training.datamodule import RecordingsDataModule
@@ -67,10 +68,13 @@ def estimate_memory(adapter: TTSAdapter, batches: RecordingsDataModule, seed: in
 
 def largest_batch(batches: RecordingsDataModule) -> list[Example]:
     """The rows, the longest first, of the batch of the first epoch that has most padded frames."""
-    plan = batches.plan
+    return batches.training_rows(index_of_largest(batches.plan))
+
+
+def index_of_largest(plan: BatchPlan) -> int:
+    """Which batch of a plan's first epoch has most padded frames."""
     numbers = range(plan.num_batches_first_epoch)
-    index = max(numbers, key=lambda index: len(plan.batch(index)) * int(plan.num_frames[plan.batch(index)].max()))
-    return batches.training_rows(index)
+    return max(numbers, key=lambda index: len(plan.batch(index)) * int(plan.num_frames[plan.batch(index)].max()))
 
 
 def kept_for_backward(adapter: TTSAdapter, batch: Any, seed: int) -> int:

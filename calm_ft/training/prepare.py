@@ -25,7 +25,7 @@ from calm_ft.training.experiment import Experiment
 from calm_ft.training.module import FineTuning
 from calm_ft.training.record import code_version, data_fingerprint, package_versions
 from calm_ft.training.resume import run_identity, weights_fingerprint
-from calm_ft.training.settings import DataSettings, DataSource
+from calm_ft.training.settings import AUTO, DataSettings, DataSource
 from calm_ft.training.trunk import has_frozen_trunk
 
 MAX_UNUSABLE_SHARE = 0.1
@@ -42,8 +42,9 @@ class ReadSource:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A loaded model with its encoded clips, and what was left out."""
+    """A loaded model with its encoded clips, and what was left out; the experiment has what was found by trial."""
 
+    experiment: Experiment
     module: FineTuning
     batches: RecordingsDataModule
     exclusions: list[Exclusion]
@@ -120,8 +121,18 @@ def _unusable_sec(found: ReadRecordings, max_duration_sec: float) -> tuple[float
     return textless + too_long, textless + sum(with_text)
 
 
-def prepare(experiment: Experiment, sources: list[ReadSource], judged: EvaluationSources, num_ranks: int) -> Prepared:
-    """Load the model, choose what trains, encode and split the clips, decode what the run is judged by."""
+def prepare(
+    experiment: Experiment,
+    sources: list[ReadSource],
+    judged: EvaluationSources,
+    num_ranks: int,
+    find_max_frames: Callable[[TTSAdapter, RecordingsDataModule], int] | None = None,
+) -> Prepared:
+    """Load the model, choose what trains, encode and split the clips, decode what the run is judged by.
+
+    Args:
+        find_max_frames: asked where `data.max_frames_per_batch` is auto. None: the first process will say it later.
+    """
     seed, data = experiment.run.seed, experiment.data
     voices = find_voices(experiment.run.voice, experiment.export.voice)
     torch.manual_seed(seed)
@@ -141,19 +152,27 @@ def prepare(experiment: Experiment, sources: list[ReadSource], judged: Evaluatio
     experiment.strategy.begin(adapter)
     exclusions = [row for source in sources for row in source.recordings.exclusions]
     encoded = [encode_source(adapter, source, data, seed, exclusions) for source in sources]
-    limits = BatchLimits(data.max_frames_per_batch, data.max_batch_size)
+    limits = BatchLimits(_known_frames(data), data.max_batch_size)
     draws = data.num_prompt_draws if has_frozen_trunk(adapter) else None
     batches = RecordingsDataModule(adapter, encoded, limits, data.num_workers, seed, num_ranks, draws)
     if isinstance(adapter, FitsStatistics):
         adapter.fit_statistics(clip.features() for clip in (*batches.train_clips, *batches.replay_clips))
     experiment.strategy.begin_with(adapter, (clip.features() for clip in batches.train_clips))
+    if data.max_frames_per_batch == AUTO and find_max_frames is not None:
+        experiment = experiment.with_max_frames(find_max_frames(adapter, batches))
+        batches.set_limits(replace(limits, max_frames_per_batch=_known_frames(experiment.data)))
     rows, features = [source.identity() for source in encoded], batches.train_clips[0].cache.folder.name
     identity = run_identity(experiment.config, base_fingerprint, rows, num_ranks, features, data.num_prompt_draws)
     module = FineTuning(adapter, experiment.strategy, experiment.optimizer, experiment.run.ema_decay, seed, identity)
     output_dir = experiment.run.output_dir.absolute()
     evaluation = plan_evaluation(experiment.evaluation, judged, adapter, batches, data, voices, seed, output_dir)
     report = _text_report(adapter, [*batches.train_clips, *batches.validation_clips, *batches.replay_clips])
-    return Prepared(module, batches, exclusions, report, plans, evaluation, base_fingerprint)
+    return Prepared(experiment, module, batches, exclusions, report, plans, evaluation, base_fingerprint)
+
+
+def _known_frames(data: DataSettings) -> int:
+    """`data.max_frames_per_batch`; one, which leaves each clip alone, while it is not known."""
+    return 1 if data.max_frames_per_batch == AUTO else int(data.max_frames_per_batch)
 
 
 def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
@@ -179,6 +198,7 @@ def facts(experiment: Experiment, prepared: Prepared) -> dict[str, Any]:
         "voice_prompt_choice": prepared.evaluation.prompt.described(adapter.sample_rate_hz),
         **_exported_voice(prepared),
         "num_without_prompt": batches.pool.num_without_prompt,
+        "max_frames_per_batch": batches.limits.max_frames_per_batch,
         "padding_share": round(batches.plan.padding_share(), 4),
         "num_trained_parameters": sum(plan.num_trained for plan in prepared.plans),
         "num_parameters": sum(plan.num_parameters for plan in prepared.plans),

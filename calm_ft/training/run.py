@@ -11,9 +11,9 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import Callback, Trainer
@@ -21,11 +21,13 @@ from lightning.pytorch.callbacks import EarlyStopping
 from lightning.pytorch.loggers import Logger
 from rich.console import Console
 
+from calm_ft.adapters.base import TTSAdapter
 from calm_ft.atomic_file import is_disk_fault
 from calm_ft.errors import UserError
 from calm_ft.report.result import EvaluationResult
 from calm_ft.report.terminal import print_result
 from calm_ft.training import loggers, notices, prepare
+from calm_ft.training.batch_budget import find_max_frames
 from calm_ft.training.callbacks.checkpoints import checkpoint_callbacks
 from calm_ft.training.callbacks.metric_monitor import (
     BestByEvaluation,
@@ -42,6 +44,8 @@ from calm_ft.training.callbacks.restore import Restore
 from calm_ft.training.callbacks.stopping import StopAtSignal, signals_interrupt
 from calm_ft.training.callbacks.throughput import Throughput
 from calm_ft.training.compiling import compile_training
+from calm_ft.training.datamodule import RecordingsDataModule
+from calm_ft.training.device_memory import is_out_of_memory
 from calm_ft.training.evaluation import (
     RunEvaluation,
     exported_voice,
@@ -57,6 +61,7 @@ from calm_ft.training.record import RunRecord
 from calm_ft.training.residuals import RunResiduals
 from calm_ft.training.resume import ResumePoint, check_identity, checkpoint_path, find_resume_point, read_checkpoint
 from calm_ft.training.run_lock import remove_abandoned
+from calm_ft.training.settings import AUTO
 from calm_ft.training.trainer import build_trainer
 from calm_ft.training.trunk import attach_trunk_cache, keep_trunk_outputs
 
@@ -156,17 +161,21 @@ class _Run:
         self.trackers: list[Logger] = []
 
     def run(self) -> float:
-        experiment, console = self.experiment, self.console
-        callbacks = _callbacks(experiment)
-        trainer = build_trainer(experiment.trainer_settings, self.record.output_dir, callbacks.all)
+        console = self.console
+        callbacks = _callbacks(self.experiment)
+        trainer = build_trainer(self.experiment.trainer_settings, self.record.output_dir, callbacks.all)
         point = self._resume_point()
         done = self.record.finished_value(trainer.max_steps)
         if done is not None:
             notices.say_plain(console, f"{self.record.output_dir} is finished: nothing left to do.")
             return done
-        sources = prepare.read_sources(experiment.data, lambda line: notices.say_plain(console, line))
-        judged = read_evaluation_sources(experiment.evaluation)
-        prepared = prepare.prepare(experiment, sources, judged, trainer.world_size)
+        self._take_known_max_frames()
+        sources = prepare.read_sources(self.experiment.data, lambda line: notices.say_plain(console, line))
+        judged = read_evaluation_sources(self.experiment.evaluation)
+        finder = partial(self._find_max_frames, trainer)
+        prepared = prepare.prepare(self.experiment, sources, judged, trainer.world_size, finder)
+        self.experiment = prepared.experiment
+        experiment = self.experiment
         if point is not None:
             check_identity(point, prepared.module.identity)
         evaluation = self._evaluation(prepared, callbacks.monitor)
@@ -201,6 +210,18 @@ class _Run:
                 self.console, f"nothing to resume in {self.record.output_dir}: starting from the beginning"
             )
         return point
+
+    def _take_known_max_frames(self) -> None:
+        """A run that is continued goes on with the batches that it began with, whatever memory is free now."""
+        known = self.record.previous.get("max_frames_per_batch")
+        if self.experiment.data.max_frames_per_batch == AUTO and isinstance(known, int):
+            self.experiment = self.experiment.with_max_frames(known)
+            notices.say_plain(self.console, f"data.max_frames_per_batch=auto: {known} frames, as when the run began")
+
+    def _find_max_frames(self, trainer: Trainer, adapter: TTSAdapter, batches: RecordingsDataModule) -> int:
+        found = find_max_frames(adapter, batches, self.experiment.strategy, self.experiment.optimizer, trainer)
+        notices.say_plain(self.console, str(found))
+        return found.max_frames
 
     def _evaluation(self, prepared: Prepared, monitor: Monitor) -> RunEvaluation | None:
         """None if no sentence is synthesised. Raises UserError where the monitored figure cannot be measured here."""
@@ -386,20 +407,15 @@ def memory_faults_named(trainer: Trainer, prepared: Prepared) -> Iterator[None]:
     """Raises UserError, which says what makes batches smaller, where memory runs out in the block."""
     try:
         yield
-    except (torch.OutOfMemoryError, RuntimeError) as error:
+    except (RuntimeError, MemoryError) as error:
         if is_out_of_memory(error):
             raise UserError(_memory_sentence(trainer, prepared)) from error
         raise
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether a device, or the allocator of the CPU, had no memory left."""
-    return isinstance(error, torch.OutOfMemoryError) or "DefaultCPUAllocator: can't allocate memory" in str(error)
-
-
 def _memory_sentence(trainer: Trainer, prepared: Prepared) -> str:
     largest = largest_batch(prepared.batches)
-    limit = prepared.batches.max_frames_per_batch
+    limit = prepared.batches.limits.max_frames_per_batch
     return (
         f"Memory ran out; the largest batch has {len(largest)} clips of up to {largest[0].target.num_frames} frames. "
         f"Begin again with smaller batches (data.max_frames_per_batch={max(1, limit // 2)}, it was {limit}; "

@@ -20,6 +20,8 @@ from calm_ft.settings import (
     Settings,
 )
 
+AUTO = "auto"
+
 
 class RunSettings(Settings):
     """What belongs to a run as a whole; see conf/train.yaml."""
@@ -92,7 +94,8 @@ class DataSettings(Settings):
     tail_sec: NonNegativeNumber = 0.08
     max_duration_sec: PositiveNumber
     validation_fraction: FractionBelowOne
-    max_frames_per_batch: PositiveInteger
+    max_frames_per_batch: PositiveInteger | Literal["auto"]
+    """auto: what the device has memory for (training/batch_budget.py)."""
     max_batch_size: PositiveInteger | None
     """None: `max_frames_per_batch` alone limits a batch."""
     num_workers: NonNegativeInteger | None = None

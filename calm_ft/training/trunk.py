@@ -53,7 +53,7 @@ def keep_trunk_outputs(
         say(f"frozen layers run at every step: {num_batches} batches would use few of {len(examples)} kept rows twice")
         return
     try:
-        _Filling(adapter, cache, say).run(examples, batches.max_frames_per_batch)
+        _Filling(adapter, cache, say).run(examples, batches.limits.max_frames_per_batch)
     except UserError as error:
         say(f"frozen layers run at every step, for their outputs cannot be kept: {error}")
 

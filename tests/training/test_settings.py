@@ -59,6 +59,17 @@ def replay(**settings: Any) -> dict[str, Any]:
         (DataSettings, {"max_batch_size": 0}, "data.max_batch_size=0 must be an integer of at least 1 or null."),
         (DataSettings, {"max_batch_size": True}, "data.max_batch_size=true must be an integer of at least 1 or null."),
         (DataSettings, {"max_batch_size": 2.0}, "data.max_batch_size=2.0 must be an integer of at least 1 or null."),
+        (
+            DataSettings,
+            {"max_frames_per_batch": "autos"},
+            "data.max_frames_per_batch=autos must be an integer of at least 1 or auto.",
+        ),
+        (
+            DataSettings,
+            {"max_frames_per_batch": 0},
+            "data.max_frames_per_batch=0 must be an integer of at least 1 or auto.",
+        ),
+        (RunSettings, {"compile": "autos"}, "compile=autos must be true or false or auto."),
         (DataSettings, {"max_duration_sec": 0}, "data.max_duration_sec=0 must be a number above 0."),
         (DataSettings, {"tail_sec": math.nan}, "data.tail_sec=nan must be a number of at least 0."),
         (DataSettings, {"tail_sec": False}, "data.tail_sec=false must be a number of at least 0."),

@@ -62,6 +62,7 @@ CONFIG = {
     "negative ema_decay": Fault(["ema_decay=-0.1"], "ema_decay=-0.1"),
     "validation_fraction of one": Fault(["data.validation_fraction=1"], "data.validation_fraction=1"),
     "no batch": Fault(["data.max_batch_size=0"], "data.max_batch_size=0"),
+    "frames in words": Fault(["data.max_frames_per_batch=autos"], "data.max_frames_per_batch=autos must be an integer"),
     "no frames": Fault(["data.max_frames_per_batch=0"], "data.max_frames_per_batch=0"),
     "negative workers": Fault(["data.num_workers=-1"], "data.num_workers=-1"),
     "seed in words": Fault(["seed=lucky"], "seed=lucky"),
