@@ -2,7 +2,7 @@
 
 `long/LANGUAGE.wav`: prompts of one voice with pauses of 0.2 to 2 s, other levels and room noise, without any text;
 `long/truth.json` says where each prompt lies, what it says, and where the clean sound is speech.
-`faults/`: pairs of a sound file and a text file. Most are clean; 27 kinds of faults are planted in `--per-kind` clips
+`faults/`: pairs of a sound file and a text file. Most are clean; 28 kinds of faults are planted in `--per-kind` clips
 each, and `faults.json` names each file's. A clip is two prompts of the English voice with a short pause, so that there
 are enough clips of which no two are alike.
 
@@ -36,6 +36,8 @@ VOICES = {
 SOUNDS, TEXTS, MUSIC = Path("/usr/share/asterisk/sounds"), Path("/usr/share/doc"), Path("/usr/share/asterisk/moh")
 MARKUP = ("<b>{}</b>", "00:01 --> {}", "SPEAKER_00: {}", "(noise) {}", "{} \U0001f600", "[laughter] {}")
 NUM_CLEAN_PER_KIND = 10
+LEVELS_BELOW_DB = (0.0, 6.0, 12.0)
+"""How much quieter a second voice is than the first."""
 
 Sound = np.ndarray
 
@@ -143,7 +145,7 @@ def write_faults(folder: Path, per_kind: int, rng: np.random.Generator) -> None:
     clean = pairs(of, rng)
     truth: dict[str, dict[str, str | None]] = {}
     num_clean = NUM_CLEAN_PER_KIND * per_kind
-    total = num_clean + per_kind * (len(SOUND_FAULTS) + 13)
+    total = num_clean + per_kind * (len(SOUND_FAULTS) + 14)
     with Progress("writing clips", total, unit="clip") as progress:
 
         def write(name: str, planted: Planted, fault: str | None, of: str | None = None) -> None:
@@ -186,6 +188,35 @@ def with_noise(samples: Sound, snr_db: float, rng: np.random.Generator, noise: S
     level = np.sqrt(np.mean(np.square(samples)) / max(float(np.mean(np.square(noise))), 1e-12))
     mixed = samples + noise * level * 10 ** (-snr_db / 20)
     return mixed / max(1.0, 1.01 * float(np.abs(mixed).max()))
+
+
+def with_voice(
+    samples: Sound, of: list[Prompt], below_db: float, seconds: float | None, rng: np.random.Generator
+) -> Sound:
+    """Samples [T] with prompts of another voice in them, so many dB below: all over, or for some seconds of speech."""
+    length = len(samples) if seconds is None else min(len(samples), round(seconds * RATE_HZ))
+    start = 0
+    if seconds is not None:
+        loud = np.convolve(np.square(samples), np.ones(length), "valid")[:: RATE_HZ // 100]
+        start = int(rng.choice(np.flatnonzero(loud >= np.median(loud)))) * (RATE_HZ // 100)
+    second = np.zeros(0)
+    while len(second) < length:
+        prompt = of[rng.integers(len(of))].samples
+        spans = spans_of_level(prompt)
+        if spans and len(prompt) > 0.8 * RATE_HZ:
+            speech = prompt[round(spans[0][0] * RATE_HZ) : round(spans[-1][1] * RATE_HZ)]
+            second = np.concatenate([second, speech / speech_level(speech)])
+    gain = speech_level(samples) * 10 ** (-below_db / 20)
+    mixed = samples.copy()
+    mixed[start : start + length] += gain * second[:length]
+    return mixed / max(1.0, 1.01 * float(np.abs(mixed).max()))
+
+
+def speech_level(samples: Sound) -> float:
+    """The root mean square of the frames of 10 ms that are within 30 dB of the loud ones."""
+    width = RATE_HZ // 100
+    power = np.square(samples[: len(samples) // width * width]).reshape(-1, width).mean(axis=1)
+    return float(np.sqrt(power[power > np.percentile(power, 90) * 1e-3].mean()))
 
 
 def clipped(clip: Planted, rng: np.random.Generator) -> Planted:
@@ -284,6 +315,11 @@ def other_faults(
         others = pairs([prompt for prompt in prompts(language) if 0.8 < len(prompt.samples) / RATE_HZ < 8], rng)
         for index in range(per_kind):
             yield kind, index, next(others), None
+    for index in range(per_kind):
+        clip = next(clean)
+        seconds = (None, 1.0)[index // 2 % 2]
+        mixed = with_voice(clip.samples, prompts(("fr", "it")[index % 2]), LEVELS_BELOW_DB[index % 3], seconds, rng)
+        yield "voices_at_once", index, changed(clip, mixed), None
 
 
 def joined(clips: list[Planted]) -> Planted:

@@ -26,7 +26,7 @@ NAMES: Mapping[str, set[str]] = {
     **{
         each: {each} for each in ("clipped", "too_quiet", "noisy", "narrow_band", "silent_channel", "reversed_polarity")
     },
-    **{each: {each} for each in ("offset", "reverberant", "music", "integer_samples", "too_short")},
+    **{each: {each} for each in ("offset", "reverberant", "music", "integer_samples", "too_short", "voices_at_once")},
     **dict.fromkeys(("cut_start", "cut_end"), CUT),
     **dict.fromkeys(("same_bytes", "same_sound"), COPIES),
     **dict.fromkeys(("wrong_text", "shifted_text", "text_too_long"), TEXT),

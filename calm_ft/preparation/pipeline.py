@@ -29,6 +29,7 @@ from calm_ft.preparation.page.page import write_page
 from calm_ft.preparation.pieces import Cut, Recording, cut, cut_from, whole
 from calm_ft.preparation.reading import Listing, Shard, list_recordings
 from calm_ft.preparation.results import Results, fingerprint_of, open_results
+from calm_ft.preparation.sound.overlap import overlap_model
 from calm_ft.preparation.tools import ClipSettings, SettingsByLanguage, check_cleaning, cleaned_path
 from calm_ft.preparation.words.transcription import NONE, POCKETSPHINX
 from calm_ft.preparation.workers import Crash, in_processes
@@ -158,6 +159,7 @@ class _Preparation:
             aligner_model=request.aligner_model,
             loudness_lufs=request.loudness_lufs,
             clean_command=request.clean_command,
+            finds_overlap=self._finds_overlap(),
         )
         found = settings_by_language(settings, request.transcribe, recordings, self.languages)
         self.heard_weakly = any(each.listener == POCKETSPHINX for each in found.values())
@@ -167,6 +169,15 @@ class _Preparation:
                 "--transcribe faster-whisper:small where its model can be had"
             )
         return found
+
+    def _finds_overlap(self) -> bool:
+        """Whether the model that tells two voices at once is there; says so where it is not."""
+        try:
+            overlap_model()
+        except ModelMissing as missing:
+            self.say(f"two people who speak at once are not looked for: {missing}")
+            return False
+        return True
 
     def _cut(self, recordings: Sequence[Recording], settings: SettingsByLanguage) -> None:
         """Finds the pieces of every recording that needs it."""

@@ -45,6 +45,7 @@ class ClipSettings:
         aligner_model: the folder of its wav2vec2 model, None for PocketSphinx.
         loudness_lufs: None leaves levels as they are.
         clean_command: an external program with {input} and {output}, None for none.
+        finds_overlap: whether two voices at once are looked for, which needs a model (`sound/overlap.py`).
     """
 
     dataset: Path
@@ -58,6 +59,7 @@ class ClipSettings:
     max_sec: float = 20.0
     longest_sec: float = 30.0
     clean_command: str | None = None
+    finds_overlap: bool = False
 
     @property
     def conditioning(self) -> Conditioning:
@@ -82,7 +84,7 @@ class ClipSettings:
 
     def clip_fingerprint(self, *parts: object) -> str:
         """Changes with whatever shapes a clip or what is known of it."""
-        own = (self.loudness_lufs, self.silence_sec, self.listener, self.cutting_fingerprint())
+        own = (self.loudness_lufs, self.silence_sec, self.listener, self.finds_overlap, self.cutting_fingerprint())
         return fingerprint_of("clip-1", own, parts)
 
 

