@@ -9,12 +9,13 @@ export OMP_WAIT_POLICY := PASSIVE
 
 setup: $(READY)  ## everything, Chatterbox too, into .venv (about 5 GB, mostly torch's CUDA libraries)
 
+# uv compiles no modules by itself; compiled ones halve a command's start, and some containers never keep those they use.
 $(READY): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' || \
 		{ echo "error: Python 3.11 or 3.12 is needed: make setup PYTHON=python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[chatterbox,evaluation,preparation,sweeps,dev]'
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[chatterbox,evaluation,preparation,sweeps,dev]'
 	touch $(READY)
 
 demo: $(READY)  ## tune the embedded model to the demo voice, evaluate and export it: runs/demo; with replay: runs/demo_replay

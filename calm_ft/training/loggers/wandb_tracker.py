@@ -146,6 +146,7 @@ def begin_wandb(
     """
     _keep_wandb_below(output_dir)
     import wandb
+    import wandb.apis.public  # init imports it too, but from deep in its calls, which takes its models twice the time
 
     try:
         run = wandb.init(
