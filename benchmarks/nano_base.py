@@ -62,7 +62,8 @@ def main() -> None:
         row = judge.model(adapter.adapter_factory().eval(), given.num_steps)
         row["num_bytes"] = sum(each.stat().st_size for each in model.parent.iterdir())
         row["num_parameters"] = sum(each.numel() for each in read_state(model.parent).values())
-        figures["models"][model.parent.name] = row
+        name = model.parent.name  # of two exports, each in its run's folder, both are kept
+        figures["models"][name if name not in figures["models"] else "/".join(model.parent.parts[-2:])] = row
     write_text(given.output, json.dumps(figures, indent=2) + "\n")
 
 
