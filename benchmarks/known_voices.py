@@ -27,7 +27,7 @@ from calm_ft.metrics.base import NotMeasured, SpeechClip
 from calm_ft.metrics.distortion import Distortion
 from calm_ft.metrics.identification import SentenceIdentified, VoiceIdentified, VoiceReferences
 from calm_ft.randomness import derive_seed
-from calm_ft.training.datamodule import validation_loader
+from calm_ft.training.datamodule import BatchLimits, validation_loader
 from calm_ft.training.residuals import mean_residuals
 from calm_ft.training.settings import DataSettings
 from tools.nano.assets import everyday_sentences, write_voice
@@ -71,7 +71,8 @@ def measure(adapter: TTSAdapter, folder: Path, data: DataSettings) -> dict[str, 
 
 def _residual(adapter: TTSAdapter, folder: Path, data: DataSettings) -> float:
     clips = measuring.encode_folder(folder, adapter, data)
-    loader = validation_loader(clips, adapter.prompt_pool(clips), adapter, data, SEED)
+    limits = BatchLimits(int(data.max_frames_per_batch), data.max_batch_size)
+    loader = validation_loader(clips, adapter.prompt_pool(clips), adapter, limits, SEED)
     return round(mean_residuals(adapter, loader, SEED)["residual"], 4)
 
 

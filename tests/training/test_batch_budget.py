@@ -160,7 +160,7 @@ def test_a_clip_that_does_not_fit_is_one_sentence_that_says_what_to_change(
 ) -> None:
     monkeypatch.setattr(device_memory, "_free_on_cpu", lambda: 1_000_000)
     Full().apply(nano_adapter, 1e-3)
-    with pytest.raises(UserError, match=r"longest clip alone .* cpu has free, 0.00 GB: .* data.max_duration_sec="):
+    with pytest.raises(UserError, match=r"longest clip alone .* cpu has free, 0.00 GB: .*data.max_duration_sec="):
         find(datamodule(nano_adapter, clips), Full(), tmp_path)
 
 

@@ -26,7 +26,7 @@ from calm_ft.errors import UserError
 
 
 @dataclass(frozen=True)
-class TableRow:
+class StoredRow:
     """One row as the table gives it, its sound in a file; `fault` says why there is none."""
 
     audio: str
@@ -98,18 +98,18 @@ def columns_of(table: ColumnTable) -> Columns:
     return replace(found, audio=sounds[0]) if sounds else found
 
 
-def kept_row(row: Row, columns: Columns, find: Callable[[str], Path]) -> TableRow:
+def kept_row(row: Row, columns: Columns, find: Callable[[str], Path]) -> StoredRow:
     """The row with its sound in a file: of the cache if the table holds the bytes, else the one that `find` gives."""
     speaker = row.get(columns.speaker) if columns.speaker else None
     text, language = str(row[columns.text] or ""), language_code(row.get(columns.language)) if columns.language else ""
     named = "" if speaker is None else " ".join(printable(str(speaker)).split())
     try:
-        return TableRow(str(_audio_file(row[columns.audio], find)), text, named, language)
+        return StoredRow(str(_audio_file(row[columns.audio], find)), text, named, language)
     except UnusableClip as fault:
-        return TableRow("", text, named, language, str(fault))
+        return StoredRow("", text, named, language, str(fault))
 
 
-def add_rows(recordings: Recordings, name: str, rows: list[TableRow], place: str) -> None:
+def add_rows(recordings: Recordings, name: str, rows: list[StoredRow], place: str) -> None:
     """Adds the rows of the table `name` (relative to its set); `place` is the table, as exclusions name it."""
     stem = printable(Path(name).with_suffix("").as_posix())
     for number, row in enumerate(rows, start=1):
@@ -119,12 +119,12 @@ def add_rows(recordings: Recordings, name: str, rows: list[TableRow], place: str
             recordings.exclude(f"{place}:{number}", str(fault))
 
 
-def _rows(table: ColumnTable, find: Callable[[str], Path]) -> list[TableRow]:
+def _rows(table: ColumnTable, find: Callable[[str], Path]) -> list[StoredRow]:
     columns = columns_of(table)
     return [kept_row(row, columns, find) for batch in table.batches(columns.names) for row in batch]
 
 
-def _add_row(recordings: Recordings, id: str, row: TableRow, place: str) -> None:
+def _add_row(recordings: Recordings, id: str, row: StoredRow, place: str) -> None:
     if row.fault:
         raise UnusableClip(row.fault)
     if not row.text.strip():

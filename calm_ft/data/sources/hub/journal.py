@@ -9,7 +9,7 @@ from pathlib import Path
 
 from calm_ft.data.sources.clip_cache import cache_refusal, clip_cache
 from calm_ft.data.sources.hub.sets import HubSet
-from calm_ft.data.sources.hugging_face import TableRow
+from calm_ft.data.sources.hugging_face import StoredRow
 
 
 class Journal:
@@ -19,7 +19,7 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self.rows: list[TableRow] = []
+        self.rows: list[StoredRow] = []
         self.is_complete = False
         self._path = path
         self._num_bytes = 0
@@ -59,7 +59,7 @@ class Journal:
             self.rows.append(row)
             self._num_bytes += len(line)
 
-    def append(self, rows: Sequence[TableRow]) -> None:
+    def append(self, rows: Sequence[StoredRow]) -> None:
         """Adds rows. Raises UserError where the disk is full or cannot be written."""
         cache = clip_cache()
         lines = []
@@ -85,10 +85,10 @@ class Journal:
         self._num_bytes += len(content)
 
 
-def _row(given: object) -> TableRow | None:
+def _row(given: object) -> StoredRow | None:
     """The row of a line, None where it is none or its clip is gone."""
     try:
-        row = TableRow(**given)  # type: ignore[arg-type]
+        row = StoredRow(**given)  # type: ignore[arg-type]
     except TypeError:
         return None
     if not row.audio:

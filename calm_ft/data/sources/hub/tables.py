@@ -25,7 +25,7 @@ from calm_ft.data.sources.column_tables import READ_AHEAD_BYTES, ColumnTable, op
 from calm_ft.data.sources.finding_audio import USUAL_FOLDERS
 from calm_ft.data.sources.hub.journal import Journal
 from calm_ft.data.sources.hub.sets import HubName, HubSet, choose_tables, look_up
-from calm_ft.data.sources.hugging_face import HuggingFaceTables, TableRow, add_rows, columns_of, kept_row
+from calm_ft.data.sources.hugging_face import HuggingFaceTables, StoredRow, add_rows, columns_of, kept_row
 from calm_ft.data.sources.recordings import Recordings
 from calm_ft.data.utterance import UnusableClip
 from calm_ft.errors import UserError
@@ -110,7 +110,7 @@ class _Tables:
         self.journals = {table: Journal.of(found, table) for table in self.chosen}
         self.audio = frozenset(found.audio)
 
-    def read(self) -> Iterator[tuple[str, list[TableRow]]]:
+    def read(self) -> Iterator[tuple[str, list[StoredRow]]]:
         """The rows of each table, from its journal, and what is not there yet from the hub."""
         limit = self.name.num_rows
         for journal in self.journals.values():
