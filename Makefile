@@ -7,7 +7,7 @@ export OMP_WAIT_POLICY := PASSIVE
 
 .PHONY: setup demo test test-slow test-gpu lint format clean
 
-setup: $(READY)  ## everything, Chatterbox too, into .venv (about 6 GB, mostly torch's CUDA libraries)
+setup: $(READY)  ## everything, Chatterbox too, into .venv (about 7 GB, mostly torch's CUDA libraries)
 
 # uv compiles no modules by itself; compiled ones halve a command's start, and some containers never keep those they use.
 $(READY): pyproject.toml setup.py constraints.txt
