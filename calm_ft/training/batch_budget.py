@@ -42,18 +42,18 @@ GROWTH = 4
 
 @dataclass(frozen=True)
 class Found:
-    """The number of frames; bytes that a step took, and that it could take; why there are not more frames."""
+    """The number of frames; bytes that a step took, and that were free; why there are not more frames."""
 
     max_frames: int
     needed: int
-    limit: int
+    free: int
     device: torch.device
     reason: str
 
     def __str__(self) -> str:
         return (
-            f"data.max_frames_per_batch=auto: {self.max_frames} frames, which took {self.needed / 1e9:.2f} GB of "
-            f"{self.limit / 1e9:.2f} GB that may be used of {self.device}; {self.reason}"
+            f"data.max_frames_per_batch=auto: {self.max_frames} frames, which took {self.needed / 1e9:.2f} GB of the "
+            f"{self.free / 1e9:.2f} GB that {self.device} has free; {self.reason}"
         )
 
 
@@ -78,14 +78,15 @@ def find_max_frames(
     if not found:
         seconds = max(clip.duration_sec for clip in (*batches.train_clips, *batches.replay_clips))
         raise UserError(
-            f"The longest clip alone ({candidates[0]} frames, {seconds:.1f} s) takes more memory than {device} has "
-            f"free, {gauge.free / 1e9:.2f} GB: leave long clips out (data.max_duration_sec={seconds / 2:.0f}), or take "
-            "adapter.gradient_checkpointing=true, trainer.precision=bf16-mixed, or a strategy that trains less."
+            f"The longest clip alone ({candidates[0]} frames, {seconds:.1f} s) takes more memory than the "
+            f"{gauge.allowed / 1e9:.2f} GB that {device} has free: leave long clips out "
+            f"(data.max_duration_sec={seconds / 2:.0f}), or take adapter.gradient_checkpointing=true, "
+            "trainer.precision=bf16-mixed, or a strategy that trains less."
         )
     max_frames, needed = found
     if max_frames < candidates[-1]:
-        reason = "a tenth more does not fit"
-    return Found(max_frames, needed, gauge.limit, device, reason)
+        reason = f"a tenth more would not leave {gauge.spare_share:.0%} of it free"
+    return Found(max_frames, needed, gauge.allowed, device, reason)
 
 
 def numbers_to_try(batches: RecordingsDataModule, num_micro_batches: int) -> tuple[list[int], str]:
@@ -201,19 +202,19 @@ class _Trials:
 
     def _try(self, max_frames: int) -> None:
         self._limit(max_frames)
-        largest, widest = largest_batch(self.batches), self._widest_batch()
-        self._step(largest)
-        if len(widest) > len(largest):
-            self._step(widest)
+        by_rows = sorted(range(self.batches.plan.num_batches_first_epoch), key=self._num_rows)
+        fewest, most = (self.batches.training_rows(by_rows[place]) for place in (0, -1))
+        largest = largest_batch(self.batches)
+        # A row has a prompt and a text, which frames do not count; behind smaller batches less is free in one piece.
+        for rows in (largest, fewest, most, largest):
+            self._step(rows)
         self._validate()
 
     def _limit(self, max_frames: int) -> None:
         self.batches.set_limits(replace(self.batches.limits, max_frames_per_batch=max_frames))
 
-    def _widest_batch(self) -> list[Example]:
-        """The batch of the first epoch with most rows: each has a prompt and a text, which frames do not count."""
-        plan = self.batches.plan
-        return self.batches.training_rows(max(range(plan.num_batches_first_epoch), key=lambda i: len(plan.batch(i))))
+    def _num_rows(self, index: int) -> int:
+        return len(self.batches.plan.batch(index))
 
     def _step(self, rows: Sequence[Example]) -> None:
         if self.trainer.accumulate_grad_batches == 1:  # else a batch finds the gradients of the one before it
