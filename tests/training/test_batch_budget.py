@@ -1,6 +1,10 @@
 """The most frames a batch that fit are found by real steps, which leave everything as it was."""
 
+import json
+import os
 import random
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +66,47 @@ def train_an_epoch(batches: RecordingsDataModule, strategy: Strategy, max_frames
         adapter.loss(batch, make_rng(0, "train", index)).total.backward()
         optimizer.step()
     return batches.plan.num_batches_first_epoch
+
+
+def train_in_little_memory(folder: Path, strategy: Strategy, megabytes: int) -> None:
+    """What a subprocess does: find a number and train by it, with so many more addresses than torch itself takes."""
+    import resource
+
+    import psutil
+
+    adapter = PocketTTSAdapter(str(NANO), default_objective())
+    clips = many(encode(adapter, folder / "recordings", folder / "cache"))
+    strategy.apply(adapter, 1e-3)
+    batches = datamodule(adapter, clips)
+    resource.setrlimit(resource.RLIMIT_AS, (psutil.Process().memory_info().vms + megabytes * 2**20, -1))
+    candidates, _ = numbers_to_try(batches, 1)
+    found = find(batches, strategy, folder).max_frames
+    num_steps = train_an_epoch(batches, strategy, found)
+    print(json.dumps({"candidates": candidates, "found": found, "num_steps": num_steps}), flush=True)
+    train_an_epoch(batches, strategy, 4 * found)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("strategy", "megabytes"), [("HeadOnly()", 350), ("Full()", 500)])
+def test_where_allocations_fail_what_is_found_trains_and_four_times_as_much_does_not(
+    tmp_path: Path, strategy: str, megabytes: int
+) -> None:
+    copy_short_clips(tmp_path / "recordings", 24)
+    code = (
+        "from pathlib import Path\n"
+        "from tests.training.test_batch_budget import *\n"
+        f"train_in_little_memory(Path({str(tmp_path)!r}), {strategy}, {megabytes})"
+    )
+    # One arena: otherwise each thread reserves 64 MB of addresses that it never uses.
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1", "PYTHONPATH": str(ROOT)}
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, env=environment, check=False
+    )
+    assert ended.stdout, ended.stderr[-2000:]
+    said = json.loads(ended.stdout)
+    assert said["candidates"][0] < said["found"] < said["candidates"][-1]
+    assert said["num_steps"] > 1
+    assert "can't allocate memory" in ended.stderr  # four times as much
 
 
 @pytest.mark.parametrize(
