@@ -22,6 +22,18 @@ def one_line(error: BaseException, max_characters: int = 200) -> str:
 
 
 @contextmanager
+def quiet_hub() -> Iterator[None]:
+    """Within the context the hub's client keeps its warnings to itself: five retries say less than one sentence."""
+    hub_logger = logging.getLogger("huggingface_hub")
+    level = hub_logger.level
+    hub_logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        hub_logger.setLevel(level)
+
+
+@contextmanager
 def hub_faults(path: str, repo: str, way_out: str, kind: str = "weights") -> Iterator[None]:
     """Within the context, failures of a download become one sentence.
 
@@ -33,11 +45,9 @@ def hub_faults(path: str, repo: str, way_out: str, kind: str = "weights") -> Ite
 
     Raises UserError where the file is missing, the hub is out of reach, or the repository is gated.
     """
-    hub_logger = logging.getLogger("huggingface_hub")
-    level = hub_logger.level
-    hub_logger.setLevel(logging.ERROR)  # five retry warnings say less than the sentence below
     try:
-        yield
+        with quiet_hub():
+            yield
     except UserError:
         raise
     except GatedRepoError as error:
@@ -58,5 +68,3 @@ def hub_faults(path: str, repo: str, way_out: str, kind: str = "weights") -> Ite
         raise UserError(
             f"{path} could not be downloaded ({one_line(error)}): check the path and the connection, or {way_out}."
         ) from error
-    finally:
-        hub_logger.setLevel(level)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import safetensors
 
-from calm_ft.adapters.hub import one_line
 from calm_ft.errors import UserError
+from calm_ft.hub_faults import one_line
 
 
 def check_target(directory: Path, exported: Iterable[str], sign: str, base_files: Iterable[Path]) -> None:

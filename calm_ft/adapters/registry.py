@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from calm_ft.adapters.base import TTSAdapter
-from calm_ft.adapters.hub import check_repo_name, one_line, upload
+from calm_ft.adapters.hub import check_repo_name, upload
 from calm_ft.errors import UserError
+from calm_ft.hub_faults import one_line
 
 ENTRY_POINTS = "calm_ft.systems"
 DEFAULT = "pocket_tts"  # unknown model names go to this system, which raises the error

@@ -29,11 +29,12 @@ from safetensors import SafetensorError, safe_open
 
 from calm_ft.adapters.base import TTSAdapter, text_beside
 from calm_ft.adapters.export_folder import write_folder
-from calm_ft.adapters.hub import is_remote, one_line
+from calm_ft.adapters.hub import is_remote
 from calm_ft.atomic_file import atomic_path, write_text
 from calm_ft.data.audio import UnusableClip, load_clip, read_samples
 from calm_ft.data.utterance import Exclusion, Utterance, printable
 from calm_ft.errors import UserError
+from calm_ft.hub_faults import one_line
 from calm_ft.metrics.audio_io import resampled, write_wav
 from calm_ft.metrics.recording_quality import MOST_CLIPPED, recording_quality
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from calm_ft.hub_faults import one_line
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
 from calm_ft.metrics.base import ModelMissing
-from calm_ft.metrics.hub import one_line
 
 FILES = ("config.json", "vocab.json", "model.safetensors")
 

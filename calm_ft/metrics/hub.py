@@ -4,7 +4,6 @@ A hub out of reach is noticed in seconds: its client alone would try again for h
 """
 
 import functools
-import logging
 import os
 import socket
 from collections.abc import Callable
@@ -14,6 +13,7 @@ from urllib.parse import urlparse
 
 from huggingface_hub import constants, hf_hub_download, snapshot_download
 
+from calm_ft.hub_faults import one_line, quiet_hub
 from calm_ft.metrics.base import ModelMissing
 
 _CONNECT_TIMEOUT_SEC = 3.0
@@ -39,23 +39,19 @@ def fetch(download: Callable[[bool], str], what: str) -> Path:
 
     Raises ModelMissing where it is neither cached nor to be had.
     """
-    hub_logger = logging.getLogger("huggingface_hub")
-    level = hub_logger.level
-    hub_logger.setLevel(logging.ERROR)  # retries are not for people
     try:
-        with suppress(Exception):  # not cached, whatever the client's error is called in this version
-            return Path(download(True))
-        if not _hub_answers():
-            raise ModelMissing(
-                f"{what} is not in the local cache and the hub is out of reach: connect once to fetch it."
-            )
-        return Path(download(False))
+        with quiet_hub():
+            with suppress(Exception):  # not cached, whatever the client's error is called in this version
+                return Path(download(True))
+            if not _hub_answers():
+                raise ModelMissing(
+                    f"{what} is not in the local cache and the hub is out of reach: connect once to fetch it."
+                )
+            return Path(download(False))
     except ModelMissing:
         raise
     except Exception as error:  # as above
         raise ModelMissing(f"{what} could not be fetched ({one_line(error)}).") from error
-    finally:
-        hub_logger.setLevel(level)
 
 
 @functools.cache
@@ -71,8 +67,3 @@ def _hub_answers() -> bool:
             return True
     except OSError:
         return False
-
-
-def one_line(error: Exception) -> str:
-    """A library's message without its line breaks, cut to a length that fits into a sentence."""
-    return " ".join(str(error).split())[:160].rstrip(".")

@@ -13,10 +13,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from calm_ft.errors import UserError
+from calm_ft.hub_faults import one_line
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.metrics.embedded_recogniser import EmbeddedASR
-from calm_ft.metrics.hub import fetch, fetch_model, one_line
+from calm_ft.metrics.hub import fetch, fetch_model
 
 AUTO_ASR, EMBEDDED_ASR, NO_ASR = "auto", "embedded", "none"
 ENGLISH_ASR, MULTILINGUAL_ASR = "openai/whisper-base.en", "openai/whisper-small"

@@ -16,9 +16,10 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from calm_ft.hub_faults import one_line
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate, trim_silence
 from calm_ft.metrics.base import Figure, Given, Measurement, Metric, ModelMissing, SpeechClip
-from calm_ft.metrics.hub import fetch_model, one_line
+from calm_ft.metrics.hub import fetch_model
 
 WAVLM = "microsoft/wavlm-base-plus-sv"
 RESEMBLYZER_FIGURE = Figure(

@@ -41,13 +41,13 @@ from calm_ft.adapters.chatterbox.features import (
 from calm_ft.adapters.chatterbox.files import CONDITIONALS
 from calm_ft.adapters.chatterbox.learned_voice import LearnedConditionals, has_learned_prompt
 from calm_ft.adapters.chatterbox.models import ChatterboxModels
-from calm_ft.adapters.hub import one_line
 from calm_ft.adapters.quiet import quiet_and_unchanged
 from calm_ft.adapters.voice_library import torch_content
 from calm_ft.atomic_file import atomic_path
 from calm_ft.data.audio import UnusableClip, load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
+from calm_ft.hub_faults import one_line
 
 MIN_PROMPT_TOKENS = 13  # half a second: less holds no voice
 TAIL_SEC = 0.2

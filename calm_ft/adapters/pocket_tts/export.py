@@ -20,12 +20,13 @@ from pocket_tts.utils.config import Config
 from torch import Tensor
 
 from calm_ft.adapters.export_folder import check_target, write_folder
-from calm_ft.adapters.hub import check_repo_name, is_remote, one_line, upload
+from calm_ft.adapters.hub import check_repo_name, is_remote, upload
 from calm_ft.adapters.pocket_tts.loading import CARD, TOKENIZER_NAMES, fetch
 from calm_ft.adapters.pocket_tts.synthesis import save_voice
 from calm_ft.adapters.reduced import state_in
 from calm_ft.atomic_file import write_text
 from calm_ft.errors import UserError
+from calm_ft.hub_faults import one_line
 
 WEIGHTS, VOICE, CONFIG = "model.safetensors", "voice.safetensors", "config.yaml"
 EXPORTED = {WEIGHTS, VOICE, CONFIG, CARD, *TOKENIZER_NAMES}

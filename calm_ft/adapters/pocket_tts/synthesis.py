@@ -21,12 +21,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from calm_ft.adapters.base import Synthesis
-from calm_ft.adapters.hub import is_remote, one_line
+from calm_ft.adapters.hub import is_remote
 from calm_ft.adapters.pocket_tts.generation import Chunk, GenerationSettings, RunningRows, generate_latents
 from calm_ft.adapters.pocket_tts.loading import fetch
 from calm_ft.data.audio import UnusableClip, load_clip
 from calm_ft.data.utterance import Utterance
 from calm_ft.errors import UserError
+from calm_ft.hub_faults import one_line
 
 MAX_PROMPT_SEC = 30.0
 FADE_IN_SEC = 0.005
