@@ -1,6 +1,5 @@
 """The command prepare: its exit codes and sentences, what it prints, and what a SIGKILL leaves."""
 
-import io
 import json
 import os
 import shutil
@@ -16,7 +15,7 @@ import soundfile
 
 from calm_ft.preparation.dataset import WORK
 from scripts import prepare as script
-from tests.data.sources.local_hub import LocalHub, StoredSet, serve
+from tests.data.sources.local_hub import LocalHub, StoredSet, serve, table_of
 from tests.docs.pages import blocks
 from tests.scripts.run_script import run
 
@@ -61,17 +60,9 @@ def test_a_folder_becomes_a_dataset_and_the_next_commands_are_named(recordings, 
 
 
 def test_a_set_of_the_hub_becomes_a_dataset_and_its_clips_are_named_by_their_rows(tmp_path, monkeypatch, capsys):
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-    clips = sorted(DEMO.glob("*.ogg"))[:4]
-    rows = [
-        {"audio": {"bytes": each.read_bytes(), "path": each.name}, "text": each.with_suffix(".txt").read_text()}
-        for each in clips
-    ]
-    content = io.BytesIO()
-    parquet.write_table(pyarrow.Table.from_pylist(rows), content)
+    content = table_of(sorted(DEMO.glob("*.ogg"))[:4])
     dataset = tmp_path / "dataset"
-    with serve(LocalHub({("anna/voice", "main"): StoredSet({"data/train.parquet": content.getvalue()})})) as hub:
+    with serve(LocalHub({("anna/voice", "main"): StoredSet({"data/train.parquet": content})})) as hub:
         hub.use(monkeypatch, tmp_path)
         name = "hf://datasets/anna/voice/train[:3]"
         assert run(monkeypatch, script, name, "--output-dir", dataset, "--language", "en") == 0

@@ -1,6 +1,7 @@
 """A server on this machine that answers what huggingface_hub asks the hub for when it reads a data set."""
 
 import hashlib
+import io
 import json
 import re
 import threading
@@ -72,6 +73,18 @@ def serve(hub: LocalHub) -> Iterator[LocalHub]:
         finally:
             hub.goes_on.set()
             server.shutdown()
+
+
+def table_of(clips: list[Path]) -> bytes:
+    """A parquet table of the clips with the texts that lie beside them."""
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    rows = [
+        {"audio": {"bytes": each.read_bytes(), "path": each.name}, "text": each.with_suffix(".txt").read_text()}
+        for each in clips
+    ]
+    content = io.BytesIO()
+    parquet.write_table(pyarrow.Table.from_pylist(rows), content)
+    return content.getvalue()
 
 
 class _Handler(BaseHTTPRequestHandler):
