@@ -16,6 +16,8 @@ $(READY): pyproject.toml setup.py constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python -c constraints.txt -e '.[chatterbox,evaluation,preparation,sweeps,dev]'
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt moonshine-voice || \
+		echo "note: moonshine-voice has no wheel for this system; without a Whisper, PocketSphinx transcribes"
 	touch $(READY)
 
 demo: $(READY)  ## tune the embedded model to the demo voice, evaluate and export it: runs/demo; with replay: runs/demo_replay

@@ -5,11 +5,14 @@
 `faults/`: pairs of a sound file and a text file. Most are clean; 28 kinds of faults are planted in `--per-kind` clips
 each, and `faults.json` names each file's. A clip is two prompts of the English voice with a short pause, so that there
 are enough clips of which no two are alike.
+`many/`, with `--many 100000`: so many short clips in folders of a thousand, and a list `metadata.csv`: each three
+short prompts of the French voice at a pitch of its own, so that hardly two are alike.
 
     apt-get install asterisk-core-sounds-{en,es,fr,it,ru}-wav asterisk-moh-opsound-wav
     python -m benchmarks.preparation_data --output-dir untidy
 """
 
+import csv
 import gzip
 import json
 import re
@@ -67,9 +70,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=20.0, help="length of each long file")
     parser.add_argument("--per-kind", type=measuring.positive, default=20)
     parser.add_argument("--languages", nargs="+", choices=VOICES, default=list(VOICES))
+    parser.add_argument("--many", type=int, default=0, help="write so many short clips, and nothing else")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     folder = measuring.new_folder(given.output_dir)
+    if given.many:
+        write_many(folder / "many", given.many, np.random.default_rng(given.seed))
+        return
     write_long(folder / "long", given.languages, given.minutes, np.random.default_rng(given.seed))
     write_faults(folder / "faults", given.per_kind, np.random.default_rng(given.seed + 1))
 
@@ -166,6 +173,26 @@ def write_faults(folder: Path, per_kind: int, rng: np.random.Generator) -> None:
             write(f"{kind}_{index:03}", planted, kind, original)
     named = json.dumps(truth, indent=0, ensure_ascii=False)
     folder.with_name("faults.json").write_text(named, encoding="utf-8")
+
+
+def write_many(folder: Path, num_clips: int, rng: np.random.Generator) -> None:
+    folder.mkdir(parents=True)
+    of = [prompt for prompt in prompts("fr") if 0.2 < len(prompt.samples) / RATE_HZ < 0.6]
+    with (
+        Progress("writing clips", num_clips, unit="clip") as progress,
+        (folder / "metadata.csv").open("w", encoding="utf-8", newline="") as file,
+    ):
+        rows = csv.writer(file)
+        rows.writerow(["file_name", "text"])
+        for number in range(num_clips):
+            drawn = [of[index] for index in rng.choice(len(of), 3, replace=False)]
+            name = f"{number // 1000:03}/{number % 1000:03}.wav"
+            samples = np.concatenate([prompt.samples for prompt in drawn])
+            shifted = resample_poly(samples, int(rng.integers(90, 111)), 100)
+            (folder / name).parent.mkdir(exist_ok=True)
+            soundfile.write(folder / name, with_noise(shifted, 45, rng), RATE_HZ, subtype="PCM_16")
+            rows.writerow([name, ", ".join(prompt.text.rstrip(".") for prompt in drawn)])
+            progress.update()
 
 
 def pairs(of: list[Prompt], rng: np.random.Generator) -> Iterator[Planted]:

@@ -50,8 +50,8 @@ def parser() -> argparse.ArgumentParser:
         "--transcribe",
         default="auto",
         metavar="HOW",
-        help="what writes down recordings without text: faster-whisper:SIZE or :FOLDER, pocketsphinx (English, weak), "
-        "none, or auto, the best that can be had (default)",
+        help="what writes down recordings without text: faster-whisper:SIZE or :FOLDER, moonshine (English), "
+        "pocketsphinx (English, weak), none, or auto, the best that can be had (default)",
     )
     parser.add_argument(
         "--aligner-model",

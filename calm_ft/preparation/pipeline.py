@@ -31,12 +31,19 @@ from calm_ft.preparation.reading import Listing, Shard, list_recordings
 from calm_ft.preparation.results import Results, fingerprint_of, open_results
 from calm_ft.preparation.sound.overlap import overlap_model
 from calm_ft.preparation.tools import ClipSettings, SettingsByLanguage, check_cleaning, cleaned_path
-from calm_ft.preparation.words.transcription import NONE, POCKETSPHINX
+from calm_ft.preparation.words.transcription import MOONSHINE, NONE, POCKETSPHINX
 from calm_ft.preparation.workers import Crash, in_processes
 from calm_ft.progress import Progress
 
 BATCH_CLIPS = 4
 MAX_NAME = 120
+_MISHEARS = {
+    MOONSHINE: "one word in twelve over a telephone, fewer in good sound: correct the texts on the page (--serve), or "
+    "give --transcribe faster-whisper:small where its model can be had",
+    POCKETSPHINX: f"most words: read the texts before you train, or give --transcribe {MOONSHINE} or "
+    "faster-whisper:small",
+}
+"""What is said of the recognisers that come with their package (docs/results.md)."""
 # Starting processes takes longer than so much sound.
 ALONE_SEC = 60.0
 
@@ -162,12 +169,10 @@ class _Preparation:
             finds_overlap=self._finds_overlap(),
         )
         found = settings_by_language(settings, request.transcribe, recordings, self.languages)
-        self.heard_weakly = any(each.listener == POCKETSPHINX for each in found.values())
-        if self.heard_weakly:
-            self.say(
-                f"transcribing by {POCKETSPHINX}, which mishears many words: read the texts before you train, or give "
-                "--transcribe faster-whisper:small where its model can be had"
-            )
+        listeners = {each.listener for each in found.values()}
+        self.heard_weakly = POCKETSPHINX in listeners
+        for name in sorted(listeners & set(_MISHEARS)):
+            self.say(f"transcribing by {name}, which mishears {_MISHEARS[name]}")
         return found
 
     def _finds_overlap(self) -> bool:

@@ -24,6 +24,7 @@ NOT_RUN = {
     "trainer.strategy=ddp": "tests/scripts/test_data_parallel.py has several processes",
     "--hub": "it would upload",
     "faster-whisper:": "without a download it measures what --asr none does",
+    "--asr moonshine": "tests/metrics/test_recognisers.py has it, where its package can be had",
     "--asr openai/": "without a download it measures what --asr none does",
     "data.format=ljspeech": "the recordings here are pairs",
     "adapter.local_dir=DIR": "the weights are not at hand",

@@ -2,14 +2,17 @@
 
 import json
 import shutil
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
 from tokenizers import pre_tokenizers
 
+from calm_ft.config import ASSETS
 from calm_ft.errors import UserError
 from calm_ft.metrics.base import ModelMissing
 from calm_ft.metrics.embedded_recogniser import EmbeddedASR
@@ -41,6 +44,7 @@ UNITS = {unit: index for index, unit in enumerate([*LETTERS, *SPECIAL])}
         ("auto", "de", False, MULTILINGUAL_ASR),
         ("openai/whisper-small", "de", False, "openai/whisper-small"),
         ("faster-whisper:small.en", "en", False, "faster-whisper:small.en"),
+        ("moonshine", "en", False, "moonshine"),
         ("none", "de", True, "none"),
     ],
 )
@@ -48,7 +52,7 @@ def test_the_recogniser_follows_the_language(asr: str, language: str, is_miniatu
     assert choose_recogniser(asr, language, is_miniature) == chosen
 
 
-@pytest.mark.parametrize("asr", ["openai/whisper-base.en", "faster-whisper:small.en"])
+@pytest.mark.parametrize("asr", ["openai/whisper-base.en", "faster-whisper:small.en", "moonshine"])
 def test_an_english_recogniser_is_refused_for_another_language_with_what_to_do(asr: str) -> None:
     with pytest.raises(UserError, match=rf"{asr} knows English alone, .*'de': choose .*{MULTILINGUAL_ASR}.*language"):
         choose_recogniser(asr, "de", fits_embedded=False)
@@ -144,8 +148,35 @@ def save_ctc_recogniser(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["nobody/nothing", "faster-whisper:small.en"])
 def test_a_recogniser_that_is_not_cached_is_missing_because_the_hub_is_out_of_reach(name: str, no_hub: None) -> None:
-    with pytest.raises(ModelMissing, match=rf"{name} is not in the local cache and the hub is out of reach"):
+    said = f"{name} is not in the local cache and the hub is out of reach"
+    with pytest.raises(ModelMissing, match=rf"{said}: .* Or choose the recogniser moonshine: it needs no download\.$"):
         load_transcriber(name, "en")
+    with pytest.raises(ModelMissing, match=rf"{said}: connect once to fetch it\.$"):
+        load_transcriber(name, "de")
+
+
+def test_moonshine_hears_a_clip_at_its_own_rate_and_one_longer_than_it_takes_at_once() -> None:
+    pytest.importorskip("moonshine_voice")
+    clip = ASSETS / "demo_voice" / "train" / "001.ogg"
+    audio, rate_hz = soundfile.read(clip, dtype="float32")
+    transcriber = load_transcriber("moonshine", "en")
+    assert transcriber.transcribe(audio, rate_hz) == clip.with_suffix(".txt").read_text().strip()
+    assert transcriber.transcribe(np.zeros(rate_hz, np.float32), rate_hz) == ""
+    padded = np.concatenate([audio, np.zeros(31 * rate_hz - len(audio), np.float32)])
+    assert transcriber.transcribe(np.tile(padded, 2), rate_hz).count("inside our sailor") == 2
+    assert WordErrors(transcriber, "en").identity.endswith(" tiny-en en")
+
+
+def test_without_its_package_or_its_model_moonshine_is_missing_with_what_to_install(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    moonshine_voice = pytest.importorskip("moonshine_voice")
+    monkeypatch.setattr(moonshine_voice, "get_model_path", lambda name: tmp_path)
+    with pytest.raises(ModelMissing, match=r"moonshine-voice \S+ holds no model: install the extra `moonshine`"):
+        load_transcriber("moonshine", "en")
+    monkeypatch.setitem(sys.modules, "moonshine_voice", None)
+    with pytest.raises(ModelMissing, match=r"moonshine-voice cannot be used .*: install the extra `moonshine`"):
+        load_transcriber("moonshine", "en")
 
 
 def test_a_folder_that_holds_no_recogniser_is_missing_with_the_reason(tmp_path: Path) -> None:

@@ -1,14 +1,15 @@
 """Texts for recordings that have none: which recogniser listens, and what it heard, word by word.
 
-Whisper (Radford et al. 2022) by faster-whisper where a model can be had. Where none can, PocketSphinx, whose English
-model comes in its wheel. That one is weak: on read speech every fourth word is wrong, on telephone prompts two of three
-(docs/data.md), so its words are a draft to correct or to find clips by, never texts to train on unread.
+Whisper (Radford et al. 2022) by faster-whisper where a model can be had. Where none can, and the language is English,
+Moonshine, whose tiny model comes in its wheel: MOONSHINE_FIGURES. Without that too, PocketSphinx. It is weak: on read
+speech every fourth word is wrong, on telephone prompts two of three, so its words are a draft to correct or to find
+clips by, never texts to train on unread.
 """
 
 import copy
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -18,14 +19,14 @@ from numpy.typing import NDArray
 from calm_ft.errors import UserError
 from calm_ft.metrics.audio_io import MODEL_RATE_HZ, at_model_rate, is_silent
 from calm_ft.metrics.base import ModelMissing
-from calm_ft.metrics.recognisers import PREFIX, FasterWhisperTranscriber
+from calm_ft.metrics.recognisers import MOONSHINE_ASR, PREFIX, FasterWhisperTranscriber, MoonshineTranscriber
 from calm_ft.preparation.clips import HeardWord
 from calm_ft.preparation.sound.voice_activity import clip_spans, speech_spans
 from calm_ft.preparation.words.text import spoken_form
 
 Sound = NDArray[np.floating[Any]]
 
-AUTO, NONE, POCKETSPHINX = "auto", "none", "pocketsphinx"
+AUTO, NONE, MOONSHINE, POCKETSPHINX = "auto", "none", MOONSHINE_ASR, "pocketsphinx"
 FRAME_SEC = 0.01
 _LONGEST_SEC = 20.0
 _SIZES = ("tiny", "base", "small", "medium", "large-v3-turbo")
@@ -35,24 +36,32 @@ _WITHOUT_SPACES = ("zh", "ja", "th", "lo", "my", "km")
 
 @dataclass(frozen=True)
 class Transcript:
-    """The words in order, with times in seconds from the start of the sound, and their language (ISO 639-1)."""
+    """What was said and in which language (ISO 639-1); its words in order with their times, where those are told."""
 
-    words: tuple[HeardWord, ...]
+    text: str
     language: str | None
+    words: tuple[HeardWord, ...] = ()
 
-    @property
-    def text(self) -> str:
-        return " ".join(word.word for word in self.words)
+    @classmethod
+    def of(cls, words: Iterable[HeardWord], language: str | None) -> "Transcript":
+        """That of words with times in seconds from the start of the sound."""
+        known = tuple(words)
+        return cls(" ".join(word.word for word in known), language, known)
+
+
+SILENCE = Transcript("", None)
 
 
 class Listener(Protocol):
-    """A speech recogniser that tells times; `is_weak` where its words may not be trained on unread.
+    """A speech recogniser.
 
-    `name` is what `choose_listener` takes to make the same one again.
+    Attributes:
+        name: what `choose_listener` takes to make the same one again.
+        is_judge: whether a given text of which it hears other words is probably wrong, even a short one.
     """
 
     name: str
-    is_weak: bool
+    is_judge: bool
 
     def in_language(self, language: str | None) -> "Listener":
         """The same model, told which language it hears (None: it is to find out)."""
@@ -65,10 +74,10 @@ def choose_listener(name: str, language: str | None) -> Listener | None:
     """The recogniser of that name, for a language (ISO 639-1) or one that it is to find out (None).
 
     Args:
-        name: "auto", "none", "pocketsphinx", or "faster-whisper:" with one of its sizes, a repository or a folder.
-            "auto" is faster-whisper in the size that suits this machine or the nearest one that can be had, else
-            PocketSphinx where the language is English, else none.
-        language: None makes Whisper find out; PocketSphinx then is no choice of "auto".
+        name: "auto", "none", "moonshine", "pocketsphinx", or "faster-whisper:" with one of its sizes, a repository or
+            a folder. "auto" is faster-whisper in the size that suits this machine or the nearest one that can be had,
+            else Moonshine or PocketSphinx where the language is English, else none.
+        language: None makes Whisper find out; "auto" then chooses no recogniser that knows English alone.
 
     Raises UserError where the one that was named cannot be had, or does not know the language.
     """
@@ -77,16 +86,17 @@ def choose_listener(name: str, language: str | None) -> Listener | None:
     if name == AUTO:
         return _automatic(language)
     try:
-        if name == POCKETSPHINX:
-            return PocketSphinxListener(language)
+        if name in _ENGLISH:
+            return _ENGLISH[name](language)
         if name.startswith(PREFIX):
             return WhisperListener(name, language)
     except ModelMissing as missing:
         raise UserError(
             f"{str(missing).rstrip('.')}; or choose another recogniser: {PREFIX}FOLDER with a converted Whisper, "
-            f"{POCKETSPHINX} (English alone, and weak) or {NONE}."
+            f"{MOONSHINE} (English alone), {POCKETSPHINX} (English alone, and weak) or {NONE}."
         ) from missing
-    raise UserError(f"There is no recogniser {name!r}: choose {AUTO}, {PREFIX}SIZE, {POCKETSPHINX} or {NONE}.")
+    known = f"{AUTO}, {PREFIX}SIZE, {MOONSHINE}, {POCKETSPHINX} or {NONE}"
+    raise UserError(f"There is no recogniser {name!r}: choose {known}.")
 
 
 def _automatic(language: str | None) -> Listener | None:
@@ -95,11 +105,11 @@ def _automatic(language: str | None) -> Listener | None:
             return WhisperListener(f"{PREFIX}{size}", language)
         except ModelMissing:
             continue
-    if language == "en":
+    for make in _ENGLISH.values() if language == "en" else ():
         try:
-            return PocketSphinxListener(language)
+            return make(language)
         except ModelMissing:
-            return None
+            continue
     return None
 
 
@@ -124,7 +134,7 @@ def _has_gpu() -> bool:
 class WhisperListener:
     """Whisper by faster-whisper; `name` begins with "faster-whisper:"."""
 
-    is_weak = False
+    is_judge = True
 
     def __init__(self, name: str, language: str | None) -> None:
         """Raises ModelMissing where the package or the model cannot be had."""
@@ -139,47 +149,76 @@ class WhisperListener:
 
     def listen(self, samples: Sound, sample_rate_hz: int) -> Transcript:
         if is_silent(samples, sample_rate_hz):  # Whisper makes up words for silence
-            return Transcript((), None)
+            return SILENCE
         heard, language = self._whisper.timed_words(samples, sample_rate_hz)
         words = (HeardWord(word.word.strip(), word.start_sec, word.end_sec, word.probability) for word in heard)
-        return Transcript(tuple(word for word in words if word.word), language)
+        return Transcript.of((word for word in words if word.word), language)
+
+
+class MoonshineListener:
+    """Moonshine's tiny English model, which tells no times; sound longer than 20 s is heard in parts, cut in pauses."""
+
+    name = MOONSHINE
+    is_judge = False
+
+    def __init__(self, language: str | None = "en") -> None:
+        """Raises UserError for another language than English, ModelMissing where it cannot be had."""
+        _check_english("Moonshine", language)
+        self._moonshine = MoonshineTranscriber()
+
+    def in_language(self, language: str | None) -> "MoonshineListener":
+        """Raises UserError for another language than English."""
+        _check_english("Moonshine", language)
+        return self
+
+    def listen(self, samples: Sound, sample_rate_hz: int) -> Transcript:
+        if is_silent(samples, sample_rate_hz):
+            return SILENCE
+        parts = parts_of(at_model_rate(samples, sample_rate_hz))
+        heard = (self._moonshine.transcribe(part, MODEL_RATE_HZ) for _, part in parts)
+        return Transcript(" ".join(text for text in heard if text), "en")
 
 
 class PocketSphinxListener:
     """PocketSphinx with the English model of its wheel; sound longer than 20 s is heard in parts, cut in pauses."""
 
     name = POCKETSPHINX
-    is_weak = True
+    is_judge = False
 
     def __init__(self, language: str | None = "en") -> None:
         """Raises UserError for another language than English, ModelMissing without the package."""
-        _check_english(language)
+        _check_english("PocketSphinx", language)
         self._decoder = pocketsphinx_decoder()
 
     def in_language(self, language: str | None) -> "PocketSphinxListener":
         """Raises UserError for another language than English."""
-        _check_english(language)
+        _check_english("PocketSphinx", language)
         return self
 
     def listen(self, samples: Sound, sample_rate_hz: int) -> Transcript:
         if is_silent(samples, sample_rate_hz):
-            return Transcript((), None)
+            return SILENCE
         words = []
         for start_sec, part in parts_of(at_model_rate(samples, sample_rate_hz)):
             words += decoded_words(self._decoder, part, start_sec)
-        return Transcript(tuple(words), "en")
+        return Transcript.of(words, "en")
 
 
-def _check_english(language: str | None) -> None:
+def _check_english(name: str, language: str | None) -> None:
     if language not in ("en", None):
-        raise UserError(
-            f"PocketSphinx's model knows English alone, and the language is {language!r}: choose {PREFIX}SIZE."
-        )
+        raise UserError(f"{name}'s model knows English alone, and the language is {language!r}: choose {PREFIX}SIZE.")
+
+
+_ENGLISH: dict[str, Callable[[str | None], Listener]] = {
+    MOONSHINE: MoonshineListener,
+    POCKETSPHINX: PocketSphinxListener,
+}
+"""Recognisers that know English alone and come with their package, the better one first."""
 
 
 def knows_english_alone(name: str) -> bool:
     """Whether the recogniser of that name can be asked for English alone."""
-    return name == POCKETSPHINX or name.endswith(".en")
+    return name in _ENGLISH or name.endswith(".en")
 
 
 def pocketsphinx_decoder(**settings: Any) -> Any:

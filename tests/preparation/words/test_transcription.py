@@ -1,15 +1,18 @@
 """Which recogniser listens, what each hears, and how far a text is from what was heard."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
+from calm_ft.config import ASSETS
 from calm_ft.errors import UserError
 from calm_ft.metrics import hub
 from calm_ft.preparation.words import transcription
 from calm_ft.preparation.words.transcription import (
+    MoonshineListener,
     PocketSphinxListener,
     choose_listener,
     mismatch,
@@ -52,13 +55,20 @@ def test_none_is_no_recogniser():
     assert choose_listener("none", "en") is None
 
 
-def test_without_a_model_english_is_heard_by_pocketsphinx_which_is_weak_and_other_languages_by_none(no_hub):
-    found = choose_listener("auto", "en")
+@pytest.fixture(scope="module")
+def moonshine():
+    pytest.importorskip("moonshine_voice")
+    return listener_for("moonshine", "en")
 
-    assert isinstance(found, PocketSphinxListener)
-    assert found.is_weak
+
+def test_without_a_download_english_is_heard_by_moonshine_else_by_pocketsphinx_and_other_languages_by_none(
+    no_hub, moonshine, monkeypatch
+):
+    assert isinstance(choose_listener("auto", "en"), MoonshineListener)
     assert choose_listener("auto", "fr") is None
     assert choose_listener("auto", None) is None
+    monkeypatch.setitem(sys.modules, "moonshine_voice", None)  # as where it is not installed
+    assert isinstance(choose_listener("auto", "en"), PocketSphinxListener)
 
 
 @pytest.mark.parametrize(
@@ -66,7 +76,12 @@ def test_without_a_model_english_is_heard_by_pocketsphinx_which_is_weak_and_othe
     [
         ("faster-whisper:small", "en", r"small is not in the local cache .* or choose another recogniser: .*FOLDER"),
         ("faster-whisper:smal", "en", r"no model 'smal': name one of .*; or choose another"),
-        ("pocketsphinx", "fr", r"knows English alone, and the language is 'fr': choose faster-whisper:SIZE"),
+        (
+            "pocketsphinx",
+            "fr",
+            r"PocketSphinx's .* English alone, and the language is 'fr': choose faster-whisper:SIZE",
+        ),
+        ("moonshine", "fr", r"Moonshine's .* English alone, .* is 'fr': choose faster-whisper:SIZE"),
         ("whisperx", "en", r"no recogniser 'whisperx': choose auto"),
     ],
 )
@@ -101,11 +116,25 @@ def test_heard_words_lie_in_order_within_the_sound_and_have_confidences(sphinx, 
     assert not any(sign in found.text for sign in "<>[]()")
 
 
-def test_the_same_is_heard_again_whatever_was_heard_between(sphinx, speech):
-    first = sphinx.listen(speech, RATE_HZ)
-    sphinx.listen(np.random.default_rng(0).normal(0, 0.1, RATE_HZ).astype(np.float32), RATE_HZ)
+@pytest.mark.parametrize("name", ["sphinx", "moonshine"])
+def test_the_same_is_heard_again_whatever_was_heard_between(request, name, speech):
+    listener = request.getfixturevalue(name)
+    first = listener.listen(speech, RATE_HZ)
+    listener.listen(np.random.default_rng(0).normal(0, 0.1, RATE_HZ).astype(np.float32), RATE_HZ)
 
-    assert sphinx.listen(speech, RATE_HZ) == first
+    assert listener.listen(speech, RATE_HZ) == first
+
+
+def test_moonshine_hears_all_words_also_of_sound_longer_than_it_takes_at_once(moonshine):
+    pytest.importorskip("silero_vad")
+    clips = [ASSETS / "demo_voice" / "train" / f"{number:03}.ogg" for number in (1, 3)]
+    (first, rate_hz), (second, _) = (soundfile.read(each, dtype="float32") for each in clips)
+    pause = np.zeros(round(19 * rate_hz), np.float32)
+
+    found = moonshine.listen(np.concatenate([first, pause, second]), rate_hz)
+
+    assert mismatch(" ".join(each.with_suffix(".txt").read_text() for each in clips), found.text) <= 0.2
+    assert found.words == ()
 
 
 def test_long_sound_is_heard_to_its_end(sphinx, speech):
@@ -119,9 +148,10 @@ def test_long_sound_is_heard_to_its_end(sphinx, speech):
     assert sum(word.start_sec < after_sec for word in words) >= 5
 
 
-def test_silence_has_no_words(sphinx, converted):  # noqa: F811
+def test_silence_has_no_words(sphinx, moonshine, converted):  # noqa: F811
     silence = np.zeros(RATE_HZ, np.float32)
 
+    assert moonshine.listen(silence, RATE_HZ).text == ""
     assert sphinx.listen(silence, RATE_HZ).words == ()
     assert listener_for(f"faster-whisper:{converted}", None).listen(silence, RATE_HZ).words == ()
 
@@ -131,17 +161,19 @@ def test_a_converted_whisper_hears_words_with_times_and_finds_the_language_out(c
 
     found = listener.listen(speech, RATE_HZ)
 
-    assert not listener.is_weak
+    assert listener.is_judge
     assert listener_for(listener.name, None).listen(speech, RATE_HZ) == found
     assert found.language in ("en", "de")
     assert all(0.0 <= word.start_sec <= word.end_sec and word.word == word.word.strip() for word in found.words)
 
 
 @pytest.mark.skipif(not PROMPTS.is_dir(), reason="the package asterisk-core-sounds-en-wav is not installed")
-def test_most_of_a_persons_plain_prompt_is_heard(sphinx):
+@pytest.mark.parametrize(("name", "wrong"), [("sphinx", 0.4), ("moonshine", 0.0)])
+def test_most_of_a_persons_plain_prompt_is_heard(request, name, wrong):
     samples, rate_hz = soundfile.read(PROMPTS / "agent-pass.wav", dtype="float32")
+    heard = request.getfixturevalue(name).listen(samples, rate_hz).text
 
-    assert mismatch("Please enter your password followed by the pound key.", sphinx.listen(samples, rate_hz).text) < 0.4
+    assert mismatch("Please enter your password followed by the pound key.", heard) <= wrong
 
 
 @pytest.mark.parametrize(
