@@ -21,7 +21,7 @@ class Spoken:
     """One clip of one system as its WAV file's content.
 
     `timing` is None for what was not generated, and for what was, but not timed; `voice` for the voice that was tuned
-    to, else it is the name of a base voice.
+    to, else it is the name of a base voice. `kept_as` is its name in `KeptAudio`, empty for what was not generated.
     """
 
     system: str
@@ -33,6 +33,7 @@ class Spoken:
     ended: bool = True
     timing: Timing | None = None
     voice: str | None = None
+    kept_as: str = ""
 
     @property
     def name(self) -> str:

@@ -24,7 +24,7 @@ from calm_ft.evaluation.clips import Scored, Spoken, recorded
 from calm_ft.evaluation.kept_audio import SPOKEN, KeptAudio
 from calm_ft.evaluation.records import write_records
 from calm_ft.evaluation.score_cache import CACHE_FILE, ScoreCache
-from calm_ft.evaluation.scoring import score
+from calm_ft.evaluation.scoring import content_key, score
 from calm_ft.evaluation.speaking import NUM_TIMED, Lines, Speaker, as_file
 from calm_ft.evaluation.summary import (
     RULES,
@@ -36,7 +36,7 @@ from calm_ft.evaluation.summary import (
     timing_of,
     warnings_of,
 )
-from calm_ft.metrics.base import Figure, Given
+from calm_ft.metrics.base import Figure, Given, Metric
 from calm_ft.metrics.registry import TIMINGS, Available, available_metrics, for_voice
 from calm_ft.report.result import (
     BASE,
@@ -144,6 +144,7 @@ class Evaluator:
         self._cache = ScoreCache(folder / CACHE_FILE, [each / CACHE_FILE for each in elsewhere])
         self._spoken: dict[str, list[Spoken]] = {}
         self._missing: dict[str, str] = {}
+        self._lasting: dict[tuple[str, str], tuple[str, Metric]] = {}
 
     @cached_property
     def available(self) -> Available:
@@ -239,11 +240,21 @@ class Evaluator:
         self._cache.save()
         self.kept.forget_unused()
 
+    def share(self, folder: Path) -> None:
+        """Add what the base said to a folder that is `elsewhere` for other runs, with what `result` measured of it.
+
+        With it go the measures of recordings and of their round trips.
+
+        Raises UserError or OSError where it cannot be written.
+        """
+        self.kept.copy_to(folder / SPOKEN, [each.kept_as for each in self._spoken.get(BASE, [])])
+        self._cache.copy_to(folder / CACHE_FILE, self._lasting.values())
+
     def result(self, run: str, step: int | None = None) -> tuple[EvaluationResult, list[Scored]]:
         """Measure all that was said; the result and its clips, in the order of reports."""
         own = [*self.references.values(), *(each for each in self._all() if each.voice is None)]
         figures = [*self.available.figures, *TIMINGS]
-        scored = score(own, self.references, self.available.metrics, self.available.missing, self._cache)
+        scored = self._score(own, self.references, self.available.metrics, self.available.missing)
         doubts = doubts_about(scored, figures)
         compared = compare(scored, figures, doubts)
         in_base_voices, base_voices = self._in_base_voices(doubts)
@@ -281,13 +292,27 @@ class Evaluator:
             metrics = for_voice(self.available, voice.name, np.asarray(voice.prompt), p.sample_rate_hz)
             figures |= {figure.name: figure for metric in metrics for figure in metric.figures}
             own = [*voice.references.values(), *(each for each in self._all() if each.voice == voice.name)]
-            scored += score(own, voice.references, metrics, {}, self._cache)
+            scored += self._score(own, voice.references, metrics, {})
         order = {REFERENCE: 0, BASE: 1}
         ordered = sorted(scored, key=lambda each: order.get(each.spoken.system, 2))
         # Each voice may have figures that another lacks, such as identification. Doubts found on the tuned voice
         # apply here too; these clips can add more.
         found = list(figures.values())
         return ordered, compare_in_base_voices(ordered, found, {**doubts_about(ordered, found), **doubts})
+
+    def _score(
+        self,
+        clips: Sequence[Spoken],
+        references: Mapping[int, Spoken],
+        metrics: Sequence[Metric],
+        missing: Mapping[str, str],
+    ) -> list[Scored]:
+        """Measures clips, and remembers those that a run with other weights has as well."""
+        for clip in clips:
+            if clip.system in (REFERENCE, CODEC, BASE):
+                key = content_key(clip, references[clip.index])
+                self._lasting |= {(key, metric.identity): (key, metric) for metric in metrics}
+        return score(clips, references, metrics, missing, self._cache)
 
     def _all(self) -> list[Spoken]:
         return [each for clips in self._spoken.values() for each in clips]

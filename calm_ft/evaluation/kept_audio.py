@@ -7,7 +7,7 @@ counts as none, for it can be said anew.
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -91,6 +91,14 @@ class KeptAudio:
         assert clip is not None
         self.put(key, replace(clip, timing=timing))
         return replace(clip, timing=timing)
+
+    def copy_to(self, folder: Path, keys: Iterable[str]) -> None:
+        """Put clips that are kept here into another folder too. Raises UserError where they cannot be written."""
+        other = KeptAudio(folder)
+        for key in keys:
+            clip, there = self.get(key), other.get(key)
+            if clip is not None and (there is None or there.timing is None):
+                other.put(key, clip)
 
     def forget_unused(self) -> None:
         """Remove from the first folder what nobody asked for, so that it does not grow with every version of a run."""

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,14 @@ class ScoreCache:
         self._known[key] = {
             name: value.reason if isinstance(value, NotMeasured) else value for name, value in measured.items()
         }
+
+    def copy_to(self, path: Path, measured: Iterable[tuple[str, Metric]]) -> None:
+        """Add what is known of clips, each by a metric, to another file. Raises OSError where it cannot be written."""
+        keys = (_key(clip_key, metric) for clip_key, metric in measured)
+        own = {key: self._known[key] for key in keys if key in self._known}
+        there = _read(path)
+        if own.keys() - there.keys():
+            write_text(path, json.dumps({**there, **own}, allow_nan=False))
 
     def save(self) -> None:
         """Write what was used since it was read, so that the file does not grow with every version of a run."""

@@ -59,12 +59,16 @@ def _torch_threads(num_threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def content_key(spoken: Spoken, reference: Spoken) -> str:
+    """What a clip's scores are kept by: a hash of its sound, its text and the recording that it is compared with."""
+    return hashlib.sha256(spoken.wav + b"\0" + spoken.text.encode() + b"\0" + reference.wav).hexdigest()
+
+
 def _measurable(spoken: Spoken, reference: Spoken) -> SpeechClip:
     rate = spoken.sample_rate_hz
     truth = resampled(read_wav_bytes(reference.wav), reference.sample_rate_hz, rate)
     clip = SpeechClip(read_wav_bytes(spoken.wav), rate, spoken.text, truth)
-    digest = hashlib.sha256(spoken.wav + b"\0" + spoken.text.encode() + b"\0" + reference.wav)
-    return replace(clip, key=digest.hexdigest())
+    return replace(clip, key=content_key(spoken, reference))
 
 
 def _measure(metric: Metric, clip: SpeechClip, cache: ScoreCache) -> Measurement:

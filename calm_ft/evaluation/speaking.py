@@ -126,9 +126,8 @@ class Speaker:
         clip = self.kept.get(place.key)
         assert clip is not None
         rate_hz = self.adapter.sample_rate_hz
-        return Spoken(
-            self.system, place.index, place.repeat, place.text, clip.wav, rate_hz, clip.ended, clip.timing, voice
-        )
+        said = (clip.wav, rate_hz, clip.ended, clip.timing, voice, place.key)
+        return Spoken(self.system, place.index, place.repeat, place.text, *said)
 
 
 class _Once:

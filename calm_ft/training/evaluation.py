@@ -5,6 +5,8 @@ All of it is one `evaluation.Evaluator` in RUN/evaluation; `scripts/evaluate.py`
 `step-000200_00.wav`) and one picture of spectrograms for each step.
 """
 
+import hashlib
+import json
 import random
 import sys
 import time
@@ -211,8 +213,13 @@ def _encoded(utterances: Sequence[Utterance], adapter: TTSAdapter, data: DataSet
 class RunEvaluation:
     """Speaks, measures, keeps and shows what a run says before, while and after it trains."""
 
-    def __init__(self, protocol: Protocol, output_dir: Path, settings: EvaluationSettings) -> None:
-        self.evaluator = Evaluator(protocol, output_dir / EVALUATION)
+    def __init__(
+        self, protocol: Protocol, output_dir: Path, settings: EvaluationSettings, cache_dir: Path | None = None
+    ) -> None:
+        """`cache_dir`: what the base said is kept there too, for other runs that ask it for the same."""
+        self._shared = None if cache_dir is None else cache_dir / EVALUATION / _shared_name(protocol)
+        shared = [] if self._shared is None else [self._shared]
+        self.evaluator = Evaluator(protocol, output_dir / EVALUATION, shared)
         self.samples = output_dir / VOICE_PROMPT.parent
         self.settings = settings
         self.base_counts: dict[str, int] = {}
@@ -282,6 +289,7 @@ class RunEvaluation:
         self.evaluator.hear_codec(adapter)
         result, scored = self.evaluator.result(run, checkpoint_step)
         self.evaluator.write(result, scored)
+        self._share()
         num_kept = max(NUM_KEPT, self.num_scored)
         self._keep(self.evaluator.own_clips(TUNED, num_kept), TUNED)
         tuned = [
@@ -296,6 +304,14 @@ class RunEvaluation:
         self._file.add(rows)
         log_sentences(trackers, last_step, rows)
         return result
+
+    def _share(self) -> None:
+        if self._shared is None:
+            return
+        try:
+            self.evaluator.share(self._shared)
+        except (OSError, UserError) as error:
+            say(f"what the base said is not kept for other runs: {error}")
 
     def media(self) -> tuple[dict[str, Path], dict[str, Path]]:
         """(audio, pictures) of recordings, base and tuned model, by name, for trackers."""
@@ -376,6 +392,12 @@ def write_voices(plan: EvaluationPlan, output_dir: Path, sample_rate_hz: int) ->
             write_text(text, prompt.text + "\n")
         else:
             text.unlink(missing_ok=True)
+
+
+def _shared_name(protocol: Protocol) -> str:
+    """A folder's name for runs that let the base say the same; clips and scores in it have keys of their own."""
+    texts = json.dumps([protocol.model, protocol.source, protocol.seed, protocol.texts])
+    return hashlib.sha256(texts.encode()).hexdigest()[:16]
 
 
 def exported_voice(run_dir: Path) -> Path:

@@ -229,7 +229,12 @@ class _Run:
             if monitor.figure is not None:
                 require_sentences(prepared.evaluation, monitor.name)
             return None
-        evaluation = RunEvaluation(prepared.evaluation.protocol, self.record.output_dir, self.experiment.evaluation)
+        evaluation = RunEvaluation(
+            prepared.evaluation.protocol,
+            self.record.output_dir,
+            self.experiment.evaluation,
+            self.experiment.data.cache_folder,
+        )
         if monitor.figure is not None:
             monitor.check_measured(evaluation.evaluator.available.missing)
         return evaluation

@@ -12,6 +12,7 @@ from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.split import Split
 from calm_ft.errors import UserError
 from calm_ft.evaluation.evaluator import TUNED_VOICE
+from calm_ft.evaluation.score_cache import ScoreCache
 from calm_ft.evaluation.settings import EvaluationSettings
 from calm_ft.finetuning.strategy import HeadOnly
 from calm_ft.metrics.recognisers import ENGLISH_ASR, MULTILINGUAL_ASR
@@ -176,3 +177,48 @@ def test_a_whole_evaluation_is_the_same_schema_in_memory_and_on_the_disk(
     assert len(audio) == 12
     assert all(path.is_file() for path in (*audio.values(), *pictures.values()))
     assert all(each.mean("cer") is not None for each in result.systems.values())
+
+
+def test_what_the_base_says_is_said_and_measured_by_the_first_of_several_runs_alone(
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    HeadOnly().apply(nano_adapter, 1e-3)
+    weight = nano_adapter.flow_lm.flow_net.final_layer.linear.weight
+    said, measured = [], []
+    synthesize, put = nano_adapter.synthesize, ScoreCache.put
+    monkeypatch.setattr(
+        nano_adapter, "synthesize", lambda texts, *rest: said.append(len(texts)) or synthesize(texts, *rest)
+    )
+    monkeypatch.setattr(ScoreCache, "put", lambda cache, key, *rest: measured.append(key) or put(cache, key, *rest))
+    results = []
+    for number, factor in enumerate((1.01, 1.02)):
+        said.clear()
+        measured.clear()
+        evaluation = evaluation_of(clips, nano_adapter, tmp_path / str(number), cache_dir=tmp_path / "cache")
+        evaluation.begin(FineTuning(nano_adapter, HeadOnly(), adamw(), 0.9, 0), [], None)
+        before = weight.detach().clone()
+        with torch.no_grad():
+            weight.mul_(factor)
+        results.append(evaluation.finish(nano_adapter.eval(), "run", 3, 2, []))
+        with torch.no_grad():
+            weight.copy_(before)
+        assert sum(said) == (8, 4)[number]  # base and tuned, then the other tuned model alone
+        assert len(set(measured)) == (16, 4)[number]  # recordings and their round trips too
+    first, second = (each.systems for each in results)
+    assert all(first[name] == second[name] for name in ("reference", "codec", "base"))
+    assert first["tuned"] != second["tuned"]
+    (shared,) = (tmp_path / "cache" / "evaluation").iterdir()
+    assert len(list((shared / "spoken").glob("*.wav"))) == 4
+    assert read_result(tmp_path / "1" / "evaluation") == results[1]
+
+
+def test_a_cache_that_cannot_be_written_costs_a_line_and_not_the_evaluation(
+    nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    HeadOnly().apply(nano_adapter, 1e-3)
+    (tmp_path / "cache").write_text("a file, not a folder")
+    evaluation = evaluation_of(clips, nano_adapter, tmp_path, cache_dir=tmp_path / "cache")
+    evaluation.begin(FineTuning(nano_adapter, HeadOnly(), adamw(), 0.9, 0), [], None)
+    result = evaluation.finish(nano_adapter.eval(), "run", 3, 2, [])
+    assert "what the base said is not kept for other runs" in capsys.readouterr().err
+    assert read_result(tmp_path / "evaluation") == result

@@ -39,9 +39,13 @@ def protocol_of(clips: list[EncodedUtterance], adapter: TTSAdapter, output_dir: 
 
 
 def evaluation_of(
-    clips: list[EncodedUtterance], adapter: TTSAdapter, output_dir: Path, settings: EvaluationSettings = EVERY_TWO
+    clips: list[EncodedUtterance],
+    adapter: TTSAdapter,
+    output_dir: Path,
+    settings: EvaluationSettings = EVERY_TWO,
+    cache_dir: Path | None = None,
 ) -> RunEvaluation:
-    return RunEvaluation(protocol_of(clips, adapter, output_dir), output_dir, settings)
+    return RunEvaluation(protocol_of(clips, adapter, output_dir), output_dir, settings, cache_dir)
 
 
 def samples_of(path: Path) -> np.ndarray:
