@@ -1,9 +1,9 @@
 """Texts for recordings that have none: which recogniser listens, and what it heard, word by word.
 
 Whisper (Radford et al. 2022) by faster-whisper where a model can be had. Where none can, and the language is English,
-Moonshine, whose tiny model comes in its wheel: MOONSHINE_FIGURES. Without that too, PocketSphinx. It is weak: on read
-speech every fourth word is wrong, on telephone prompts two of three, so its words are a draft to correct or to find
-clips by, never texts to train on unread.
+Moonshine, whose tiny model comes in its wheel: on telephone prompts every twelfth word is wrong (docs/results.md).
+Without that too, PocketSphinx. It is weak: on the same prompts two of three words are wrong, so that its texts are a
+draft to correct or to find clips by, never to be trained on unread.
 """
 
 import copy
