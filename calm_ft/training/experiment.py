@@ -35,6 +35,13 @@ class Experiment:
     evaluation: EvaluationSettings
     config: dict[str, Any]
 
+    def model_language(self) -> str:
+        """ISO 639-1 code of what the model speaks: as its settings say, else the model is loaded to find out.
+
+        Raises UserError where it cannot be loaded.
+        """
+        return self.config["adapter"].get("language") or self.adapter_factory().language
+
     def with_max_frames(self, max_frames: int) -> Self:
         """The same with `data.max_frames_per_batch` as if it had been given."""
         found = {"max_frames_per_batch": max_frames}

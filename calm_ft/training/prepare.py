@@ -54,18 +54,24 @@ class Prepared:
     base_fingerprint: str
 
 
-def read_sources(data: DataSettings, say: Callable[[str], None] | None = None) -> list[ReadSource]:
+def read_sources(
+    data: DataSettings,
+    say: Callable[[str], None] | None = None,
+    model_language: Callable[[], str | None] = lambda: None,
+) -> list[ReadSource]:
     """List every source's recordings, the voice that is tuned first.
 
     Args:
         say: told what is prepared, and how; None where another process of the run does that, or did it before.
+        model_language: ISO 639-1 code of what the model speaks; asked for where no recording of a source has a text,
+            by which its language could be found.
 
     Raises UserError where a source is missing or holds nothing.
     """
     sources: list[ReadSource] = []
     for name, settings in data.named_sources().items():
         path = Path(settings.path).expanduser()
-        dataset = _prepared(path, settings, data, say) if data.prepare == "auto" else None
+        dataset = _prepared(path, settings, data, say, model_language) if data.prepare == "auto" else None
         recordings = read_recordings(dataset or path, None if dataset else settings.format, settings.speakers)
         if dataset is not None:
             recordings.exclusions += _left_out_of(dataset)
@@ -78,7 +84,13 @@ def read_sources(data: DataSettings, say: Callable[[str], None] | None = None) -
     return sources
 
 
-def _prepared(path: Path, source: DataSource, data: DataSettings, say: Callable[[str], None] | None) -> Path | None:
+def _prepared(
+    path: Path,
+    source: DataSource,
+    data: DataSettings,
+    say: Callable[[str], None] | None,
+    model_language: Callable[[], str | None],
+) -> Path | None:
     """A dataset made of recordings that cannot train as they are; None where they can, or where none can be made."""
     try:
         found = read_recordings(path, source.format, source.speakers, require_text=False)
@@ -99,7 +111,8 @@ def _prepared(path: Path, source: DataSource, data: DataSettings, say: Callable[
     from calm_ft.preparation.pipeline import prepare as make_dataset
 
     try:
-        summary = make_dataset(Request(path, dataset, speakers=source.speakers, format=source.format), say)
+        language = None if found.utterances else model_language()
+        summary = make_dataset(Request(path, dataset, language, speakers=source.speakers, format=source.format), say)
     except UserError as error:
         say(f"they could not be prepared: {error}")
         return made_before  # as the other processes of the run find it

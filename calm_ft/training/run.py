@@ -170,7 +170,9 @@ class _Run:
             notices.say_plain(console, f"{self.record.output_dir} is finished: nothing left to do.")
             return done
         self._take_known_max_frames()
-        sources = prepare.read_sources(self.experiment.data, lambda line: notices.say_plain(console, line))
+        sources = prepare.read_sources(
+            self.experiment.data, lambda line: notices.say_plain(console, line), self.experiment.model_language
+        )
         judged = read_evaluation_sources(self.experiment.evaluation)
         finder = partial(self._find_max_frames, trainer)
         prepared = prepare.prepare(self.experiment, sources, judged, trainer.world_size, finder)

@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -184,12 +185,20 @@ def test_what_the_base_says_is_said_and_measured_by_the_first_of_several_runs_al
 ) -> None:
     HeadOnly().apply(nano_adapter, 1e-3)
     weight = nano_adapter.flow_lm.flow_net.final_layer.linear.weight
-    said, measured = [], []
+    said: list[int] = []
+    measured: list[str] = []
     synthesize, put = nano_adapter.synthesize, ScoreCache.put
-    monkeypatch.setattr(
-        nano_adapter, "synthesize", lambda texts, *rest: said.append(len(texts)) or synthesize(texts, *rest)
-    )
-    monkeypatch.setattr(ScoreCache, "put", lambda cache, key, *rest: measured.append(key) or put(cache, key, *rest))
+
+    def synthesize_counted(texts: list[str], *rest: Any) -> Any:
+        said.append(len(texts))
+        return synthesize(texts, *rest)
+
+    def put_counted(cache: ScoreCache, clip_key: str, *rest: Any) -> None:
+        measured.append(clip_key)
+        put(cache, clip_key, *rest)
+
+    monkeypatch.setattr(nano_adapter, "synthesize", synthesize_counted)
+    monkeypatch.setattr(ScoreCache, "put", put_counted)
     results = []
     for number, factor in enumerate((1.01, 1.02)):
         said.clear()

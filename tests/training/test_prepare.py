@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from calm_ft.config import compose_config, experiment_from
 from calm_ft.training.prepare import read_sources
 from calm_ft.training.settings import DataSettings
 from tests.training.tiny_run import copy_short_clips
@@ -56,6 +57,22 @@ def test_a_long_recording_without_text_is_prepared_first_and_the_minutes_are_sai
     (recordings / "interview.wav").unlink()
     (tidied,) = read_sources(data)
     assert {each.audio_path.parent for each in tidied.recordings.utterances} == {recordings}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("adapter", ["nano", "chatterbox_tiny"])
+def test_recordings_of_which_none_has_a_text_are_heard_in_the_models_language(recordings: Path, adapter: str) -> None:
+    """The embedded model's card says which that is, Chatterbox's settings do."""
+    pytest.importorskip("moonshine_voice")
+    add_long_recording(recordings)
+    for text in recordings.glob("*.txt"):
+        text.unlink()
+    experiment = experiment_from(compose_config([f"adapter={adapter}", "logger=csv"]))
+    said: list[str] = []
+    (source,) = read_sources(settings(recordings), said.append, experiment.model_language)
+    assert any("language en" in line for line in said)
+    assert {each.language for each in source.recordings.utterances} == {"en"}
+    assert len(source.recordings.utterances) > 2
 
 
 def test_tidy_recordings_are_read_as_they_are(recordings: Path) -> None:
