@@ -103,7 +103,7 @@ function row(clip) {
   if (clip[ID] in edits) made.classList.add("changed");
   const head = element("th", { scope: "row" }, element("span", { dir: "auto", textContent: textOf(clip) || "(no text)" }));
   const before = textOf(clip) !== clip[TEXT] ? clip[TEXT] : clip[ORIGINAL];
-  if (before) head.append(element("small", { dir: "auto", textContent: `given as: ${before}` }));
+  if (before) head.append(element("small", { dir: "auto", textContent: `originally: ${before}` }));
   if (clip[REASON]) head.append(element("small", { className: "reason", textContent: clip[REASON] }));
   head.append(element("small", { textContent: [clip[ID], clip[SOURCE]].filter(Boolean).join(", ") }));
   if (TOKEN) head.append(actions(clip, head));
