@@ -70,6 +70,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--loudness", default="-23", metavar="LUFS", help="of every clip (-23), or none to leave levels as they are"
     )
+    parser.add_argument("--max-sec", type=float, default=20.0, help="how long a clip may be: longer ones are cut (20)")
     parser.add_argument(
         "--clean-command",
         metavar="COMMAND",
@@ -95,6 +96,8 @@ def request_of(arguments: argparse.Namespace) -> "Request":
         raise UserError(f"--language {arguments.language} is no ISO 639 code of a language: write it as en, fr or de.")
     if arguments.num_processes is not None and arguments.num_processes < 1:
         raise UserError(f"--num-processes {arguments.num_processes} must be at least 1.")
+    if not 3 <= arguments.max_sec <= 30:
+        raise UserError(f"--max-sec {arguments.max_sec:g} should be a number of seconds from 3 to 30, such as 20.")
     return Request(
         recordings=arguments.recordings.expanduser(),
         dataset=arguments.output_dir.expanduser(),
@@ -103,6 +106,7 @@ def request_of(arguments: argparse.Namespace) -> "Request":
         speakers=arguments.speakers,
         format=arguments.format,
         loudness_lufs=loudness_of(arguments.loudness),
+        max_sec=arguments.max_sec,
         clean_command=arguments.clean_command,
         aligner_model=arguments.aligner_model,
         tokenizer=None if arguments.tokenizer is None else arguments.tokenizer.expanduser(),

@@ -59,6 +59,7 @@ class Request:
     speakers: str | None = None
     format: str | None = None
     loudness_lufs: float | None = -23.0
+    max_sec: float = 20.0
     clean_command: str | None = None
     aligner_model: str | None = None
     tokenizer: Path | None = None
@@ -165,6 +166,7 @@ class _Preparation:
             language=None,
             aligner_model=request.aligner_model,
             loudness_lufs=request.loudness_lufs,
+            max_sec=request.max_sec,
             clean_command=request.clean_command,
             finds_overlap=self._finds_overlap(),
         )

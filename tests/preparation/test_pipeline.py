@@ -17,7 +17,7 @@ from calm_ft.errors import UserError
 from calm_ft.metrics.audio_io import resampled
 from calm_ft.preparation.dataset import WORK
 from calm_ft.preparation.making import PieceJob, make_clips
-from calm_ft.preparation.pieces import Piece
+from calm_ft.preparation.pieces import Piece, Recording, cut
 from calm_ft.preparation.pipeline import Request, file_name, prepare
 from calm_ft.preparation.reading import Shard
 from calm_ft.preparation.sound.conditioning import loudness_lufs
@@ -235,6 +235,19 @@ def test_a_long_recording_without_text_is_cut_and_heard_and_a_second_run_listens
     assert again == heard
     for first, second in itertools.pairwise(rows):
         assert first["split"] != second["split"] or first["source_end_sec"] <= second["source_start_sec"]
+
+
+@pytest.mark.parametrize("max_sec", [4.0, 20.0])
+def test_no_clip_is_longer_than_is_asked_for_and_no_sound_is_lost(tmp_path, max_sec):
+    samples, rate_hz, _ = joined(12)
+    soundfile.write(tmp_path / "interview.wav", samples, rate_hz)
+    duration_sec = len(samples) / rate_hz
+    recording = Recording("a", tmp_path / "interview.wav", "interview.wav", "", "anna", None, duration_sec)
+    pieces = cut(recording, {None: ClipSettings(tmp_path, "en", max_sec=max_sec)}).pieces
+    lengths_sec = [(piece.end_sec or 0.0) - piece.start_sec for piece in pieces]
+    assert max(lengths_sec) <= max_sec
+    assert max(lengths_sec) > 0.5 * max_sec
+    assert duration_sec - sum(lengths_sec) < 12 * 0.8  # the pauses
 
 
 def test_a_recogniser_that_tells_no_times_leaves_them_to_the_aligner_and_its_texts_unjudged(tmp_path):

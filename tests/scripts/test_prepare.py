@@ -77,11 +77,11 @@ def test_a_set_of_the_hub_becomes_a_dataset_and_its_clips_are_named_by_their_row
         ("--tokenizer", "nowhere.model", "nowhere.model cannot be read"),
         ("--tokenizer", str(Path(__file__)), "is no tokenizer that can be loaded"),
         ("--language", "english", "--language english is no ISO 639 code"),
+        ("--max-sec", "2", "--max-sec 2 should be a number of seconds from 3 to 30"),
+        ("--max-sec", "nan", "--max-sec nan should be a number of seconds from 3 to 30"),
     ],
 )
-def test_a_tokenizer_and_a_language_that_are_none_are_refused(
-    recordings, tmp_path, monkeypatch, capsys, option, value, said
-):
+def test_a_value_that_cannot_be_used_is_refused(recordings, tmp_path, monkeypatch, capsys, option, value, said):
     arguments = (recordings, "--output-dir", tmp_path / "dataset", option, value)
     assert said in error_of(monkeypatch, capsys, *arguments)
     assert not (tmp_path / "dataset").exists()
