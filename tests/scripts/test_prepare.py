@@ -152,6 +152,7 @@ def test_a_disk_that_fills_up_is_one_sentence_and_what_is_done_is_kept(recording
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_a_killed_run_goes_on_and_makes_nothing_again(tmp_path):
     recordings = copy_demo(tmp_path / "recordings", 60)
     command = [sys.executable, str(ROOT / "scripts/prepare.py"), str(recordings), "--language", "de"]
