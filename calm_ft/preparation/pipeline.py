@@ -36,6 +36,7 @@ from calm_ft.preparation.workers import Crash, in_processes
 from calm_ft.progress import Progress
 
 BATCH_CLIPS = 4
+MANY_CLIPS = 5000  # comparing more takes seconds
 MAX_NAME = 120
 _MISHEARS = {
     MOONSHINE: "one word in twelve over a telephone, fewer in good sound: correct the texts on the page (--serve), or "
@@ -147,6 +148,8 @@ class _Preparation:
             rows = self._rows(listing.recordings, settings)
             found = gather(rows, self.edits)
             found.left_out += listing.left_out
+            if len(found.clips) > MANY_CLIPS:
+                self.say(f"comparing {len(found.clips)} clips with each other")
             assembled = assemble(found, self.edits, self.request.seed, self.heard_weakly, self.tokenizer)
         with self._stage("writing"):
             write_dataset(dataset, found, assembled, lambda clip: words_in(clip, self.results.read(f"clip {clip.id}")))
@@ -278,14 +281,16 @@ class _Preparation:
 
     def _rows(self, recordings: Sequence[Recording], settings: SettingsByLanguage) -> Iterator[MadeRow]:
         """Every clip's row, and one for each recording without a clip."""
-        for recording in recordings:
-            found = self._cut_of(recording, settings[recording.language])
-            of_recording = (recording.source, self.languages.of(recording), self.languages.named_for(recording))
-            if not found.pieces:
-                reason = {"kind": found.kind, "reason": found.reason, "duration_sec": recording.duration_sec}
-                yield MadeRow(recording.id, *of_recording, reason)
-            for job in self._jobs([recording], settings):
-                yield MadeRow(job.id, *of_recording, self.results.read(f"clip {job.id}"))
+        with Progress("checking", len(recordings), delay_sec=1.0) as bar:
+            for recording in recordings:
+                found = self._cut_of(recording, settings[recording.language])
+                of_recording = (recording.source, self.languages.of(recording), self.languages.named_for(recording))
+                if not found.pieces:
+                    reason = {"kind": found.kind, "reason": found.reason, "duration_sec": recording.duration_sec}
+                    yield MadeRow(recording.id, *of_recording, reason)
+                for job in self._jobs([recording], settings):
+                    yield MadeRow(job.id, *of_recording, self.results.read(f"clip {job.id}"))
+                bar.update()
 
     def _num_processes(self, recordings: Sequence[Recording]) -> int:
         if sum(each.duration_sec for each in recordings) < ALONE_SEC:
