@@ -144,7 +144,7 @@ def show(summary: "Summary", request: "Request") -> None:
     )
     lost_sec: dict[str, float] = defaultdict(float)
     for each in summary.assembled.left_out:
-        lost_sec[each.kind] += 0.0 if each.use else each.duration_sec or 0.0
+        lost_sec[each.kind] += each.lost_sec
     order = list(SEVERITY_WORDS)
     for problem in sorted(summary.problems, key=lambda each: (order.index(each.severity), lost_sec[each.kind])):
         print(problem_line(problem, lost_sec[problem.kind]))

@@ -117,7 +117,14 @@ def assemble(
     reasons = _reasons(findings)
     let_in = {id for id, use in edits.use.items() if use}
     left_out = [
-        ClipLeftOut(clip.id, clip.path, *reasons[clip.id], clip.duration_sec, use=clip.id in let_in)
+        ClipLeftOut(
+            clip.id,
+            clip.path,
+            *reasons[clip.id],
+            clip.duration_sec,
+            use=clip.id in let_in,
+            recorded_sec=clip.recorded_sec,
+        )
         for clip in found.clips
         if clip.id in reasons
     ]

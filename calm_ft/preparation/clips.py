@@ -80,3 +80,8 @@ class PreparedClip:
     faults: tuple[tuple[str, str], ...] = ()
     split: str = "train"
     problems: tuple[str, ...] = ()
+
+    @property
+    def recorded_sec(self) -> float:
+        """How much of its recording the clip holds: its length without the silence that was put around it."""
+        return self.source_end_sec - self.source_start_sec

@@ -41,7 +41,10 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class ClipLeftOut:
-    """A clip, or a file that never became one, that does not train; `kind` is that of the problem."""
+    """A clip, or a file that never became one, that does not train; `kind` is that of the problem.
+
+    `recorded_sec` is how much of its recording a clip holds, `duration_sec` its length with the silence around it.
+    """
 
     id: str
     path: str
@@ -50,6 +53,12 @@ class ClipLeftOut:
     duration_sec: float | None = None
     use: bool = False
     language: str = ""
+    recorded_sec: float | None = None
+
+    @property
+    def lost_sec(self) -> float:
+        """How much of the recordings does not train for it, as far as that is known."""
+        return 0.0 if self.use else self.recorded_sec or self.duration_sec or 0.0
 
 
 @dataclass(frozen=True)

@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
         "clips sound unlike their speaker's others",
         f"often only short or lively ones: listen, or {LEAVE_OUT}",
     ),
-    "duplicate": Kind("error", "clips are copies of others", "nothing needs to be done: one of each is kept"),
+    "duplicate": Kind("error", "clips are copies of others", f"{NOTHING}: one of each is kept"),
     "same_sound_other_text": Kind("error", "clips have the same sound and different texts", CORRECT),
     "left_out_by_hand": Kind("note", "clips were left out by hand", 'remove "use": false in corrections.jsonl'),
     # Sound.

@@ -332,8 +332,7 @@ def _sec_in(listing: Listing) -> float:
 
 
 def _totals(listing: Listing, assembled: Assembled) -> dict[str, Any]:
-    # Of the recordings, not of the clips, to which silence was added.
-    kept_sec = sum(clip.source_end_sec - clip.source_start_sec for clip in assembled.kept)
+    kept_sec = sum(clip.recorded_sec for clip in assembled.kept)
     splits = Counter(clip.split for clip in assembled.kept)
     return {
         "hours_in": round(_sec_in(listing) / 3600, 4),
@@ -350,7 +349,7 @@ def _hours_by_language(kept: Sequence[PreparedClip]) -> dict[str, dict[str, floa
     """How much is kept of each language; nothing where all clips are of one, or none names any."""
     sec: dict[str, float] = defaultdict(float)
     for clip in kept:
-        sec[clip.named_language or "unknown"] += clip.source_end_sec - clip.source_start_sec
+        sec[clip.named_language or "unknown"] += clip.recorded_sec
     return {"hours_by_language": {name: round(each / 3600, 4) for name, each in sec.items()}} if len(sec) > 1 else {}
 
 

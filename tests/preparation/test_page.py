@@ -17,6 +17,8 @@ from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from calm_ft.errors import UserError
+from calm_ft.preparation.clips import Problem
+from calm_ft.preparation.kinds import KINDS
 from calm_ft.preparation.page import write_page
 from calm_ft.preparation.page.rows import ClipRow, clip_rows
 from calm_ft.preparation.page.sections import SetVerdict, verdict
@@ -199,6 +201,14 @@ def test_enough_is_what_the_study_found(minutes: dict[str, float], said: str, to
     found = verdict(survey(rows, ()), ())
     assert found.enough.startswith(said)
     assert found == SetVerdict(found.enough, "No problem was found that needs mending.", tone)
+
+
+def test_copies_of_which_one_is_kept_are_not_to_be_mended() -> None:
+    copies, wrong = (
+        Problem(name, "error", KINDS[name].title, ("a",), KINDS[name].mend) for name in ("duplicate", "wrong_text")
+    )
+    assert verdict(survey([], ()), [(copies, 1)]).mend == "No problem was found that needs mending."
+    assert verdict(survey([], ()), [(copies, 1), (wrong, 1)]).mend.startswith("Mend this first: texts do not match")
 
 
 def _prompts(rows: list[ClipRow]) -> list[str]:

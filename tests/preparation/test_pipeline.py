@@ -237,6 +237,19 @@ def test_a_long_recording_without_text_is_cut_and_heard_and_a_second_run_listens
         assert first["split"] != second["split"] or first["source_end_sec"] <= second["source_start_sec"]
 
 
+def test_what_is_kept_and_what_is_lost_are_together_what_was_given(tmp_path):
+    recordings = copy_tidy(tmp_path / "recordings", 4)
+    for number in range(2):
+        for suffix in ("ogg", "txt"):
+            shutil.copy(recordings / f"000.{suffix}", recordings / f"copy{number}.{suffix}")
+    summary = quietly(recordings, tmp_path / "dataset")
+    lost = summary.assembled.left_out
+    assert [each.kind for each in lost] == ["duplicate", "duplicate"]
+    given_sec, kept_sec = (summary.totals[name] * 3600 for name in ("hours_in", "hours_kept"))
+    assert kept_sec + sum(each.lost_sec for each in lost) == pytest.approx(given_sec, rel=0.03)
+    assert replace(lost[0], use=True).lost_sec == 0
+
+
 @pytest.mark.parametrize("max_sec", [4.0, 20.0])
 def test_no_clip_is_longer_than_is_asked_for_and_no_sound_is_lost(tmp_path, max_sec):
     samples, rate_hz, _ = joined(12)

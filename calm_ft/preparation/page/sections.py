@@ -11,6 +11,7 @@ import numpy as np
 from calm_ft.data.audio import mix_down, read_samples, recorded_duration_sec
 from calm_ft.data.utterance import UnusableClip, Utterance
 from calm_ft.preparation.clips import Problem
+from calm_ft.preparation.kinds import NOTHING
 from calm_ft.preparation.page.rows import HELD_OUT, LEFT_OUT, ClipRow
 from calm_ft.preparation.page.survey import SpeakerTotals, Survey
 from calm_ft.report.figures import number
@@ -74,7 +75,9 @@ class ShownProblem:
 def verdict(found: Survey, problems: Sequence[tuple[Problem, int]]) -> SetVerdict:
     """Whether there is enough speech, and what to mend first."""
     enough, tone = _enough(found)
-    to_mend = [(problem, count) for problem, count in problems if problem.severity != "note"]
+    to_mend = [
+        (problem, count) for problem, count in problems if problem.severity != "note" and NOTHING not in problem.mend
+    ]
     if not to_mend:
         return SetVerdict(enough, "No problem was found that needs mending.", tone)
     first, count = to_mend[0]
