@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument(
         "--asr",
         help="the recogniser for WER: a hub model or a folder, faster-whisper:small.en or another of its models or a "
-        "folder, moonshine, embedded, or none (default: openai/whisper-base.en; for the embedded model the embedded one)",
+        "folder, moonshine, embedded, or none (default: openai/whisper-base.en; the embedded model: the embedded one)",
     )
     parser.add_argument("--language", help="of the texts, such as de (default: what the model speaks)")
     parser.add_argument("--device", help="where systems speak, such as cpu or cuda (default: a GPU where there is one)")
