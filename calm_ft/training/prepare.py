@@ -123,7 +123,14 @@ def _prepared(
 
 def _left_out_of(dataset: Path) -> list[Exclusion]:
     rows = [json.loads(line) for line in (dataset / "excluded.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [Exclusion(row["path"], row["reason"], row["duration_sec"]) for row in rows if not row["use"]]
+    return [Exclusion(row["path"], row["reason"], _recorded_sec(row)) for row in rows if not row["use"]]
+
+
+def _recorded_sec(row: Mapping[str, Any]) -> float | None:
+    """How much of its recording a clip holds, without the silence around it; of a file, its length if known."""
+    if "source_end_sec" in row:
+        return row["source_end_sec"] - row["source_start_sec"]
+    return row["duration_sec"]
 
 
 def _unusable_sec(found: ReadRecordings, max_duration_sec: float) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """Recordings that cannot train as they are become a dataset before a run, and tidy ones are left as they are."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -99,3 +100,18 @@ def test_where_nothing_can_be_prepared_the_reason_is_said_and_the_rest_trains(re
     (source,) = read_sources(settings(recordings), said.append)
     assert "could not be prepared" in said[-1]
     assert len(source.recordings.utterances) == NUM_CLIPS
+
+
+def test_the_silence_that_was_put_around_clips_is_not_counted_as_lost(recordings: Path) -> None:
+    """A dataset that was made before, as another process of a run finds it."""
+    add_long_recording(recordings)
+    data = settings(recordings)
+    dataset = data.prepared_folder(recordings)
+    dataset.mkdir(parents=True)
+    shutil.copy(min(recordings.glob("*.ogg")), dataset / "000.ogg")
+    (dataset / "manifest.jsonl").write_text(json.dumps({"path": "000.ogg", "text": "Hello."}) + "\n")
+    row = {"path": "1.flac", "reason": "a copy", "duration_sec": 2.4, "use": False}
+    clip = row | {"source_start_sec": 1.0, "source_end_sec": 3.0}
+    (dataset / "excluded.jsonl").write_text("".join(json.dumps(each) + "\n" for each in (clip, row)))
+    (source,) = read_sources(data)
+    assert [each.duration_sec for each in source.recordings.exclusions] == [2.0, 2.4]
