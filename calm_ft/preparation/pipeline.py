@@ -32,7 +32,7 @@ from calm_ft.preparation.results import Results, fingerprint_of, open_results
 from calm_ft.preparation.sound.overlap import overlap_model
 from calm_ft.preparation.tools import ClipSettings, SettingsByLanguage, check_cleaning, cleaned_path
 from calm_ft.preparation.words.transcription import MOONSHINE, NONE, POCKETSPHINX
-from calm_ft.preparation.workers import Crash, in_processes
+from calm_ft.preparation.workers import Crash, Workers
 from calm_ft.progress import Progress
 
 BATCH_CLIPS = 4
@@ -133,10 +133,11 @@ class _Preparation:
         for note in listing.notes:
             self.say(note)
         settings = self._settings(listing.recordings)
-        with self._stage("cutting"):
-            self._cut(listing.recordings, settings)
-        with self._stage("clips"):
-            self._make(listing.recordings, settings)
+        with Workers(self._num_processes(listing.recordings)) as workers:
+            with self._stage("cutting"):
+                self._cut(listing.recordings, settings, workers)
+            with self._stage("clips"):
+                self._make(listing.recordings, settings, workers)
         if request.shard.name:
             totals = {"sec_in": _sec_in(listing)}
             return Summary(request.dataset, listing.format_name, language, totals, [], None, self.stages_sec)
@@ -189,7 +190,7 @@ class _Preparation:
             return False
         return True
 
-    def _cut(self, recordings: Sequence[Recording], settings: SettingsByLanguage) -> None:
+    def _cut(self, recordings: Sequence[Recording], settings: SettingsByLanguage, workers: Workers) -> None:
         """Finds the pieces of every recording that needs it."""
         wanted = [each for each in recordings if each.needs_cutting(settings[each.language])]
         wanted = [each for each in wanted if each.text is not None or settings[each.language].listener != NONE]
@@ -198,8 +199,7 @@ class _Preparation:
         with Progress("cutting", round(total_sec), unit="s", delay_sec=1.0) as bar:
             done_sec = total_sec - sum(each.duration_sec for each in left)
             bar.update(round(done_sec))
-            work = in_processes(partial(cut, settings_by_language=settings), left, self._num_processes(left))
-            for recording, result in work:
+            for recording, result in workers.do(partial(cut, settings_by_language=settings), left):
                 if isinstance(result, Crash):
                     result = Cut(kind="unreadable", reason="the decoder crashed or ran out of memory")
                 key = _cut_key(recording, settings[recording.language])
@@ -214,7 +214,7 @@ class _Preparation:
             self.results.has(name, _cut_key(recording, settings)) and self.results.read(name)["kind"] != "no_alignment"
         )
 
-    def _make(self, recordings: Sequence[Recording], settings: SettingsByLanguage) -> None:
+    def _make(self, recordings: Sequence[Recording], settings: SettingsByLanguage, workers: Workers) -> None:
         """Makes the clip of every piece that has none."""
         on_disk = folder.clips_on_disk(self.request.dataset)
         num_clips = sum(len(self._cut_of(each, settings[each.language]).pieces) for each in recordings)
@@ -227,9 +227,8 @@ class _Preparation:
                     else:
                         yield job
 
-            num_processes = self._num_processes(recordings)
             make = partial(make_clips, settings_by_language=settings)
-            for jobs, made in in_processes(make, _batches(left()), num_processes):
+            for jobs, made in workers.do(make, _batches(left())):
                 if isinstance(made, Crash):
                     reason = "making its clips crashed or ran out of memory"
                     row = {"kind": "unreadable", "reason": reason, "duration_sec": None}

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import TypeVar
+from typing import Self, TypeVar
 
 JobT = TypeVar("JobT")
 ResultT = TypeVar("ResultT")
@@ -18,53 +18,81 @@ class Crash:
     """In place of the result of a job whose process was ended by its decoder or by the system."""
 
 
-def in_processes(
-    function: Callable[[JobT], ResultT], jobs: Iterable[JobT], num_processes: int
-) -> Iterator[tuple[JobT, ResultT | Crash]]:
-    """Each job with its result, as they are done; in this process if there is only one.
+class Workers:
+    """The processes of one preparation: started when the first job comes, ended when its context ends.
 
     Processes are spawned, not forked, because libraries that have started threads may hang in a fork; each computes
-    with one thread. Few jobs wait at a time, so `jobs` may be many. What a job raises is raised here, and the jobs
-    behind it are given up.
+    with one thread. Loading those libraries takes seconds, so the same processes serve one stage after another.
     """
-    if num_processes == 1:
-        for job in jobs:
-            yield job, function(job)
-        return
-    waiting = iter(jobs)
-    while suspects := (yield from _in_pool(function, waiting, num_processes, 2 * num_processes)):
-        one_by_one = iter(suspects)  # one of them ended its process: which, shows when each is alone
-        while culprit := (yield from _in_pool(function, one_by_one, 1, 1)):
-            yield culprit[0], Crash()
 
+    def __init__(self, num_processes: int) -> None:
+        """`num_processes`: how many work at once; with one the jobs are done in this process."""
+        self._num_processes = num_processes
+        self._pool: ProcessPoolExecutor | None = None
 
-def _in_pool(
-    function: Callable[[JobT], ResultT], waiting: Iterator[JobT], num_processes: int, num_ahead: int
-) -> Generator[tuple[JobT, ResultT | Crash], None, list[JobT]]:
-    """Yields what is done; returns the jobs, at most `num_ahead`, that were under way when a process ended."""
-    pool = ProcessPoolExecutor(
-        num_processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_process
-    )
-    running: dict[Future[ResultT], JobT] = {}
-    try:
-        while True:
-            for job in islice(waiting, num_ahead - len(running)):
-                running[pool.submit(function, job)] = job
-            if not running:
-                return []
-            done, _ = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                if isinstance(future.exception(), BrokenProcessPool):
-                    return list(running.values())
-                yield running.pop(future), future.result()
-    except BrokenProcessPool:  # it broke between two jobs
-        return [*running.values(), job]
-    except BaseException:  # interrupted, or nobody wants the rest: what is under way is not waited for
-        for process in multiprocessing.active_children():
-            process.terminate()
-        raise
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
+
+    def do(self, function: Callable[[JobT], ResultT], jobs: Iterable[JobT]) -> Iterator[tuple[JobT, ResultT | Crash]]:
+        """Each job with its result, as they are done.
+
+        Few jobs wait at a time, so `jobs` may be many. What a job raises is raised here, and the jobs behind it are
+        given up.
+        """
+        if self._num_processes == 1:
+            for job in jobs:
+                yield job, function(job)
+            return
+        waiting = iter(jobs)
+        while suspects := (yield from self._in_pool(function, waiting, 2 * self._num_processes)):
+            one_by_one = iter(suspects)  # one of them ended its process: which, shows when each is alone
+            while culprit := (yield from self._in_pool(function, one_by_one, 1)):
+                yield culprit[0], Crash()
+
+    def _in_pool(
+        self, function: Callable[[JobT], ResultT], waiting: Iterator[JobT], num_ahead: int
+    ) -> Generator[tuple[JobT, ResultT | Crash], None, list[JobT]]:
+        """Yields what is done; returns the jobs, at most `num_ahead`, that were under way when a process ended."""
+        pool = self._started()
+        running: dict[Future[ResultT], JobT] = {}
+        try:
+            while True:
+                for job in islice(waiting, num_ahead - len(running)):
+                    running[pool.submit(function, job)] = job
+                if not running:
+                    return []
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    if isinstance(future.exception(), BrokenProcessPool):
+                        self._forget_pool()
+                        return list(running.values())
+                    yield running.pop(future), future.result()
+        except BrokenProcessPool:  # it broke between two jobs
+            self._forget_pool()
+            return [*running.values(), job]
+        except BaseException:  # interrupted, or nobody wants the rest: what is under way is not waited for
+            for process in multiprocessing.active_children():
+                process.terminate()
+            self._forget_pool()
+            raise
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._pool is None:
+            self._pool = ProcessPoolExecutor(
+                self._num_processes, mp_context=multiprocessing.get_context("spawn"), initializer=_begin_process
+            )
+        return self._pool
+
+    def _forget_pool(self) -> None:
+        """A pool that lost a process takes no more jobs."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin_process() -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,8 @@ from calm_ft.preparation.dataset import ClipLeftOut, check_places, read_edits
 from calm_ft.preparation.reading import Shard
 from calm_ft.preparation.results import open_results
 from calm_ft.preparation.splits import assign_splits, shares_of
-from calm_ft.preparation.workers import Crash, in_processes
-from tests.preparation.jobs import double, end_process_at_three
+from calm_ft.preparation.workers import Crash, Workers
+from tests.preparation.jobs import double, end_process_at_three, process_id
 
 
 def clip(id: str, text: str = "", source: str = "", start_sec: float = 0.0) -> PreparedClip:
@@ -180,13 +181,22 @@ def test_a_shard_that_is_none_is_refused(text):
 
 
 def test_a_crashed_process_costs_its_own_job_alone():
-    done = dict(in_processes(end_process_at_three, range(8), 2))
+    with Workers(2) as workers:
+        done = dict(workers.do(end_process_at_three, range(8)))
+        assert dict(workers.do(double, range(3))) == {0: 0, 1: 2, 2: 4}, "others go on with new processes"
     assert {job for job, result in done.items() if isinstance(result, Crash)} == {3}
     assert {job: result for job, result in done.items() if job != 3} == {n: 2 * n for n in range(8) if n != 3}
 
 
 def test_one_process_is_this_one():
-    assert list(in_processes(double, range(3), 1)) == [(0, 0), (1, 2), (2, 4)]
+    assert list(Workers(1).do(process_id, range(2))) == [(0, os.getpid()), (1, os.getpid())]
+
+
+def test_one_stage_after_another_runs_in_the_same_processes():
+    with Workers(2) as workers:
+        first, second = ({id for _, id in workers.do(process_id, range(6))} for _ in range(2))
+    assert os.getpid() not in first | second
+    assert len(first | second) <= 2
 
 
 def splits_of(clips, **other) -> dict[str, str]:
