@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-# Threads that spin while they wait stall each other beside any other busy program.
+# Threads that spin for long while they wait stall each other beside any other busy program (calm_ft/errors.py).
 export OMP_WAIT_POLICY := PASSIVE
+export GOMP_SPINCOUNT := 1000
 
 .PHONY: setup demo test test-slow test-gpu lint format clean
 

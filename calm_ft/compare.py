@@ -1,7 +1,6 @@
 """Compare runs, of any strategy and system, in one HTML page with tables, curves, players and spectrograms."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +13,6 @@ from calm_ft.errors import UserError, run_script
 
 def main() -> None:
     arguments = read_arguments()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall each other on a busy machine
     from calm_ft.report.page.compare import NUM_SENTENCES, check_output, compare_runs  # late: --help answers at once
     from calm_ft.report.page.sweep_runs import runs_of_sweep
 

@@ -5,6 +5,7 @@ sentence and exits with code 2; every other exception is a bug and keeps its tra
 """
 
 import io
+import os
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -31,9 +32,20 @@ def accept_any_console() -> None:
             stream.reconfigure(errors="backslashreplace", line_buffering=True)
 
 
+def let_threads_sleep() -> None:
+    """Let OpenMP's threads wait for their next task by sleeping, after some 30 microseconds of spinning.
+
+    Threads that spin for long stall each other beside any other busy program. Threads that sleep at once cost a small
+    model a quarter of its speed, because its tasks are short. Must be called before torch is loaded.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": os.environ.get("GOMP_SPINCOUNT", "1000")}
+
+
 def run_script(main: Callable[[], object]) -> None:
     """Run the main function of a command with the exit codes that people and shells rely on."""
     accept_any_console()
+    let_threads_sleep()
     try:
         main()
     except UserError as error:

@@ -1,7 +1,6 @@
 """Evaluate a run, an export, or a run's base: what held-out sentences sound like, in numbers with their uncertainty."""
 
 import argparse
-import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -51,10 +50,7 @@ def main() -> None:
     parser.add_argument("--cfg-coef", type=float, help="guidance, 1 is none (default: as in the run, or the model's)")
     parser.add_argument("--quantize", action="store_true", help="let all systems speak with int8 weights, on the CPU")
     arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
-    # Torch is imported late: --help answers at once, and its threads find that they are not to spin while they wait,
-    # by which they would stall each other beside any other busy program.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    from calm_ft.runs.evaluate import EvaluationRequest, evaluate_each
+    from calm_ft.runs.evaluate import EvaluationRequest, evaluate_each  # late: --help answers at once
 
     models = arguments.pop("models")
     try:

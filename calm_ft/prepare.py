@@ -1,7 +1,6 @@
 """Make a dataset that trains well of recordings as they are: split, transcribed where needed, checked, and shown."""
 
 import argparse
-import os
 import signal
 from collections import defaultdict
 from pathlib import Path
@@ -19,7 +18,6 @@ SEVERITY_WORDS = {"note": "note", "warning": "warning", "error": "LEFT OUT"}
 
 def main() -> None:
     arguments = parser().parse_args()
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     request = request_of(arguments)
     from calm_ft.preparation.pipeline import prepare  # late: torch takes seconds, --help none
 

@@ -142,7 +142,6 @@ def train_job(config: DictConfig) -> float | None:
 def main() -> None:
     """Run Hydra on the command line: one run, or with -m a sweep."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # errors reach the handlers below, which say them in one sentence
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # spinning threads stall each other on a busy machine
     arguments, folder = sweep_arguments(tidy_arguments(sys.argv[1:]))
     check_value_name(override_of(arguments, "sweep_value") or RESIDUAL)
     sys.argv[1:] = arguments

@@ -8,6 +8,7 @@ short, several are joined; where all are too long, one is cut in a pause. The ch
 
 import hashlib
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from torch import Tensor
 
 from calm_ft.adapters.base import TTSAdapter, text_beside
 from calm_ft.data.audio import UnusableClip, mix_down, read_samples
+from calm_ft.data.feature_cache import CacheEntry, FeatureCache
 from calm_ft.data.prepare import EncodedUtterance
 from calm_ft.data.utterance import Utterance, printable
 from calm_ft.errors import UserError
@@ -36,6 +38,7 @@ _SAME_VOICE, _BELOW_MEDIAN, _FEWEST_VOICES = 0.75, 0.12, 4
 _LIKENESS_STEP, _SNR_STEP_DB, _LEVEL_STEP_DB, _LENGTH_STEP_SEC = 0.04, 10.0, 3.0, 2.0
 _BEST_SNR_DB = 40.0
 _PAUSE_SEC = 0.06
+_VOICES = "voices-resemblyzer-1"
 
 
 @dataclass(frozen=True)
@@ -192,6 +195,7 @@ def _candidates(clips: Sequence[EncodedUtterance], usual_sec: tuple[float, float
 
 def _heard(candidates: Sequence[EncodedUtterance]) -> list[_Heard]:
     """Those that can be read and are not silent. Raises UserError where none can."""
+    voices = _KnownVoices(candidates[0].cache.folder.parent)
     heard = []
     fault: tuple[Path, str] | None = None
     for clip in candidates:
@@ -205,18 +209,37 @@ def _heard(candidates: Sequence[EncodedUtterance]) -> list[_Heard]:
         if quality is None:
             fault = fault or (path, "the audio is silent")
         else:
-            heard.append(_Heard(clip, quality, _embedding(mix_down(recorded), rate_hz)))
+            heard.append(_Heard(clip, quality, voices.embedding(clip.key, mix_down(recorded), rate_hz)))
+    voices.keep()
     if not heard:
         path, reason = fault or (candidates[0].utterance.audio_path, "it cannot be read")
         raise UserError(f"{path} cannot be used as a voice prompt: {reason}.")
     return heard
 
 
-def _embedding(mono: np.ndarray, sample_rate_hz: int) -> np.ndarray:
-    try:
-        return voice_embedding(mono, sample_rate_hz)
-    except ModelMissing:  # without the extra `evaluation` the other figures choose
-        return np.zeros(1)
+class _KnownVoices:
+    """Voice embeddings in the feature cache: to find those of 40 clips takes longer than to load the model."""
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._stored = FeatureCache(cache_dir, _VOICES)
+        self._new: dict[str, CacheEntry] = {}
+
+    def embedding(self, key: str, mono: np.ndarray, sample_rate_hz: int) -> np.ndarray:
+        """That of a clip, [256], by its key in the feature cache; zeros where it cannot be had."""
+        if key in self._stored:
+            return self._stored.read(key)["voice"].numpy()
+        try:
+            found = voice_embedding(mono, sample_rate_hz)
+        except ModelMissing:  # without the extra `evaluation` the other figures choose
+            return np.zeros(1)
+        self._new[key] = CacheEntry({"voice": torch.from_numpy(found)}, 1, len(mono) / sample_rate_hz)
+        return found
+
+    def keep(self) -> None:
+        """Stores what was new, where the folder can be written."""
+        if self._new:
+            with suppress(UserError):
+                self._stored.write_shard(self._new)
 
 
 def _judged(heard: Sequence[_Heard], wanted_sec: float) -> list[_Heard]:

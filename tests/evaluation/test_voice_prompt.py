@@ -1,8 +1,11 @@
 """Which recording prompts the voice: on real recordings with planted faults, and on made ones."""
 
+import errno
+import hashlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -25,6 +28,7 @@ from calm_ft.evaluation.voice_prompt import (
     prompt_of_recording,
 )
 from calm_ft.metrics.recording_quality import frame_levels_db
+from calm_ft.metrics.speaker import voice_embedding
 from tests.conftest import DEMO_TRAIN
 
 RATE_HZ = 16_000
@@ -41,7 +45,8 @@ def add(tmp_path: Path) -> Add:
         path = tmp_path / f"{name}.wav"
         soundfile.write(path, audio, rate_hz, subtype="FLOAT")
         utterance = Utterance(name, path, f"Text of {name}.", speaker)
-        return EncodedUtterance(utterance, 1, len(audio) / rate_hz, name, cache)
+        key = hashlib.sha256(path.read_bytes()).hexdigest()
+        return EncodedUtterance(utterance, 1, len(audio) / rate_hz, key, cache)
 
     return written
 
@@ -104,7 +109,7 @@ def test_of_short_clips_good_ones_are_joined_until_they_are_long_enough(add: Add
     assert not any("bad" in source for source in prompt.sources)
     names = [Path(source).stem for source in prompt.sources]
     assert prompt.text == " ".join(f"Text of {name}." for name in names)
-    parts = [load_recording(clip.utterance, RATE_HZ) for name in names for clip in clips if clip.key == name]
+    parts = [load_recording(clip.utterance, RATE_HZ) for name in names for clip in clips if clip.utterance.id == name]
     torch.testing.assert_close(prompt.samples, torch.cat(parts), rtol=0, atol=1e-4)
     assert "joined" in prompt.reason
 
@@ -164,6 +169,26 @@ def test_at_most_forty_clips_of_a_thousand_are_decoded_and_not_the_first_of_the_
     choose_prompt(clips, RATE_HZ, ONE_CLIP)
     assert len(heard) == 40
     assert max(heard) > "0500"
+
+
+def test_voices_of_clips_are_found_once_and_a_cache_that_cannot_be_written_does_no_harm(
+    add: Add, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = [add(f"{index}", spoken(index)) for index in range(4)] + [add("other", of_another(spoken(4)))]
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "calm_ft.data.feature_cache.os.replace", Mock(side_effect=OSError(errno.ENOSPC, "No space left on device"))
+        )
+        first = choose_prompt(clips, RATE_HZ, ONE_CLIP)
+    second = choose_prompt(clips, RATE_HZ, ONE_CLIP)
+    monkeypatch.setattr(voice_prompt, "voice_embedding", Mock(side_effect=AssertionError("found once more")))
+    third = choose_prompt(clips, RATE_HZ, ONE_CLIP)
+    assert first.sources == second.sources == third.sources
+    kept = clips[0].cache.folder.parent
+    for clip in clips:
+        voice = FeatureCache(kept, "voices-resemblyzer-1").read(clip.key)["voice"].numpy()
+        np.testing.assert_allclose(voice, voice_embedding(*soundfile.read(clip.utterance.audio_path)), atol=1e-6)
+    assert first.reason == second.reason == third.reason
 
 
 def test_where_no_clip_is_without_fault_the_least_faulty_is_taken_and_the_fault_is_said(add: Add) -> None:
