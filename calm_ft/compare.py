@@ -7,14 +7,19 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from calm_ft.commands import command_line, words_of
+from calm_ft.commands import command_line, quick_imports, words_of
 from calm_ft.errors import UserError, run_script
 
 
 def main() -> None:
     arguments = read_arguments()
-    from calm_ft.report.page.compare import NUM_SENTENCES, check_output, compare_runs  # late: --help answers at once
-    from calm_ft.report.page.sweep_runs import runs_of_sweep
+    with quick_imports():
+        from calm_ft.report.page.compare import (
+            NUM_SENTENCES,
+            check_output,
+            compare_runs,
+        )  # late: --help answers at once
+        from calm_ft.report.page.sweep_runs import runs_of_sweep
 
     num_sentences = NUM_SENTENCES if arguments.sentences is None else arguments.sentences
     check_output(arguments.output, num_sentences)
@@ -58,7 +63,8 @@ def evaluate_missing(runs: Sequence[Path]) -> None:
     missing = [str(run) for run, done in is_done.items() if not done]
     if not missing:
         return
-    from calm_ft.runs.evaluate import EvaluationRequest, evaluate_each  # late: the models, for this alone
+    with quick_imports():
+        from calm_ft.runs.evaluate import EvaluationRequest, evaluate_each  # late: the models, for this alone
 
     others = [run / "evaluation" for run, done in is_done.items() if done]
     results = evaluate_each(missing, EvaluationRequest(), others)

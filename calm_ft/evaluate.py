@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from calm_ft.commands import words_of
+from calm_ft.commands import quick_imports, words_of
 from calm_ft.errors import UserError, run_script
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def main() -> None:
     parser.add_argument("--cfg-coef", type=float, help="guidance, 1 is none (default: as in the run, or the model's)")
     parser.add_argument("--quantize", action="store_true", help="let all systems speak with int8 weights, on the CPU")
     arguments = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
-    from calm_ft.runs.evaluate import EvaluationRequest, evaluate_each  # late: --help answers at once
+    with quick_imports():
+        from calm_ft.runs.evaluate import EvaluationRequest, evaluate_each  # late: --help answers at once
 
     models = arguments.pop("models")
     try:

@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from calm_ft.commands import words_of
+from calm_ft.commands import quick_imports, words_of
 from calm_ft.errors import run_script
 
 
@@ -23,7 +23,8 @@ def main() -> None:
     parser.add_argument("--relocate", action="store_true", help="after a move: write the folder's new place into it")
     parser.add_argument("--hub", metavar="USER/REPO", help="upload the export to the Hugging Face hub, privately")
     arguments = parser.parse_args()
-    from calm_ft.runs import export_run, push_export, relocate_export  # late: torch takes seconds, --help none
+    with quick_imports():
+        from calm_ft.runs import export_run, push_export, relocate_export  # late: torch takes seconds, --help none
 
     if arguments.relocate:
         print(f"relocated {relocate_export(arguments.run)}")

@@ -6,7 +6,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from calm_ft.commands import command_line, words_of
+from calm_ft.commands import command_line, quick_imports, words_of
 from calm_ft.errors import UserError, run_script
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ SEVERITY_WORDS = {"note": "note", "warning": "warning", "error": "LEFT OUT"}
 def main() -> None:
     arguments = parser().parse_args()
     request = request_of(arguments)
-    from calm_ft.preparation.pipeline import prepare  # late: torch takes seconds, --help none
+    with quick_imports():
+        from calm_ft.preparation.pipeline import prepare  # late: torch takes seconds, --help none
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # what a cluster sends ends as Ctrl-C does
     try:

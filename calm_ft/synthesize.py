@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from calm_ft.commands import words_of
+from calm_ft.commands import quick_imports, words_of
 from calm_ft.errors import run_script
 
 
@@ -39,7 +39,8 @@ def main() -> None:
         "--quantize", action="store_true", help="play with int8 weights, which takes less time at the released sizes"
     )
     arguments = parser.parse_args()
-    from calm_ft.runs import synthesize_to_file, written_line  # late: torch takes seconds, --help none
+    with quick_imports():
+        from calm_ft.runs import synthesize_to_file, written_line  # late: torch takes seconds, --help none
 
     print(written_line(synthesize_to_file(**vars(arguments)), arguments.output))
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, open_dict
 
-from calm_ft.commands import words_of
+from calm_ft.commands import quick_imports, words_of
 from calm_ft.config import (
     CONF,
     CONFIG_ERRORS,
@@ -59,7 +59,8 @@ def train(config: DictConfig) -> float | None:
 
 def train_one(config: DictConfig) -> float | None:
     """Train by a run's own configuration; returns the validation residual of the tuned model."""
-    from calm_ft.training.run import run_training  # late: --help answers at once
+    with quick_imports():
+        from calm_ft.training.run import run_training  # late: --help answers at once
 
     if config.get("teacher") is not None:
         config = taught_by(train_teacher(config), config)
