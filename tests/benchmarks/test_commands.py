@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import benchmarks
-from benchmarks import compare_systems, known_voices, nano_base
+from benchmarks import compare_systems, known_voices, nano_base, pocket_packing
 from benchmarks.chatterbox_packing import padding
 from benchmarks.chatterbox_size import join_recordings
 from benchmarks.measuring import encode_folder
@@ -54,6 +55,23 @@ def test_packed_rows_pad_less_than_upstreams(tmp_path: Path) -> None:
     shares = padding(encode_folder(folder, adapter, parts.data), adapter, batch_size=4)
     assert 0 < shares["padding_packed"] < shares["padding_upstream"] < 1
     assert 0 < shares["positions_saved"] < 1
+
+
+def test_a_packed_clip_has_the_outputs_and_gradients_of_a_padded_one() -> None:
+    layers = (
+        experiment_from(compose_config(["adapter=nano", "logger=csv"])).adapter_factory().flow_lm.transformer.layers
+    )
+    generator = torch.Generator().manual_seed(0)
+    width = pocket_packing.width_of(layers)
+    rows = [torch.randn(1, length, width, generator=generator) for length in (5, 9, 7)]
+    found = {}
+    for layout in (pocket_packing.padded, pocket_packing.packed):
+        layers.zero_grad()
+        outputs = layout(layers, rows)
+        torch.stack([output.square().sum() for output in outputs]).sum().backward()
+        found[layout.__name__] = [*outputs, *(parameter.grad.clone() for parameter in layers.parameters())]
+    for one, other in zip(found["padded"], found["packed"], strict=True):
+        assert (one - other).norm() < 1e-4 * one.norm()
 
 
 def test_joined_recordings_have_the_length_and_text_asked_for(tmp_path: Path) -> None:
