@@ -33,10 +33,8 @@ class Workers:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
-            self._pool = None
+    def __exit__(self, fault: type[BaseException] | None, *_: object) -> None:
+        self._end_pool(at_once=fault is not None)
 
     def do(self, function: Callable[[JobT], ResultT], jobs: Iterable[JobT]) -> Iterator[tuple[JobT, ResultT | Crash]]:
         """Each job with its result, as they are done.
@@ -69,16 +67,14 @@ class Workers:
                 done, _ = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     if isinstance(future.exception(), BrokenProcessPool):
-                        self._forget_pool()
+                        self._end_pool()
                         return list(running.values())
                     yield running.pop(future), future.result()
         except BrokenProcessPool:  # it broke between two jobs
-            self._forget_pool()
+            self._end_pool()
             return [*running.values(), job]
-        except BaseException:  # interrupted, or nobody wants the rest: what is under way is not waited for
-            for process in multiprocessing.active_children():
-                process.terminate()
-            self._forget_pool()
+        except BaseException:  # interrupted, or nobody wants the rest
+            self._end_pool(at_once=True)
             raise
 
     def _started(self) -> ProcessPoolExecutor:
@@ -88,11 +84,15 @@ class Workers:
             )
         return self._pool
 
-    def _forget_pool(self) -> None:
-        """A pool that lost a process takes no more jobs."""
+    def _end_pool(self, at_once: bool = False) -> None:
+        """One that lost a process takes no more jobs; `at_once`: what is under way is not waited for."""
         pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.shutdown(wait=True, cancel_futures=True)
+        if pool is None:
+            return
+        if at_once:
+            for process in multiprocessing.active_children():
+                process.terminate()
+        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _begin_process() -> None:

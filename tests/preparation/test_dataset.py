@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import time
 from dataclasses import replace
 
 import pytest
@@ -17,7 +18,7 @@ from calm_ft.preparation.reading import Shard
 from calm_ft.preparation.results import open_results
 from calm_ft.preparation.splits import assign_splits, shares_of
 from calm_ft.preparation.workers import Crash, Workers
-from tests.preparation.jobs import double, end_process_at_three, process_id
+from tests.preparation.jobs import LONG_SEC, double, end_process_at_three, process_id, sleep_unless_zero
 
 
 def clip(id: str, text: str = "", source: str = "", start_sec: float = 0.0) -> PreparedClip:
@@ -190,6 +191,18 @@ def test_a_crashed_process_costs_its_own_job_alone():
 
 def test_one_process_is_this_one():
     assert list(Workers(1).do(process_id, range(2))) == [(0, os.getpid()), (1, os.getpid())]
+
+
+def test_where_the_work_is_broken_off_no_job_is_waited_for():
+    def broken_off() -> None:
+        with Workers(2) as workers:
+            for _ in workers.do(sleep_unless_zero, range(4)):
+                raise KeyboardInterrupt
+
+    started = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        broken_off()
+    assert time.monotonic() - started < LONG_SEC / 2
 
 
 def test_one_stage_after_another_runs_in_the_same_processes():
