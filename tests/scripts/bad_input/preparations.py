@@ -173,7 +173,7 @@ def not_a_number_in_the_cache(place: Place) -> None:
     """One training clip's stored features are NaN; the run's first two steps saw them whole."""
     place.interrupted_run()
     key = hashlib.sha256(training_clip(place).audio_path.read_bytes()).hexdigest()
-    (folder,) = place.cache.iterdir()
+    (folder,) = (each for each in place.cache.iterdir() if not each.name.startswith("voices-"))
     stored = FeatureCache(place.cache, folder.name)
     entry = CacheEntry(stored.read(key), stored.info(key).num_frames, stored.info(key).duration_sec)
     spoiled = {**entry.features, "latents": torch.full_like(entry.features["latents"], torch.nan)}
