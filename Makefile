@@ -27,7 +27,7 @@ demo: $(READY)  ## tune the embedded model to the demo voice, evaluate and expor
 	$(MAKE) --no-print-directory -j2 demo-alone demo-replay
 	@sed -n '/^demo_replay, step/,$$p' runs/demo_replay.log
 
-# So small a model gains little from a second thread: two runs at once take two thirds of the time of one after the other.
+# So small a model gains little from a second thread: two runs at once took 2:12 min, one after the other 3:46.
 demo-alone:
 	OMP_NUM_THREADS=1 $(BIN)/python scripts/train.py experiment=demo
 

@@ -13,12 +13,8 @@ from calm_ft.errors import UserError, run_script
 
 def main() -> None:
     arguments = read_arguments()
-    with quick_imports():
-        from calm_ft.report.page.compare import (
-            NUM_SENTENCES,
-            check_output,
-            compare_runs,
-        )  # late: --help answers at once
+    with quick_imports():  # late: --help answers at once
+        from calm_ft.report.page.compare import NUM_SENTENCES, check_output, compare_runs
         from calm_ft.report.page.sweep_runs import runs_of_sweep
 
     num_sentences = NUM_SENTENCES if arguments.sentences is None else arguments.sentences
