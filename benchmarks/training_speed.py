@@ -320,7 +320,8 @@ class OfficialStep:
         from training.modules.samplers import LSD
 
         self.autocast, self.device = autocast, device
-        args = TrainArgs(text_dropout=0.0, voice_dropout=0.0, flow_batch_multiplier=ours.head_batch_multiplier)
+        num_draws = ours.num_times * ours.objective.noise_sampler.num_per_time
+        args = TrainArgs(text_dropout=0.0, voice_dropout=0.0, flow_batch_multiplier=num_draws)
         adapter = adapter_of(experiment, device)
         self.model = TrainableTTS(adapter.flow_lm, LSD(), args).to(device).train()
         trained = {name for name, p in ours.flow_lm.named_parameters() if p.requires_grad}

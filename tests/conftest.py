@@ -9,6 +9,7 @@ from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.config import ASSETS
 from calm_ft.flow.interpolant import CosineInterpolant
 from calm_ft.flow.loss_weighting import NoWeighting
+from calm_ft.flow.noise_sampling import MirroredNoise
 from calm_ft.flow.objective import FlowMatching, FlowMatchingWithLSD, Objective
 from calm_ft.flow.stop_gradient import FreezeTargetParameters
 from calm_ft.flow.time_sampling import LogitNormalTimes
@@ -18,12 +19,12 @@ DEMO_TRAIN = ASSETS / "demo_voice" / "train"
 
 
 def default_objective() -> Objective:
-    return FlowMatchingWithLSD(CosineInterpolant(), LogitNormalTimes(), NoWeighting(), FreezeTargetParameters())
+    return FlowMatchingWithLSD(CosineInterpolant(), LogitNormalTimes(), NoWeighting(), FreezeTargetParameters(), noise_sampler=MirroredNoise())
 
 
 def flow_matching_objective() -> Objective:
     """For heads with one time condition, which LSD cannot train."""
-    return FlowMatching(CosineInterpolant(), LogitNormalTimes(), NoWeighting())
+    return FlowMatching(CosineInterpolant(), LogitNormalTimes(), NoWeighting(), MirroredNoise())
 
 
 @pytest.fixture(scope="session", autouse=True)

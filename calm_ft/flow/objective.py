@@ -6,7 +6,8 @@ quarter of the rows. (Upstream runs it on all rows of a quarter of the steps; th
 same and each step of ours sees both terms.)
 
 The head stays on the linear path under every schedule: see `interpolant`. Conditions and latents arrive as
-rows `[N, D]` and `[N, C]` of valid frames only, so that a mean over rows is a mean over frames.
+rows `[N, D]` and `[N, C]` of valid frames only, so that a mean over rows is a mean over frames. A row has one time (or
+pair of times) and K draws of noise, `[K, N, C]`: what depends on condition and times alone is computed once for K draws.
 """
 
 from abc import ABC, abstractmethod
@@ -24,6 +25,7 @@ from calm_ft.flow.heads import bind_condition, head_time_conditions
 from calm_ft.flow.interpolant import Interpolant
 from calm_ft.flow.loss_weighting import LossWeighting
 from calm_ft.flow.lsd import lsd_residual
+from calm_ft.flow.noise_sampling import IndependentNoise, NoiseSampler
 from calm_ft.flow.precision import at_least_float32, without_autocast
 from calm_ft.flow.stop_gradient import StopGradient
 from calm_ft.flow.time_sampling import TimeSampler, sorted_pairs
@@ -76,8 +78,8 @@ class ObjectiveOutput:
 class Draws:
     """All that is random in one evaluation of N rows: float32 on the CPU, so that every device sees the same.
 
-    x0 `[N, C]` and tau `[N, 1]` for flow matching; for LSD the chosen rows `[M]`, their noise x0_lsd `[M, C]` and the
-    sorted times sigma <= tau_lsd, `[M, 1]` (M = 0 without LSD).
+    x0 `[K, N, C]` and tau `[N, 1]` for flow matching; for LSD the chosen rows `[M]`, their noise x0_lsd `[K, M, C]` and
+    the sorted times sigma <= tau_lsd, `[M, 1]` (M = 0 without LSD).
     """
 
     x0: torch.Tensor
@@ -90,12 +92,12 @@ class Draws:
     @staticmethod
     def joined(draws: Sequence["Draws"]) -> "Draws":
         """The draws of consecutive blocks of rows as those of all the rows."""
-        starts = [0, *accumulate(len(each.x0) for each in draws)]
+        starts = [0, *accumulate(len(each.tau) for each in draws)]
         return Draws(
-            x0=torch.cat([each.x0 for each in draws]),
+            x0=torch.cat([each.x0 for each in draws], dim=1),
             tau=torch.cat([each.tau for each in draws]),
             rows=torch.cat([each.rows + start for each, start in zip(draws, starts, strict=False)]),
-            x0_lsd=torch.cat([each.x0_lsd for each in draws]),
+            x0_lsd=torch.cat([each.x0_lsd for each in draws], dim=1),
             sigma=torch.cat([each.sigma for each in draws]),
             tau_lsd=torch.cat([each.tau_lsd for each in draws]),
         )
@@ -106,11 +108,19 @@ class Objective(nn.Module, ABC):
 
     num_time_conditions: int
 
-    def __init__(self, interpolant: Interpolant, time_sampler: TimeSampler, weighting: LossWeighting) -> None:
+    def __init__(
+        self,
+        interpolant: Interpolant,
+        time_sampler: TimeSampler,
+        weighting: LossWeighting,
+        noise_sampler: NoiseSampler | None = None,
+    ) -> None:
+        """noise_sampler: None draws independently, as the runs did that were saved without one."""
         super().__init__()
         self.interpolant = interpolant
         self.time_sampler = time_sampler
         self.weighting = weighting
+        self.noise_sampler = noise_sampler or IndependentNoise()
 
     def check_head(self, head: nn.Module) -> None:
         """Raise UserError if the head has fewer time conditions than this objective asks for."""
@@ -151,10 +161,10 @@ class Objective(nn.Module, ABC):
         """`evaluate` without its checks and casts; the same arguments."""
 
     def _draw_flow(self, num_rows: int, num_channels: int, rng: torch.Generator) -> Draws:
-        x0 = torch.randn(num_rows, num_channels, generator=rng)
+        x0 = self.noise_sampler.sample(num_rows, num_channels, rng)
         tau = self.time_sampler.sample(num_rows, rng)
         none = torch.zeros(0, 1)
-        return Draws(x0, tau, torch.zeros(0, dtype=torch.long), torch.zeros(0, num_channels), none, none)
+        return Draws(x0, tau, torch.zeros(0, dtype=torch.long), x0[:, :0], none, none)
 
     def _flow_term(
         self, head: nn.Module, cond: torch.Tensor, x1: torch.Tensor, draws: Draws, weight: float = 1.0
@@ -166,9 +176,9 @@ class Objective(nn.Module, ABC):
         return self._weighted(weight, residual, tau, tau)
 
     def _weighted(self, weight: float, residual: torch.Tensor, s: torch.Tensor, t: torch.Tensor) -> Term:
-        """The schedule's weight at the end time t on residuals `[N]`, then the learned one if any."""
+        """The schedule's weight at the end time t on residuals `[K, N]`, then the learned one if any."""
         scheduled = self.interpolant.residual_weight(t).squeeze(-1) * residual
-        return Term(weight, self.weighting(scheduled, s, t).sum(), residual.detach().sum(), len(residual))
+        return Term(weight, self.weighting(scheduled, s, t).sum(), residual.detach().sum(), residual.numel())
 
 
 @final
@@ -199,9 +209,10 @@ class FlowMatchingWithLSD(Objective):
         flow_weight: float = 0.75,
         lsd_weight: float = 0.25,
         lsd_fraction: float = 0.25,
+        noise_sampler: NoiseSampler | None = None,
     ) -> None:
         """Raises UserError if lsd_fraction is not in (0, 1]."""
-        super().__init__(interpolant, time_sampler, weighting)
+        super().__init__(interpolant, time_sampler, weighting, noise_sampler)
         if not 0 < lsd_fraction <= 1:
             raise UserError(
                 f"objective.lsd_fraction is {lsd_fraction}, but must be above 0 and at most 1; "
@@ -216,7 +227,7 @@ class FlowMatchingWithLSD(Objective):
         flow = self._draw_flow(num_rows, num_channels, rng)
         num_chosen = max(1, round(self.lsd_fraction * num_rows))
         rows = torch.randperm(num_rows, generator=rng)[:num_chosen]
-        x0 = torch.randn(num_chosen, num_channels, generator=rng)
+        x0 = self.noise_sampler.sample(num_chosen, num_channels, rng)
         sigma, tau = sorted_pairs(self.time_sampler, num_chosen, rng)
         return replace(flow, rows=rows, x0_lsd=x0, sigma=sigma, tau_lsd=tau)
 

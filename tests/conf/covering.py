@@ -17,6 +17,7 @@ GROUPS = (
     "data",
     "objective/interpolant",
     "objective/time_sampler",
+    "objective/noise_sampler",
     "objective/weighting",
     "objective/stop_gradient",
 )

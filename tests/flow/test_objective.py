@@ -41,7 +41,7 @@ class RowCountingHead(nn.Module):
         self.num_jump_rows: list[int] = []
 
     def forward(self, cond: torch.Tensor, s: torch.Tensor, t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
-        (self.num_diagonal_rows if s is t else self.num_jump_rows).append(len(x))
+        (self.num_diagonal_rows if s is t else self.num_jump_rows).append(x.shape[-2])
         return self.head(cond, s, t, x)
 
 

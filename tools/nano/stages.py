@@ -59,6 +59,7 @@ FLOW_LM_RECIPE = (
     "optimizer.lr=1.5e-3",
     "optimizer.schedule.num_warmup_steps=200",
     "adapter.head_batch_multiplier=2",
+    "objective/noise_sampler=independent",
     "adapter.attention_guide_weight=0.2",
     "adapter.conditioning_dropout=0.1",
     "trainer.max_steps=8000",

@@ -165,7 +165,8 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
         Args:
             model: released config name, yaml, folder or hf:// yaml.
             local_dir: folder with the weights of `model`.
-            head_batch_multiplier: draws of noise and times a frame (CALM uses 8; upstream 4).
+            head_batch_multiplier: draws of noise a frame (CALM uses 8; upstream 4); how many of them share their times is
+                the objective's choice.
             conditioning_dropout: None takes 0.2 for 24 layers and 0 for the distilled shallower models.
             input_noise_std: the most noise that is added, in training, to the latents that are fed back.
             final_period_dropout: how often a text's final period is left out, so that a text without one is spoken well
@@ -191,7 +192,7 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
             "eos_loss_weight": eos_loss_weight,
         }
         dropouts = {"conditioning_dropout": conditioning_dropout, "final_period_dropout": final_period_dropout}
-        _check_settings(head_batch_multiplier, dropouts, weights | {"input_noise_std": input_noise_std})
+        _check_settings(head_batch_multiplier, objective, dropouts, weights | {"input_noise_std": input_noise_std})
         self.model = model
         config = load_config(model, local_dir)
         tts = load_tts(config, origin=model if is_released(model) and local_dir is None else None)
@@ -204,7 +205,7 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
         objective.check_head(tts.flow_lm.flow_net)
         self.objective = objective
         self.prompt = prompt or PromptLength()
-        self.head_batch_multiplier = head_batch_multiplier
+        self.num_times = head_batch_multiplier // objective.noise_sampler.num_per_time
         self.eos_loss_weight = eos_loss_weight
         self.input_noise_std = input_noise_std
         self.final_period_dropout = final_period_dropout
@@ -382,7 +383,7 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
         Under bf16 autocast the flow head multiplies numbers of bfloat16 too, and keeps the rest in float32.
         """
         net = self.flow_lm.flow_net
-        cond, x1, draws = head_rows(self.objective, net, hidden, self.head_batch_multiplier, seed)
+        cond, x1, draws = head_rows(self.objective, net, hidden, self.num_times, seed)
         head = self._frame_head(torch.bfloat16 if multiplies_bfloat16(cond.device) else None)
         flow = self.objective.evaluate(head, cond, x1, draws)
         batch = hidden.batch
@@ -413,7 +414,7 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
 
     def with_draws(self, batch: PocketTTSBatch, rng: torch.Generator) -> PocketTTSBatch:
         seed = _seed_of_loss(rng)
-        return replace(batch, drawn=Drawn(seed, draws_of(self.objective, batch, self.head_batch_multiplier, seed)))
+        return replace(batch, drawn=Drawn(seed, draws_of(self.objective, batch, self.num_times, seed)))
 
     def loss(self, batch: PocketTTSBatch, rng: torch.Generator) -> LossOutput:
         seed = _seed_of_loss(rng)
@@ -541,10 +542,18 @@ def _seed_of_loss(rng: torch.Generator) -> int:
 
 
 def _check_settings(
-    head_batch_multiplier: int, dropouts: Mapping[str, float | None], at_least_zero: Mapping[str, float]
+    head_batch_multiplier: int,
+    objective: Objective,
+    dropouts: Mapping[str, float | None],
+    at_least_zero: Mapping[str, float],
 ) -> None:
     if head_batch_multiplier < 1:
         raise UserError(f"adapter.head_batch_multiplier must be at least 1, not {head_batch_multiplier}.")
+    if head_batch_multiplier % objective.noise_sampler.num_per_time:
+        raise UserError(
+            f"adapter.head_batch_multiplier={head_batch_multiplier} is odd, but mirrored draws of noise come in pairs: "
+            "choose an even number, or objective/noise_sampler=independent."
+        )
     for name, dropout in dropouts.items():
         if dropout is not None and not 0 <= dropout < 1:
             raise UserError(f"adapter.{name} is a probability below 1, not {dropout}.")

@@ -314,9 +314,9 @@ def eos_losses(flow_lm: FlowLMModel, hidden: Hidden) -> Tensor:
 
 
 def head_rows(
-    objective: Objective, head: SimpleMLPAdaLN, hidden: Hidden, multiplier: int, seed: int
+    objective: Objective, head: SimpleMLPAdaLN, hidden: Hidden, num_times: int, seed: int
 ) -> tuple[Tensor, Tensor, Draws]:
-    """Embedded conditions [N, channels], targets [N, C] and draws for every valid frame, `multiplier` times each.
+    """Embedded conditions [N, channels], targets [N, C] and draws: every valid frame is `num_times` of the N rows.
 
     Utterance by utterance, and what an utterance draws is a function of (seed, its place): batch mates cannot change
     it.
@@ -325,20 +325,19 @@ def head_rows(
     with without_autocast(hidden.z.device):
         embedded = head.cond_embed(at_least_float32(hidden.z.flatten(0, 1)[places]))
     cond, x1 = (
-        torch.cat([row.repeat(multiplier, 1) for row in values.split(lengths)])
+        torch.cat([row.repeat(num_times, 1) for row in values.split(lengths)])
         for values in (embedded, at_least_float32(hidden.x1.flatten(0, 1)[places]))
     )
     drawn = hidden.batch.drawn
-    draws = (
-        drawn.draws if drawn is not None and drawn.seed == seed else draws_of(objective, hidden.batch, multiplier, seed)
-    )
-    return cond, x1, draws
+    if drawn is not None and drawn.seed == seed:
+        return cond, x1, drawn.draws
+    return cond, x1, draws_of(objective, hidden.batch, num_times, seed)
 
 
-def draws_of(objective: Objective, batch: PocketTTSBatch, multiplier: int, seed: int) -> Draws:
-    """Noise and times for every valid frame, `multiplier` times each, utterance by utterance."""
+def draws_of(objective: Objective, batch: PocketTTSBatch, num_times: int, seed: int) -> Draws:
+    """`num_times` times for every valid frame and their noise, utterance by utterance."""
     draws = [
-        objective.draw(multiplier * length, batch.latents.shape[-1], make_rng(seed, "objective", place))
+        objective.draw(num_times * length, batch.latents.shape[-1], make_rng(seed, "objective", place))
         for length, place in zip(batch.lengths, batch.places, strict=True)
     ]
     return Draws.joined(draws)

@@ -198,7 +198,13 @@ def test_a_config_without_weights_is_refused(bundle):
 
 @pytest.mark.parametrize(
     "settings",
-    [{"head_batch_multiplier": 0}, {"eos_loss_weight": -0.1}, {"conditioning_dropout": 1.5}, {"input_noise_std": -1}],
+    [
+        {"head_batch_multiplier": 0},
+        {"head_batch_multiplier": 3},
+        {"eos_loss_weight": -0.1},
+        {"conditioning_dropout": 1.5},
+        {"input_noise_std": -1},
+    ],
 )
 def test_settings_out_of_range_are_named(tiny_bundle, settings):
     assert f"adapter.{next(iter(settings))}" in refusal(tiny_bundle, **settings)

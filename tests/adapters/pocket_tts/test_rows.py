@@ -81,15 +81,15 @@ def test_training_loss_is_the_mean_over_valid_frames_of_the_objective_and_eos(na
     batch = collate(nano_adapter, three_rows)
     output = nano_adapter.loss(batch, make_rng(5, "loss"))
     seed = int(torch.randint(2**62, (), generator=make_rng(5, "loss")))
-    lm, multiplier = nano_adapter.flow_lm, nano_adapter.head_batch_multiplier
+    lm, multiplier = nano_adapter.flow_lm, nano_adapter.num_times
     flow, lsd, eos = [], [], []
     for place, row in enumerate(three_rows):
         z = nano_adapter.hidden(collate(nano_adapter, [row])).z[0]
         cond = z[: len(row.latents)].repeat(multiplier, 1)
         x1 = ((row.latents - lm.emb_mean) / lm.emb_std).repeat(multiplier, 1)
         single = nano_adapter.objective(lm.flow_net, cond, x1, make_rng(seed, "objective", place)).terms
-        flow.append((single["flow"].loss_sum, len(x1)))
-        lsd.append((single["lsd"].loss_sum, round(len(x1) / 4)))
+        flow.append((single["flow"].loss_sum, 2 * len(x1)))
+        lsd.append((single["lsd"].loss_sum, 2 * round(len(x1) / 4)))
         probability = torch.sigmoid(lm.out_eos(z)[:, 0])
         eos += [-torch.log(1 - probability[:-1]), -torch.log(probability[-1:])]
     means = [sum(total for total, _ in term) / sum(count for _, count in term) for term in (flow, lsd)]
