@@ -19,7 +19,9 @@ DEMO_TRAIN = ASSETS / "demo_voice" / "train"
 
 
 def default_objective() -> Objective:
-    return FlowMatchingWithLSD(CosineInterpolant(), LogitNormalTimes(), NoWeighting(), FreezeTargetParameters(), noise_sampler=MirroredNoise())
+    return FlowMatchingWithLSD(
+        CosineInterpolant(), LogitNormalTimes(), NoWeighting(), FreezeTargetParameters(), noise_sampler=MirroredNoise()
+    )
 
 
 def flow_matching_objective() -> Objective:

@@ -7,7 +7,7 @@ same and each step of ours sees both terms.)
 
 The head stays on the linear path under every schedule: see `interpolant`. Conditions and latents arrive as
 rows `[N, D]` and `[N, C]` of valid frames only, so that a mean over rows is a mean over frames. A row has one time (or
-pair of times) and K draws of noise, `[K, N, C]`: what depends on condition and times alone is computed once for K draws.
+pair of times) and K draws of noise, `[K, N, C]`: what condition and times alone decide is computed once for K draws.
 """
 
 from abc import ABC, abstractmethod

@@ -42,6 +42,12 @@ class Experiment:
         """
         return self.config["adapter"].get("language") or self.adapter_factory().language
 
+    def with_precision(self, precision: Any) -> Self:
+        """The same with `trainer.precision` as if it had been given."""
+        found = {"precision": precision}
+        config = {**self.config, "trainer": {**self.config["trainer"], **found}}
+        return replace(self, trainer_settings={**self.trainer_settings, **found}, config=config)
+
     def with_max_frames(self, max_frames: int) -> Self:
         """The same with `data.max_frames_per_batch` as if it had been given."""
         found = {"max_frames_per_batch": max_frames}

@@ -62,7 +62,7 @@ from calm_ft.training.residuals import RunResiduals
 from calm_ft.training.resume import ResumePoint, check_identity, checkpoint_path, find_resume_point, read_checkpoint
 from calm_ft.training.run_lock import remove_abandoned
 from calm_ft.training.settings import AUTO
-from calm_ft.training.trainer import build_trainer
+from calm_ft.training.trainer import build_trainer, precision_of
 from calm_ft.training.trunk import attach_trunk_cache, keep_trunk_outputs
 
 
@@ -81,6 +81,7 @@ def run_training(experiment: Experiment, program: list[str], overrides: list[str
     than the first.
     """
     _quiet_libraries()
+    experiment = experiment.with_precision(precision_of(experiment.trainer_settings))
     with signals_interrupt():
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             run = _Run(experiment, program, overrides)

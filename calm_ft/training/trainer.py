@@ -8,14 +8,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
+import torch
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from pydantic import Field
 
 from calm_ft.errors import UserError
+from calm_ft.flow.precision import has_fast_bfloat16
 from calm_ft.settings import PositiveInteger, checked
 from calm_ft.training.callbacks.checkpoints import AtomicCheckpointIO
+from calm_ft.training.settings import AUTO
 
 DECIDED_ELSEWHERE = {
     "compile": "torch.compile is no argument of Lightning's Trainer; choose it by compile=true or compile=auto",
@@ -40,7 +43,8 @@ def build_trainer(settings: dict[str, Any], output_dir: Path, callbacks: Sequenc
             raise UserError(f"trainer.{name} is not set here: {where}.")
     checked("trainer.max_steps", settings.get("max_steps"), PositiveInteger)
     checked("trainer.accumulate_grad_batches", settings.get("accumulate_grad_batches", 1), PositiveInteger)
-    _check_precision(settings.get("precision"))
+    settings = {**settings, "precision": precision_of(settings)}
+    _check_precision(settings["precision"])
     strategy = settings.get("strategy", "auto")
     if isinstance(strategy, str) and strategy not in STRATEGIES:
         raise UserError(f"trainer.strategy={strategy} is not supported: choose one of {', '.join(STRATEGIES)}.")
@@ -65,6 +69,18 @@ def build_trainer(settings: dict[str, Any], output_dir: Path, callbacks: Sequenc
     except (TypeError, ValueError, RuntimeError, MisconfigurationException) as error:
         reason = " ".join(str(error).split()).removeprefix("Trainer.__init__() ")
         raise UserError(f"Lightning's Trainer refuses trainer.*: {reason[:300]}") from error
+
+
+def precision_of(settings: dict[str, Any]) -> Any:
+    """`trainer.precision`; auto is bf16-mixed where the device multiplies bfloat16 faster, else 32-true."""
+    given = settings.get("precision")
+    if given != AUTO:
+        return given
+    kind = settings.get("accelerator", AUTO)
+    on_gpu = kind in (AUTO, "gpu", "cuda") and torch.cuda.is_available()
+    on_cpu = kind == "cpu" or (kind == AUTO and not torch.backends.mps.is_available())
+    device = torch.device("cuda" if on_gpu else "cpu")
+    return "bf16-mixed" if (on_gpu or on_cpu) and has_fast_bfloat16(device) else "32-true"
 
 
 def validation_interval(settings: dict[str, Any]) -> Any:

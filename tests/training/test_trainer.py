@@ -8,8 +8,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 
 from calm_ft.errors import UserError
+from calm_ft.training import trainer as trainer_module
 from calm_ft.training.callbacks.progress import LineProgress
-from calm_ft.training.trainer import build_trainer, validation_interval
+from calm_ft.training.trainer import build_trainer, precision_of, validation_interval
 
 CPU = {"accelerator": "cpu", "max_steps": 5}
 
@@ -36,6 +37,21 @@ def test_a_lightning_argument_reaches_the_trainer(
     tmp_path: Path, name: str, value: Any, attribute: str, expected: Any
 ) -> None:
     assert getattr(build(tmp_path, **{name: value}), attribute) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "is_fast", "expected"),
+    [
+        ({"precision": "auto", "accelerator": "cpu"}, True, "bf16-mixed"),
+        ({"precision": "auto", "accelerator": "cpu"}, False, "32-true"),
+        ({"precision": "auto", "accelerator": "mps"}, True, "32-true"),
+        ({"precision": "32-true"}, True, "32-true"),
+        ({}, True, None),
+    ],
+)
+def test_automatic_precision_is_what_the_device_multiplies_faster(settings, is_fast, expected, monkeypatch) -> None:
+    monkeypatch.setattr(trainer_module, "has_fast_bfloat16", lambda device: is_fast)
+    assert precision_of(settings) == expected
 
 
 def test_callbacks_of_the_configuration_stand_beside_ours(tmp_path: Path) -> None:

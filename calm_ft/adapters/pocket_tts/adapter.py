@@ -165,8 +165,8 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
         Args:
             model: released config name, yaml, folder or hf:// yaml.
             local_dir: folder with the weights of `model`.
-            head_batch_multiplier: draws of noise a frame (CALM uses 8; upstream 4); how many of them share their times is
-                the objective's choice.
+            head_batch_multiplier: draws of noise a frame (CALM uses 8; upstream 4); the objective's noise sampler says
+                how many of them share their times.
             conditioning_dropout: None takes 0.2 for 24 layers and 0 for the distilled shallower models.
             input_noise_std: the most noise that is added, in training, to the latents that are fed back.
             final_period_dropout: how often a text's final period is left out, so that a text without one is spoken well

@@ -51,13 +51,14 @@ def named_parts(tts: TTSModel) -> dict[str, Component]:
 
 
 def checkpoint_layers(transformer: StreamingTransformer) -> None:
-    """Let every layer keep only its input where gradients are recorded, and compute its activations a second time.
+    """Let attention and feed-forward of every layer keep only their inputs, and compute their activations twice.
 
-    Memory for time (Chen et al., arXiv 1604.06174); values and gradients are the same bits. The layers' own `forward`
-    is wrapped, so that upstream's transformer calls them as before and no name in the state dict changes.
+    Memory for time (Chen et al., arXiv 1604.06174); values and gradients are the same bits. The layers' own methods
+    are wrapped, so that upstream's transformer calls them as before and no name in the state dict changes.
     """
     for layer in transformer.layers:
-        layer.forward = partial(checkpoint, layer.forward, use_reentrant=False)
+        layer._sa_block = partial(checkpoint, layer._sa_block, use_reentrant=False)
+        layer._ff_block = partial(checkpoint, layer._ff_block, use_reentrant=False)
 
 
 def compile_layers(transformer: StreamingTransformer) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from calm_ft.adapters.base import RowResiduals
+from calm_ft.adapters.frozen_layers import only_layers
 from calm_ft.adapters.packing import outputs_of_segment, pack_segments
 from calm_ft.adapters.pocket_tts.attention_guide import NO_WORD
 from calm_ft.adapters.pocket_tts.head import frame_head
@@ -262,17 +263,26 @@ def assemble_rows(
     return packed.embeddings, packed.starts[-1]
 
 
-def backbone_outputs(flow_lm: FlowLMModel, rows: Tensor, prefix_lengths: Tensor, num_frames: int) -> Tensor:
-    """Teacher-forced backbone output z [B, T, D]: z[:, t] conditions the flow and EOS heads for frame t."""
-    return output_of(flow_lm, flow_lm.transformer(rows, None), prefix_lengths, num_frames)
+def backbone_outputs(
+    flow_lm: FlowLMModel, rows: Tensor, prefix_lengths: Tensor, num_frames: int, first_layer: int = 0
+) -> Tensor:
+    """Teacher-forced backbone output z [B, T, D]: z[:, t] conditions the flow and EOS heads for frame t.
 
-
-def output_of(flow_lm: FlowLMModel, hidden: Tensor, prefix_lengths: Tensor, num_frames: int) -> Tensor:
-    """z [B, T, D] from what leaves the last layer, [B, L, D]."""
-    output = flow_lm.out_norm(hidden)
-    if flow_lm.z_proj is not None:
-        output = flow_lm.z_proj(output)
-    return outputs_of_segment(output, prefix_lengths, num_frames)
+    rows: [B, L, D], what enters `first_layer`.
+    """
+    transformer, last = flow_lm.transformer, flow_lm.transformer.layers[-1]
+    if first_layer == len(transformer.layers):
+        frames = outputs_of_segment(rows, prefix_lengths, num_frames)
+    elif "forward" in vars(last):  # compiled as a whole
+        with only_layers(transformer, first_layer, None):
+            frames = outputs_of_segment(transformer(rows, None), prefix_lengths, num_frames)
+    else:
+        with only_layers(transformer, first_layer, -1):
+            hidden = transformer(rows, None)
+        # Nothing hears what the last layer makes of voice and text, so its feed-forward runs on the frames alone.
+        frames = last._ff_block(outputs_of_segment(last._sa_block(hidden, None), prefix_lengths, num_frames))
+    output = flow_lm.out_norm(frames)
+    return output if flow_lm.z_proj is None else flow_lm.z_proj(output)
 
 
 def normalized(flow_lm: FlowLMModel, batch: PocketTTSBatch) -> Tensor:

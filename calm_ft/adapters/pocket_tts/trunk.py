@@ -20,7 +20,6 @@ from calm_ft.adapters.pocket_tts.rows import (
     assembled,
     backbone_outputs,
     normalized,
-    output_of,
 )
 from calm_ft.data.feature_cache import Features
 from calm_ft.tensor_hash import add_tensors
@@ -68,9 +67,7 @@ def from_kept(flow_lm: FlowLMModel, kept: Kept, num_frames: int) -> Tensor:
     """The backbone outputs z [B, T, D] for rows of which something was kept."""
     if kept.depth == ALL:
         return kept.outputs
-    with only_layers(flow_lm.transformer, kept.depth, None):
-        hidden = flow_lm.transformer(kept.outputs, None)
-    return output_of(flow_lm, hidden, kept.prefix_lengths, num_frames)
+    return backbone_outputs(flow_lm, kept.outputs, kept.prefix_lengths, num_frames, first_layer=kept.depth)
 
 
 def row_key(row: Row) -> str:

@@ -39,7 +39,7 @@ def test_every_layer_runs_once_a_step_and_frozen_parameters_get_no_gradient_and_
     batch = nano_adapter.collate(three_examples(nano_adapter))
     calls: Counter[str] = Counter()
     lm = nano_adapter.flow_lm
-    watched: dict[str, nn.Module] = {f"layer {i}": layer for i, layer in enumerate(lm.transformer.layers)}
+    watched: dict[str, nn.Module] = {f"layer {i}": layer.norm2 for i, layer in enumerate(lm.transformer.layers)}
     watched |= {"text table": lm.conditioner, "latent input": lm.input_linear, "output norm": lm.out_norm}
     hooks = [
         module.register_forward_hook(lambda *_, name=name: calls.update([name])) for name, module in watched.items()

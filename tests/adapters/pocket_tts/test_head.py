@@ -136,9 +136,7 @@ def test_products_of_bfloat16_change_the_loss_and_its_gradient_by_less_than_anot
     assert error < 0.03 * gradient.norm()
 
 
-def test_two_times_of_mirrored_noise_vary_the_gradient_less_than_four_independent_draws(
-    nano_adapter, make_encoded
-):
+def test_two_times_of_mirrored_noise_vary_the_gradient_less_than_four_independent_draws(nano_adapter, make_encoded):
     """Of speech, on the flow head that knows it: .14 and .18 with 96 clips."""
     adapter = nano_adapter.requires_grad_(False)
     adapter.flow_lm.flow_net.requires_grad_(True)

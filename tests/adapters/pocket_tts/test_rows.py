@@ -97,6 +97,19 @@ def test_training_loss_is_the_mean_over_valid_frames_of_the_objective_and_eos(na
     torch.testing.assert_close(output.total, expected, rtol=1e-4, atol=1e-5)
 
 
+def test_backbone_outputs_are_those_of_upstreams_whole_transformer(nano_adapter, three_rows):
+    """From whichever layer they start; the last layer's feed-forward runs on frames alone."""
+    lm, batch = nano_adapter.flow_lm, collate(nano_adapter, three_rows)
+    entering, starts = rows.assembled(lm, batch, rows.normalized(lm, batch))
+    for layer in (0, 5, 6):
+        whole = entering
+        for each in lm.transformer.layers[layer:]:
+            whole = each(whole, None)
+        found = rows.backbone_outputs(lm, entering, starts, batch.latents.shape[1], first_layer=layer)
+        for z, row, start, length in zip(found, lm.out_norm(whole), starts, batch.lengths, strict=True):
+            torch.testing.assert_close(z[: length + 1], row[start : start + length + 1], rtol=1e-5, atol=1e-5)
+
+
 def test_two_processes_shares_add_up_to_the_loss_of_the_whole_batch(nano_adapter, three_rows):
     nano_adapter.conditioning_dropout, nano_adapter.input_noise_std = 0.4, 0.5
     rng = partial(make_rng, 3, "loss")
