@@ -5,13 +5,15 @@ numbers: bf16 keeps fewer than three significant digits. A head that multiplies 
 what lies between the products in float32, may do so.
 """
 
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
 
 def without_autocast(device: torch.device) -> AbstractContextManager[None]:
-    """Autocast off for the device's type."""
+    """Autocast off for the device's type, where it has any."""
+    if not torch.amp.is_autocast_available(device.type):
+        return nullcontext()
     return torch.autocast(device_type=device.type, enabled=False)
 
 
@@ -23,6 +25,8 @@ def at_least_float32(x: torch.Tensor) -> torch.Tensor:
 def multiplies_bfloat16(device: torch.device) -> bool:
     """Whether the autocast around would have the device multiply numbers of bfloat16."""
     kind = device.type
+    if not torch.amp.is_autocast_available(kind):
+        return False
     return torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) is torch.bfloat16
 
 

@@ -1,12 +1,14 @@
 """What is frozen is computed once in a step, keeps no activations, needs no gradient and never moves."""
 
 from collections import Counter
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
+from calm_ft.finetuning.lora import Lora
 from calm_ft.finetuning.strategy import Full, HeadOnly, LastNLayers, Strategy
 from calm_ft.randomness import make_rng
 from tests.adapters.contract import fit_batch
@@ -54,6 +56,21 @@ def test_every_layer_runs_once_a_step_and_frozen_parameters_get_no_gradient_and_
     fit_batch(nano_adapter, batch, num_steps=2, lr=1e-2)
     now = dict(nano_adapter.named_parameters())
     assert all(torch.equal(now[name], tensor) for name, tensor in frozen.items())
+
+
+@pytest.mark.parametrize(
+    "strategy", [*STRATEGIES, Lora(2, 4.0, {"backbone": ["in_proj", "linear1"]})], ids=lambda each: type(each).__name__
+)
+def test_a_step_reads_nothing_back_from_the_device(nano_adapter, three_examples, strategy: Strategy):
+    """What it would read, a GPU would have to be waited for. A tensor on the meta device has no values to read."""
+    strategy.apply(nano_adapter, 1e-3)
+    rng = partial(make_rng, 0, "loss")
+    batch = nano_adapter.with_draws(nano_adapter.collate(three_examples(nano_adapter)), rng())
+    meta = torch.device("meta")
+    loss = nano_adapter.to(meta).loss(batch.to(meta), rng()).total
+    loss.backward()
+    assert loss.device == meta
+    assert any(p.grad is not None for p in nano_adapter.parameters())
 
 
 def test_fewer_trained_layers_keep_fewer_activations(three_examples):
