@@ -26,7 +26,7 @@ from calm_ft.finetuning.strategy import Strategy
 from calm_ft.randomness import make_rng
 from calm_ft.training.datamodule import RecordingsDataModule
 from calm_ft.training.device_memory import MemoryGauge, give_back, is_out_of_memory
-from calm_ft.training.memory import COPIES_OF_WHAT_TRAINS, index_of_largest, largest_batch
+from calm_ft.training.memory import COPIES_OF_WHAT_TRAINS, index_of_largest, largest_batch, ways_to_less_memory
 from calm_ft.training.optimizers import OptimizerFactory
 from calm_ft.training.residuals import to_device
 
@@ -80,8 +80,8 @@ def find_max_frames(
         raise UserError(
             f"The longest clip alone ({candidates[0]} frames, {seconds:.1f} s) takes more memory than the "
             f"{gauge.allowed / 1e9:.2f} GB that {device} has free: leave long clips out "
-            f"(data.max_duration_sec={seconds / 2:.0f}), or take adapter.gradient_checkpointing=true, "
-            "trainer.precision=bf16-mixed, or a strategy that trains less."
+            f"(data.max_duration_sec={seconds / 2:.0f}), or take "
+            f"{ways_to_less_memory(trainer.precision)}."
         )
     max_frames, needed = found
     if max_frames < candidates[-1]:

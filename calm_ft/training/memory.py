@@ -96,3 +96,9 @@ def kept_for_backward(adapter: TTSAdapter, batch: Any, seed: int) -> int:
 
 def storages(tensors: Iterable[Tensor]) -> set[int]:
     return {tensor.untyped_storage().data_ptr() for tensor in tensors}
+
+
+def ways_to_less_memory(precision: str) -> str:
+    """Settings, other than smaller batches, with which a run of this precision takes less; for messages."""
+    narrower = "trainer.precision=bf16-mixed, " if precision == "32-true" else ""
+    return f"adapter.gradient_checkpointing=true, {narrower}or a strategy that trains less"

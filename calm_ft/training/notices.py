@@ -19,7 +19,7 @@ from calm_ft.flow.precision import has_fast_bfloat16
 from calm_ft.report.result import AUDIO, BASE, REFERENCE, TUNED, EvaluationResult
 from calm_ft.training.datamodule import RecordingsDataModule
 from calm_ft.training.experiment import Experiment
-from calm_ft.training.memory import MemoryEstimate
+from calm_ft.training.memory import MemoryEstimate, ways_to_less_memory
 from calm_ft.training.prepare import Prepared, ReadSource
 from calm_ft.training.residuals import ONE_STEP_COST, RunResiduals
 from calm_ft.training.settings import DataSettings
@@ -87,7 +87,7 @@ def say_device(console: Console, trainer: Trainer) -> None:
         say(console, "This processor has no instructions for bfloat16: trainer.precision=32-true is faster here.")
 
 
-def say_memory(console: Console, estimate: MemoryEstimate, adapter: TTSAdapter) -> None:
+def say_memory(console: Console, estimate: MemoryEstimate, adapter: TTSAdapter, precision: str) -> None:
     """What a run will take, and a warning where its GPU has less."""
     say_plain(console, str(estimate))
     device = next(adapter.parameters()).device
@@ -98,8 +98,8 @@ def say_memory(console: Console, estimate: MemoryEstimate, adapter: TTSAdapter) 
     if needed > free:
         say(
             console,
-            f"The GPU has {free / 1e9:.1f} GB left for {needed / 1e9:.1f} GB: memory will run out, unless "
-            "data.max_frames_per_batch is less, adapter.gradient_checkpointing=true or trainer.precision=bf16-mixed.",
+            f"The GPU has {free / 1e9:.1f} GB left for {needed / 1e9:.1f} GB: memory will run out. Take a smaller "
+            f"data.max_frames_per_batch, {ways_to_less_memory(precision)}.",
         )
 
 

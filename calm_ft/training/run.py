@@ -54,7 +54,7 @@ from calm_ft.training.evaluation import (
     write_voices,
 )
 from calm_ft.training.experiment import Experiment
-from calm_ft.training.memory import estimate_memory, largest_batch
+from calm_ft.training.memory import estimate_memory, largest_batch, ways_to_less_memory
 from calm_ft.training.module import FineTuning
 from calm_ft.training.prepare import Prepared
 from calm_ft.training.record import RunRecord
@@ -268,7 +268,8 @@ class _Run:
             lambda line: notices.say_plain(self.console, line),
         )
         with memory_faults_named(trainer, prepared), trainer.precision_plugin.forward_context():
-            notices.say_memory(self.console, estimate_memory(adapter, prepared.batches, prepared.module.seed), adapter)
+            estimate = estimate_memory(adapter, prepared.batches, prepared.module.seed)
+        notices.say_memory(self.console, estimate, adapter, trainer.precision)
         compile_training(
             self.experiment.run.compile,
             adapter,
@@ -427,8 +428,8 @@ def _memory_sentence(trainer: Trainer, prepared: Prepared) -> str:
     return (
         f"Memory ran out; the largest batch has {len(largest)} clips of up to {largest[0].target.num_frames} frames. "
         f"Begin again with smaller batches (data.max_frames_per_batch={max(1, limit // 2)}, it was {limit}; "
-        f"trainer.accumulate_grad_batches={2 * trainer.accumulate_grad_batches} makes up for it), with "
-        "adapter.gradient_checkpointing=true, with trainer.precision=bf16-mixed, or with a strategy that trains less."
+        f"trainer.accumulate_grad_batches={2 * trainer.accumulate_grad_batches} makes up for it), "
+        f"{ways_to_less_memory(trainer.precision)}."
     )
 
 

@@ -160,10 +160,10 @@ def test_minutes_that_did_not_train_are_said_at_the_beginning_and_again_at_the_e
 
 
 @pytest.mark.parametrize(
-    ("error", "num_losses_before"),
+    ("error", "num_losses_before", "precision"),
     [
-        (torch.OutOfMemoryError("CUDA out of memory."), 0),  # while the largest batch is measured
-        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2),
+        (torch.OutOfMemoryError("CUDA out of memory."), 0, "32-true"),  # while the largest batch is measured
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), 2, "bf16-mixed"),
     ],
 )
 def test_where_memory_runs_out_the_batch_is_named_and_what_makes_it_smaller(
@@ -174,6 +174,7 @@ def test_where_memory_runs_out_the_batch_is_named_and_what_makes_it_smaller(
     capsys: pytest.CaptureFixture[str],
     error: Exception,
     num_losses_before: int,
+    precision: str,
 ) -> None:
     whole_loss, calls = PocketTTSAdapter.loss, []
 
@@ -185,10 +186,11 @@ def test_where_memory_runs_out_the_batch_is_named_and_what_makes_it_smaller(
 
     monkeypatch.setattr(PocketTTSAdapter, "loss", out_of_memory)
     overrides = [f"data.path={recordings_dir}", f"output_dir={tmp_path / 'run'}", "data.max_frames_per_batch=90"]
-    assert run_train(monkeypatch, *tiny, *overrides) == 2
+    assert run_train(monkeypatch, *tiny, *overrides, f"trainer.precision={precision}") == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
     assert "Memory ran out; the largest batch has " in line
     assert "data.max_frames_per_batch=45, it was 90" in line
+    assert ("trainer.precision=bf16-mixed" in line) is (precision == "32-true")
     assert status(tmp_path / "run") == "failed"
 
 
