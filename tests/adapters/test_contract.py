@@ -63,12 +63,12 @@ CASES = [
         features_have_weights=False,
     ),
 ]
-# Networks that another case trains too, alone.
-AGAIN = ("chatterbox_full", "chatterbox_new_language")
+# The default tests have one case of each system, the long tests these too.
+LONG = ("pocket_tts_fresh", "chatterbox_s3gen", "chatterbox_full", "chatterbox_turbo_t3", "chatterbox_new_language")
 
 
 def marks(case: AdapterCase) -> list[pytest.MarkDecorator]:
-    return [pytest.mark.slow] if case.name in AGAIN else []
+    return [pytest.mark.slow] if case.name in LONG else []
 
 
 every_case = pytest.mark.parametrize("case", [pytest.param(case, id=case.name, marks=marks(case)) for case in CASES])
@@ -78,6 +78,7 @@ every_strategy = pytest.mark.parametrize(
 )
 
 
+@pytest.mark.slow
 @every_strategy
 def test_the_loss_falls_on_one_batch(case, strategy, tmp_path):
     contract.check_loss_falls(case, strategy, tmp_path)
@@ -103,6 +104,7 @@ def test_only_the_strategys_components_move(case, strategy, tmp_path):
     contract.check_only_selected_components_move(case, strategy, tmp_path)
 
 
+@pytest.mark.slow
 @every_case
 def test_features_change_only_with_the_fingerprint(case, tmp_path):
     contract.check_features_change_only_with_the_fingerprint(case, tmp_path)

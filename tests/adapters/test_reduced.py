@@ -34,6 +34,7 @@ def size(folder: Path) -> int:
     )
 
 
+@pytest.mark.slow
 @small_types
 @pytest.mark.parametrize("case", REDUCIBLE, ids=lambda case: case.name)
 def test_an_export_of_half_the_size_reloads_with_the_residuals_of_the_rounded_weights(

@@ -100,6 +100,7 @@ def test_systems_that_trained_on_other_clips_are_not_compared() -> None:
         compare_systems.check_same_data(runs)
 
 
+@pytest.mark.slow
 def test_the_base_is_judged_beside_what_a_perfect_copy_would_reach() -> None:
     rows = nano_base.Judge(num_sentences=3, num_seeds=1).recordings()
     assert set(rows) == {f"{group}, {kind}" for group in nano_base.GROUPS for kind in held_out_sentences(0)}

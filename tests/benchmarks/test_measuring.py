@@ -34,6 +34,7 @@ def test_a_command_that_fails_is_one_error_with_its_own_words(tmp_path: Path) ->
         measure_command([sys.executable, "-c", "print('no such model'); raise SystemExit(3)"], tmp_path)
 
 
+@pytest.mark.slow
 def test_a_runs_cost_is_what_its_folder_says(tiny_study: Path) -> None:
     run, figures = run_figures(tiny_study / "full-0")
     assert figures["num_trained_parameters"] == run.record["num_trained_parameters"] > 0

@@ -27,6 +27,7 @@ from calm_ft.report.result import read_result
 from tests.conftest import NANO
 
 
+@pytest.mark.slow
 def test_a_runs_figures_are_those_of_its_evaluation_and_its_residuals(tiny_study: Path) -> None:
     (run,) = finished_runs(tiny_study)
     figures, result = figures_of(run, "tuned"), read_result(run.folder / "evaluation")

@@ -20,6 +20,7 @@ OBJECTIVES = sorted(path.stem for path in (CONF / "objective").glob("*.yaml"))
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chosen", rows_that_cover_all_pairs(), ids=" ".join)
 def test_options_compose_and_build_in_every_pair(chosen: list[str], tmp_path: Path) -> None:
     overrides = tidy_arguments([*chosen, f"output_dir={tmp_path / 'run'}"])

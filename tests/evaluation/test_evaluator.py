@@ -50,6 +50,7 @@ def files_in(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_base_and_tuned_model_speak_with_the_same_noise_and_each_clip_with_its_own(evaluated: Evaluated) -> None:
     assert set(evaluated.said_by_base) == set(evaluated.said_by_tuned)
     seeds = {seed for _, seed in evaluated.said_by_base}

@@ -56,6 +56,7 @@ def test_a_silent_clip_and_a_missing_list_are_refused():
         identify_sentence(cepstra, [])
 
 
+@pytest.mark.slow
 def test_held_out_recordings_are_identified_as_their_voice(voices):
     right = [
         voices.identify(speak(text, voice), SAMPLE_RATE_HZ) == voice for voice in VOICES for text in SENTENCES[12:]
@@ -96,6 +97,7 @@ def test_too_few_voices_or_clips_are_refused():
         VoiceReferences.from_clips({"m1": [clip, clip], "f1": [clip, np.zeros(8000)]}, SAMPLE_RATE_HZ)
 
 
+@pytest.mark.slow
 def test_a_copy_that_is_smoothed_over_time_keeps_its_voice(voices):
     """As a codec does it: the copy has the same spectrum on the average but moves less."""
     right = []
@@ -210,6 +212,7 @@ def test_a_gliding_pitch_is_followed():
     np.testing.assert_allclose(inner, expected, rtol=0.02)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("voice", VOICES[:3])
 def test_the_pitch_of_speech_is_an_autocorrelation_peak(voice):
     """A second way to F0: the loudest frame's autocorrelation has a peak at the period."""

@@ -80,6 +80,7 @@ def prepared(spoken, tmp_path_factory):
     return dataset, *quietly(spoken[0], dataset)
 
 
+@pytest.mark.slow
 def test_every_list_says_the_language_of_each_clip_and_training_reads_it(prepared):
     dataset, _, _ = prepared
     rows = rows_of(dataset, "manifest", "heldout", "excluded")

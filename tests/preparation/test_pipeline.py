@@ -142,6 +142,7 @@ def test_only_a_lost_clip_and_a_new_recording_are_worked_on(own):
     assert {path for path in again if again[path] != made.get(path)} == {lost, dataset / "clips/new.flac"}
 
 
+@pytest.mark.slow
 def test_another_loudness_makes_the_clips_again(own):
     recordings, dataset = own
     quietly(recordings, dataset, loudness_lufs=-30.0)
@@ -162,6 +163,7 @@ def test_shards_together_give_what_one_run_gives(tidy, tmp_path):
     assert (tmp_path / "dataset/manifest.jsonl").read_bytes() == (whole / "manifest.jsonl").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_clip_let_in_by_hand_stays_in_and_one_put_out_stays_out(own):
     recordings, dataset = own
     (recordings / "000.txt").write_text("word " * 60)
@@ -201,6 +203,7 @@ def test_a_broken_file_is_one_row_and_costs_no_other(own):
     assert "broken" in row["path"]
 
 
+@pytest.mark.slow
 def test_an_hour_without_text_is_named_with_its_length_and_a_way_on(own):
     recordings, dataset = own
     samples, rate_hz, _ = joined(12)
@@ -281,6 +284,7 @@ def test_a_recogniser_that_tells_no_times_leaves_them_to_the_aligner_and_its_tex
         assert 0.0 <= times[0] < times[-1] <= made.row["duration_sec"]
 
 
+@pytest.mark.slow
 def test_a_cleaning_program_is_run_once_on_each_recording_and_its_sound_is_used_and_kept(own, tmp_path):
     recordings, dataset = own
     program = tmp_path / "halve.py"
@@ -341,6 +345,7 @@ def test_a_folder_of_which_nothing_can_be_used_is_refused_with_the_reason(tmp_pa
         quietly(recordings, tmp_path / "dataset")
 
 
+@pytest.mark.slow
 def test_the_seed_decides_the_splits_and_nothing_else(own):
     recordings, dataset = own
     before = {row["id"] for row in rows_of(dataset / "heldout.jsonl")}
@@ -352,6 +357,7 @@ def test_the_seed_decides_the_splits_and_nothing_else(own):
     )
 
 
+@pytest.mark.slow
 def test_two_voices_at_once_are_named_and_without_the_model_it_is_said_once_that_they_are_not(own, monkeypatch):
     recordings, dataset = own
     samples, rate_hz = soundfile.read(recordings / "003.ogg")

@@ -96,6 +96,7 @@ def test_each_experiment_moves_its_networks_and_exports_the_others_as_they_were(
         assert 1e-4 < abs(samples).max() <= 1
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_lora_is_small_and_holds_nothing_else(finished: Path) -> None:
     names = read_checkpoint(finished / "checkpoints" / "last.ckpt")["state_dict"].keys()
     assert names
@@ -152,6 +153,7 @@ def test_a_learned_voice_is_the_one_that_a_run_and_its_export_speak_with(
     assert said["own"] != said["recording"]
 
 
+@pytest.mark.slow
 def test_the_same_export_can_be_written_again_and_speaks(finished: Path, tmp_path: Path, monkeypatch, capsys) -> None:
     again = tmp_path / "again"
     assert run(monkeypatch, export, finished, "--output-dir", again) == 0
@@ -178,6 +180,7 @@ def test_an_export_into_a_folder_of_other_files_is_refused(finished: Path, tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
+@pytest.mark.slow
 def test_a_second_run_and_every_epoch_read_no_recording_and_run_no_frozen_network(
     overrides: list[str], recordings_dir: Path, tmp_path: Path, monkeypatch
 ) -> None:

@@ -25,6 +25,7 @@ def evaluated(
     return folder, summary_of(folder)
 
 
+@pytest.mark.slow
 def test_all_systems_say_the_same_sentences_and_every_clip_has_its_file(evaluated: tuple[Path, dict[str, Any]]) -> None:
     folder, summary = evaluated
     by_system: dict[str, list[tuple[int, int, str]]] = {}
@@ -206,6 +207,7 @@ def test_a_chatterbox_with_lora_is_evaluated_without_a_round_trip_and_says_why(
     assert summary["systems"]["tuned"]["counts"]["utterances"] == 2
 
 
+@pytest.mark.slow
 def test_how_systems_spoke_is_one_of_the_rules_of_an_evaluation(
     finished_run: Path, recordings_dir: Path, evaluated: tuple[Path, dict[str, Any]], tmp_path: Path, monkeypatch
 ) -> None:

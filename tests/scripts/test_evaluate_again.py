@@ -62,6 +62,7 @@ def arguments(run_dir: Path, recordings: Path, folder: Path, num_sentences: int 
     return [run_dir, *chosen, *NO_BASE_VOICES, "--output-dir", folder]
 
 
+@pytest.mark.slow
 def test_a_second_call_neither_speaks_nor_measures_nor_times_and_says_the_same(
     unevaluated: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +96,7 @@ def test_on_another_machine_sentences_are_timed_anew_and_nothing_else_is_said(
     assert summary_of(tmp_path / "out")["timing"]["conditions"] == ["another machine"]
 
 
+@pytest.mark.slow
 def test_an_interrupted_evaluation_keeps_what_was_said_and_the_next_goes_on_from_there(
     unevaluated: Path,
     recordings_dir: Path,
@@ -117,6 +119,7 @@ def test_an_interrupted_evaluation_keeps_what_was_said_and_the_next_goes_on_from
     assert sorted(counts.said[: len(left)]) == sorted(left)  # the base's own turn; timing and the tuned model follow
 
 
+@pytest.mark.slow
 def test_more_sentences_are_said_without_saying_the_first_again(
     unevaluated: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +156,7 @@ def test_a_base_that_spoke_for_the_run_is_not_asked_again_for_its_export(
     assert len(counts.said) <= NUM_SENTENCES + 2 * 2  # the export at most
 
 
+@pytest.mark.slow
 def test_other_weights_another_prompt_and_a_damaged_clip_are_said_anew(
     unevaluated: Path, recordings_dir: Path, tmp_path: Path, counts: Counts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,7 @@ def chatterbox_run(tmp_path_factory: pytest.TempPathFactory, recordings_dir: Pat
     return folder
 
 
+@pytest.mark.slow
 def test_true_recordings_of_the_demo_voice_are_understood_and_the_models_speech_less(
     finished_run: Path, recordings_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -42,6 +43,7 @@ def test_an_english_recogniser_is_refused_for_a_run_whose_model_speaks_another_l
     assert "knows English alone, and the model speaks 'de'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_another_model_is_refused_by_name_and_judged_when_it_is_forced(
     chatterbox_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

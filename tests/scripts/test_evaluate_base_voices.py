@@ -24,6 +24,7 @@ def evaluated(
     return folder, summary_of(folder)
 
 
+@pytest.mark.slow
 def test_the_runs_own_base_voices_are_spoken_in_by_both_systems(evaluated: tuple[Path, dict[str, Any]]) -> None:
     folder, summary = evaluated
     base_voices = summary["base_voices"]
@@ -62,6 +63,7 @@ def test_each_voice_is_compared_with_its_own_prompt(evaluated: tuple[Path, dict[
     assert all(row["metrics"]["mcd_db"] == 0.0 for row in references)
 
 
+@pytest.mark.slow
 def test_a_given_folder_counts_and_a_voice_with_one_good_recording_is_named(
     finished_run: Path, recordings_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,6 +54,7 @@ BROKEN = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", BROKEN)
 def test_a_broken_run_is_one_sentence_and_nothing_is_written(
     what: str,
@@ -76,6 +77,7 @@ def test_a_broken_run_is_one_sentence_and_nothing_is_written(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.slow
 def test_good_clips_of_a_partly_broken_folder_are_evaluated_and_the_broken_named(
     finished_run: Path,
     recordings_dir: Path,

@@ -98,6 +98,7 @@ def test_a_finished_run_has_nothing_left_to_do_unless_it_is_to_be_longer(
     assert same(first["state_dict"], second["state_dict"])
 
 
+@pytest.mark.slow
 def test_where_there_is_nothing_to_resume_the_run_begins_and_says_so(
     overrides: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

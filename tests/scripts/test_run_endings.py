@@ -59,6 +59,7 @@ def status(run_dir: Path) -> str:
     return json.loads((run_dir / "run.json").read_text())["status"]
 
 
+@pytest.mark.slow
 def test_ctrl_c_saves_says_where_and_ends_with_0(
     recordings_dir: Path,
     tiny: list[str],
@@ -78,6 +79,7 @@ def test_ctrl_c_saves_says_where_and_ends_with_0(
     assert (stopped / "export" / "model.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_moments_and_gradients_are_given_back_before_the_export_is_written(
     recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -117,6 +119,7 @@ def test_a_run_among_such_names_is_stopped_and_its_line_continues_it_in_a_shell(
     assert f"resumed at step 2 of 3 from {run_dir}" in capsys.readouterr().out.replace("\n", " ").replace("  ", " ")
 
 
+@pytest.mark.slow
 def test_a_bug_keeps_its_traceback_and_the_run_says_failed(
     recordings_dir: Path, tiny: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,6 +162,7 @@ def test_minutes_that_did_not_train_are_said_at_the_beginning_and_again_at_the_e
     assert "interview.wav" in printed[place:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("error", "num_losses_before", "precision"),
     [

@@ -109,6 +109,7 @@ def test_where_allocations_fail_what_is_found_trains_and_four_times_as_much_does
     assert "can't allocate memory" in ended.stderr  # four times as much
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "strategy", [HeadOnly(), Full(), Lora(8, 16, {"backbone": ["in_proj"]})], ids=["head", "full", "lora"]
 )
@@ -154,6 +155,7 @@ def test_where_the_machine_has_little_left_nothing_is_tried_that_would_take_more
     assert str(found).endswith("of the 0.15 GB that cpu has free; a tenth more would not leave 20% of it free")
 
 
+@pytest.mark.slow
 def test_a_clip_that_does_not_fit_is_one_sentence_that_says_what_to_change(
     nano_adapter, clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -158,6 +158,7 @@ def test_base_voices_that_are_not_there_are_refused(folder: str, sentence: str, 
         read_evaluation_sources(EvaluationSettings(base_voices=str(tmp_path / folder)))
 
 
+@pytest.mark.slow
 def test_a_whole_evaluation_is_the_same_schema_in_memory_and_on_the_disk(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:
@@ -180,6 +181,7 @@ def test_a_whole_evaluation_is_the_same_schema_in_memory_and_on_the_disk(
     assert all(each.mean("cer") is not None for each in result.systems.values())
 
 
+@pytest.mark.slow
 def test_what_the_base_says_is_said_and_measured_by_the_first_of_several_runs_alone(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +223,7 @@ def test_what_the_base_says_is_said_and_measured_by_the_first_of_several_runs_al
     assert read_result(tmp_path / "1" / "evaluation") == results[1]
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_a_line_and_not_the_evaluation(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

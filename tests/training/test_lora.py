@@ -79,6 +79,7 @@ def test_a_checkpoint_holds_lora_weights_alone_and_is_small(clips: Clips, tmp_pa
     assert (tmp_path / "last.ckpt").stat().st_size < MAX_CHECKPOINT_BYTES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("optimizer", "settings"),
     [(None, {"accumulate_grad_batches": 2}), (None, {"precision": "bf16-mixed"}), (muon(), {})],
@@ -108,6 +109,7 @@ def test_dropout_is_a_function_of_the_seed_and_changes_training(clips: Clips, tm
     assert not same(first, without)
 
 
+@pytest.mark.slow
 def test_the_merged_model_is_the_adapted_one_within_float_error_and_not_the_base(
     clips: Clips, tmp_path: Path, speech_file: Path
 ) -> None:

@@ -70,6 +70,7 @@ def muon() -> MuonFactory:
     return MuonFactory(adamw_lr=1e-3, lr=1e-3, weight_decay=0.01, beta1=0.9, beta2=0.99, schedule=schedule)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("strategy", "optimizer", "settings"),
     [
@@ -98,6 +99,7 @@ def test_a_resumed_run_ends_in_the_same_bits(
             assert_same_state(first[part], second[part])
 
 
+@pytest.mark.slow
 def test_what_an_interrupted_run_says_is_best_stays_best_if_nothing_better_comes(clips: Clips, tmp_path: Path) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     kept = CheckpointSettings(every_n_steps=2, keep=9, monitor="val/residual", mode="min")
@@ -116,6 +118,7 @@ def test_what_an_interrupted_run_says_is_best_stays_best_if_nothing_better_comes
     assert not (resumed / "best.ckpt").exists()  # nothing after step 4 beat what the checkpoint remembers
 
 
+@pytest.mark.slow
 def test_early_stopping_counts_on_after_a_resume(clips: Clips, tmp_path: Path) -> None:
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
 
@@ -150,6 +153,7 @@ def test_a_run_that_has_all_its_steps_trains_none_when_resumed(clips: Clips, tmp
     assert_same(trained_state(module), trained_state(again))
 
 
+@pytest.mark.slow
 def test_so_many_checkpoints_are_kept_and_last_is_the_newest_without_a_copy(clips: Clips, tmp_path: Path) -> None:
     settings = EVERY_TWO.model_copy(update={"keep": 2})
     fit(nano(), clips, tmp_path, max_steps=9, callbacks=checkpoint_callbacks(tmp_path, settings))

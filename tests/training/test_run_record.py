@@ -114,6 +114,7 @@ def held_by_another_process(run_dir: Path) -> Iterator[subprocess.Popen[bytes]]:
         holder.communicate()
 
 
+@pytest.mark.slow
 def test_a_second_run_in_a_folder_is_refused_and_a_killed_one_blocks_nobody(tmp_path: Path) -> None:
     run_dir = tmp_path / "run"
     early = RunRecord(run_dir)  # checked before the other run began, as two runs started at once are

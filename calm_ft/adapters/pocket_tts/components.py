@@ -8,6 +8,7 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 from pocket_tts.models.flow_lm import FlowLMModel
@@ -57,8 +58,14 @@ def checkpoint_layers(transformer: StreamingTransformer) -> None:
     are wrapped, so that upstream's transformer calls them as before and no name in the state dict changes.
     """
     for layer in transformer.layers:
-        layer._sa_block = partial(checkpoint, layer._sa_block, use_reentrant=False)
-        layer._ff_block = partial(checkpoint, layer._ff_block, use_reentrant=False)
+        layer._sa_block = partial(_computed_twice, layer._sa_block)
+        layer._ff_block = partial(_computed_twice, layer._ff_block)
+
+
+def _computed_twice(block: Callable[..., Tensor], x: Tensor, *others: Any) -> Tensor:
+    """A block that keeps x alone: upstream's mask, where an evaluation made it, cannot be kept for a backward pass."""
+    output: Tensor = checkpoint(lambda kept: block(kept, *others), x, use_reentrant=False)
+    return output
 
 
 def compile_layers(transformer: StreamingTransformer) -> None:

@@ -33,6 +33,7 @@ def assert_holds(path: Path, module: nn.Module) -> None:
     assert all(torch.equal(stored[name], own[name]) for name in own)
 
 
+@pytest.mark.slow
 def test_an_export_loads_strictly_into_upstreams_classes(adapter: ChatterboxAdapter, voice_file, tmp_path) -> None:
     nudge(adapter.t3)
     adapter.synthesize(["Hello."], adapter.load_voice(voice_file), seed=0)  # leaves no trace in what is saved

@@ -68,6 +68,7 @@ def test_a_voice_is_what_stock_prepares(adapter: ChatterboxAdapter, prepared: Pa
     )
 
 
+@pytest.mark.slow
 def test_a_saved_voice_is_read_by_upstream_with_weights_alone(
     adapter: ChatterboxAdapter, prepared: Path, tmp_path: Path
 ) -> None:
@@ -129,6 +130,7 @@ def test_a_voice_of_several_recordings_has_the_mean_of_their_speaker_embeddings_
     assert voice.gen["prompt_feat"].shape[1] > singles[0].gen["prompt_feat"].shape[1]
 
 
+@pytest.mark.slow
 def test_the_library_keeps_a_voice_for_every_tuned_model_and_another_for_another_emotion(
     prepared: Path, tmp_path: Path
 ) -> None:

@@ -96,6 +96,7 @@ def conditioning_in_training(adapter: ChatterboxAdapter, voice: Conditionals, ex
     return packed.embeddings[0, : packed.starts[1][0]]
 
 
+@pytest.mark.slow
 @every_case
 @each_strategy
 def test_only_the_part_moves_and_is_in_one_component(case: AdapterCase, strategy: Strategy, tmp_path: Path) -> None:
@@ -109,6 +110,7 @@ def test_only_the_part_moves_and_is_in_one_component(case: AdapterCase, strategy
     contract.check_only_selected_components_move(with_part, strategy, tmp_path)
 
 
+@pytest.mark.slow
 @every_case
 @each_strategy
 def test_an_export_reloads_with_the_same_residuals(case: AdapterCase, strategy: Strategy, tmp_path: Path) -> None:
@@ -126,6 +128,7 @@ def test_an_export_reloads_with_the_same_residuals(case: AdapterCase, strategy: 
     assert torch.equal(again, tuned)
 
 
+@pytest.mark.slow
 @each_strategy
 def test_a_resumed_run_is_the_run_that_was_not_cut(strategy: Strategy, tmp_path: Path) -> None:
     contract.check_a_resumed_run_is_the_run_that_was_not_cut(CASES[0], strategy, tmp_path)
@@ -135,6 +138,7 @@ def test_an_adapter_without_these_strategies_is_as_it_was(adapter: ChatterboxAda
     assert not [name for name in (*adapter.state_dict(), *adapter.components()) if "voice." in name]
 
 
+@pytest.mark.slow
 def test_an_offset_of_zeros_is_the_base(adapter: ChatterboxAdapter, examples: list[Example]) -> None:
     batch = adapter.collate(examples)
     base = adapter.residuals(batch, seed=0).values["residual"]
@@ -168,6 +172,7 @@ def test_a_prompt_longer_than_the_first_clip_goes_on_with_the_next_and_then_agai
     assert torch.equal(table(adapter.voice.prompt), expected[0])
 
 
+@pytest.mark.slow
 @each_strategy
 def test_stock_conditions_on_an_export_as_training_did(
     files: Path, strategy: Strategy, examples: list[Example], voice_file: Path, tmp_path: Path
@@ -201,6 +206,7 @@ def test_embeddings_that_upstream_kept_itself_are_made_again_and_a_learned_promp
     assert torch.equal(kept[0], table(adapter.voice.prompt))
 
 
+@pytest.mark.slow
 def test_the_voice_of_an_export_is_what_was_learned_and_a_recording_has_the_bases(
     learned: ChatterboxAdapter, voice_file: Path, tmp_path: Path
 ) -> None:
@@ -217,6 +223,7 @@ def test_the_voice_of_an_export_is_what_was_learned_and_a_recording_has_the_base
     assert [again.is_left_out_of(voice) for voice in (own, tuned, plain_voice)] == [False, False, True]
 
 
+@pytest.mark.slow
 def test_a_judged_system_speaks_with_what_was_learned_and_in_other_voices_as_the_base(
     voice_file: Path, tmp_path: Path
 ) -> None:
@@ -305,6 +312,7 @@ def test_learning_goes_on_from_an_export(
         assert torch.equal(again.voice.state_dict()[name], tensor)
 
 
+@pytest.mark.slow
 def test_a_prompt_of_another_model_and_a_damaged_voice_are_refused(
     learned: ChatterboxAdapter, from_files: Callable[..., ChatterboxAdapter], files: Path, voice_file: Path
 ) -> None:

@@ -64,6 +64,7 @@ def test_rows_of_no_token_come_first_then_chinese_then_other_scripts_and_no_part
     assert all(unicodedata.name(each).split()[0] in ("HEBREW", "HANGUL") for each in letters)
 
 
+@pytest.mark.slow
 def test_new_rows_begin_at_the_mean_and_old_ones_stay_bit_for_bit() -> None:
     before, adapter = learner(), fitted()
     is_new = adapter.reused_rows != 0
@@ -106,6 +107,7 @@ def test_a_checkpoint_brings_its_vocabulary_into_a_fresh_model_and_the_released_
     assert torch.equal(fresh.t3.text_emb.weight, adapter.t3.text_emb.weight)
 
 
+@pytest.mark.slow
 def test_stocks_tokenizer_reads_an_export_as_training_read_it_and_so_does_a_run_upon_it(voice_file, tmp_path) -> None:
     adapter, folder = fitted(), tmp_path / "export"
     adapter.export(folder, voice_file)

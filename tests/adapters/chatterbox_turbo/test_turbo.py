@@ -95,6 +95,7 @@ def test_only_upstreams_punctuation_changes_a_text(turbo: ChatterboxTurboAdapter
 # ---- Rows ----
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_teacher_forced_logits_are_those_of_stock_generation(
     turbo: ChatterboxTurboAdapter, turbo_examples: list[Example], turbo_voice_file: Path
@@ -136,6 +137,7 @@ def test_a_step_from_kept_outputs_is_the_step_in_which_all_layers_run(
         torch.testing.assert_close(kept_gradients[name], gradient, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_what_upstream_does_not_use_gets_no_gradient_and_does_not_train(
     turbo: ChatterboxTurboAdapter, turbo_examples: list[Example]
 ) -> None:
@@ -171,6 +173,7 @@ def loud(tmp_path: Path) -> Path:
     return tmp_path / "loud.wav"
 
 
+@pytest.mark.slow
 def test_a_voice_is_what_stock_prepares_of_the_recording_at_its_loudness(
     turbo: ChatterboxTurboAdapter, loud: Path, tmp_path: Path
 ) -> None:
@@ -243,6 +246,7 @@ def test_speech_is_what_stock_says_with_the_same_random_state(
     torch.testing.assert_close(ours.audio, said[0].float().clamp(-1, 1), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_while_it_speaks(turbo: ChatterboxTurboAdapter, turbo_voice_file: Path, capfd) -> None:
     turbo.max_speech_tokens = 5
     voice = turbo.load_voice(turbo_voice_file)

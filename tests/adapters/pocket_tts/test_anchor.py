@@ -35,6 +35,7 @@ def term(adapter: PocketTTSAdapter, batch) -> Any:
     return adapter.loss(batch, make_rng(0, "loss")).terms["anchor"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("strategy", [HeadOnly(), Full()])
 def test_the_untuned_model_is_at_its_anchor_and_training_without_it_leads_further_away(strategy: Strategy) -> None:
     distances = []

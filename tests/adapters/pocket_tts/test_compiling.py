@@ -44,6 +44,7 @@ def test_compiled_steps_equal_plain_ones_and_no_length_is_compiled_for_again(nan
     assert compiled_graphs() == graphs
 
 
+@pytest.mark.slow
 def test_a_machine_without_a_compiler_trains_as_before_and_says_so(nano_adapter, three_examples, monkeypatch):
     HeadOnly().apply(nano_adapter, lr=1e-3)
     batch = nano_adapter.collate(three_examples(nano_adapter))

@@ -101,6 +101,7 @@ def test_training_brings_the_student_nearer_and_leaves_heads_and_teacher_alone(t
     assert float(adapter.residuals(batch, 0).values["residual"].mean()) < losses[0]
 
 
+@pytest.mark.slow
 def test_the_students_flow_head_learns_to_do_in_one_step_what_its_teachers_does_in_eight(teacher_folder: Path) -> None:
     adapter = student(teacher_folder, num_layers=6, trajectory_steps=8)
     HeadOnly().apply(adapter, 1e-3)

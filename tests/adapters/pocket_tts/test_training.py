@@ -65,6 +65,7 @@ def test_bf16_autocast_gives_nearly_the_fp32_loss_and_finite_gradients(nano_adap
         torch.testing.assert_close(residuals[name], value, rtol=0.05, atol=0.02)
 
 
+@pytest.mark.slow
 def test_a_validation_in_inference_mode_does_not_hinder_the_training_after_it(nano_adapter, make_example):
     """Upstream keeps its attention mask between calls, and Lightning validates in inference mode."""
     batch = nano_adapter.collate([make_example(nano_adapter, "very long", 700, "A long row.")])

@@ -145,6 +145,7 @@ def test_a_new_commit_that_leaves_the_tables_alone_downloads_none_of_them(hub):
     assert {name for name, _, _ in hub.sent} == {"data/train-00002-of-00002.parquet"}
 
 
+@pytest.mark.slow
 def test_a_split_a_folder_a_table_and_a_number_of_rows_can_be_taken(hub):
     test, train = [f"sentence number {n}" for n in range(100, 104)], [f"sentence number {n}" for n in range(80)]
     assert texts(ANNA + "/test") == test

@@ -308,6 +308,7 @@ def test_rows_of_a_list_without_a_text_are_kept_too_and_unlisted_audio_is_named(
     assert recordings.notes == ["1 audio files, such as c.wav, are not in CSV metadata.csv; not read"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_bad_texts_are_one_sentence_and_all_listed(tmp_path):
     (tmp_path / "a.wav").write_bytes(b"")
     rows = "".join(f"gone{n}.wav,hello\n" for n in range(10_000))

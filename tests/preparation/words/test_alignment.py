@@ -135,6 +135,7 @@ def joined(spoken, texts, pause_sec=0.7):
     return (np.concatenate(parts) + noise).astype(np.float32), places
 
 
+@pytest.mark.slow
 def test_a_long_text_is_split_by_sentences_without_a_word_lost(aligner, spoken):
     texts = [*TEXTS, *MORE]
     samples, places = joined(spoken, texts)

@@ -23,6 +23,7 @@ def _text(page: Path) -> str:
     return _DATA_URI.sub("data:", page.read_text(encoding="utf-8"))
 
 
+@pytest.mark.slow
 def test_four_runs_of_eight_sentences_are_a_few_megabytes(page: Path) -> None:
     assert page.stat().st_size < 5e6
     text = page.read_text(encoding="utf-8")
@@ -71,6 +72,7 @@ def test_the_page_says_first_what_its_figures_cannot_show(tmp_path: Path) -> Non
     assert _VERDICT not in text
 
 
+@pytest.mark.slow
 def test_runs_of_other_data_are_marked_only_where_they_said_the_same_sentences(tmp_path: Path) -> None:
     one = add_evaluation(make_run(tmp_path / "one"))
     other_data = add_evaluation(make_run(tmp_path / "two", data_fingerprint="x" * 24))

@@ -137,6 +137,7 @@ def _shown(folders: list[Path], num_shown: int = 8) -> Sentences:
     return sentences(read_runs(folders), num_shown, Scrubber([]))
 
 
+@pytest.mark.slow
 def test_what_runs_share_stands_once_and_a_sentence_in_one_line(tmp_path: Path) -> None:
     folders = [add_evaluation(make_run(tmp_path / name, 2, number), number=number) for number, name in enumerate("ab")]
     found = _shown(folders)
@@ -146,6 +147,7 @@ def test_what_runs_share_stands_once_and_a_sentence_in_one_line(tmp_path: Path) 
     assert len(_shown(folders, 1).shown) == 1
 
 
+@pytest.mark.slow
 def test_bases_that_speak_otherwise_are_columns_of_their_own(tmp_path: Path) -> None:
     folders = [add_evaluation(make_run(tmp_path / name, 2)) for name in "abc"]
     clip = folders[2] / "evaluation" / "audio" / "base_01.wav"
@@ -162,6 +164,7 @@ def test_a_run_that_did_not_record_its_texts_joins_by_its_references(tmp_path: P
     assert all(card is not None for card in found.shown[0].cards)
 
 
+@pytest.mark.slow
 def test_clips_of_other_lengths_stay_readable(run: Path) -> None:
     audio, rate_hz = soundfile.read(run / "evaluation" / "audio" / "reference_00.wav")
     soundfile.write(run / "evaluation" / "audio" / "tuned_00.wav", np.tile(audio, 10), rate_hz)

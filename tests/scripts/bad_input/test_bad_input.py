@@ -13,7 +13,13 @@ from tests.scripts.bad_input.table import FAULTS
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.mark.parametrize("what", FAULTS)
+LONG = ("checkpoint:", "chatterbox:", "disk:")
+"""Groups whose faults take a run, or another system's model."""
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=[pytest.mark.slow] if what.startswith(LONG) else []) for what in FAULTS]
+)
 def test_a_fault_is_one_sentence_and_costs_nothing_that_is_good(
     what: str, place: Place, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:

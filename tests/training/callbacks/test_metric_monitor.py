@@ -113,6 +113,7 @@ def test_a_failed_evaluation_is_not_counted_against_patience(
     assert trainer.global_step == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stopped_at", [2, 4])
 def test_a_resumed_run_goes_on_with_the_same_best_value_and_the_same_patience(
     clips: Clips, tmp_path: Path, stopped_at: int

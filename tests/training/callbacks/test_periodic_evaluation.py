@@ -84,6 +84,7 @@ def every(evaluation: RunEvaluation, num_steps: int) -> PeriodicEvaluation:
     return PeriodicEvaluation(evaluation, num_steps, max_time_share=1.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_training_with_evaluations_gives_the_same_weights_bit_by_bit(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path, accumulate: int
@@ -101,6 +102,7 @@ def test_training_with_evaluations_gives_the_same_weights_bit_by_bit(
     assert names(tmp_path / "samples") == sorted([*heard, "sentences.jsonl", "voice_prompt.wav"])
 
 
+@pytest.mark.slow
 def test_step_0_is_the_base_and_noise_is_the_same_at_every_step(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:
@@ -115,6 +117,7 @@ def test_step_0_is_the_base_and_noise_is_the_same_at_every_step(
     assert np.abs(base - tuned).max() < 1e-3
 
 
+@pytest.mark.slow
 def test_random_states_modes_threads_and_gradients_are_left_alone(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:
@@ -127,6 +130,7 @@ def test_random_states_modes_threads_and_gradients_are_left_alone(
     assert any(before.seen[0][0])
 
 
+@pytest.mark.slow
 def test_media_have_one_name_for_all_steps_and_the_time_they_took_is_logged(
     nano_adapter: PocketTTSAdapter, clips: Clips, tmp_path: Path
 ) -> None:

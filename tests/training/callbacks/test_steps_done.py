@@ -65,6 +65,7 @@ def test_training_and_validation_after_n_steps_are_rows_n(
     assert "epoch" not in logged[0]
 
 
+@pytest.mark.slow
 def test_a_killed_and_resumed_training_logs_the_rows_of_an_uninterrupted_one(
     nano_adapter: PocketTTSAdapter, clips: list[EncodedUtterance], tmp_path: Path
 ) -> None:

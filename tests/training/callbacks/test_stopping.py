@@ -77,6 +77,7 @@ def test_a_signal_finishes_the_step_and_saves_it(
     assert [signal.getsignal(each) for each in HANDLED] == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("in_validation", [False, True])
 def test_a_run_that_was_stopped_and_resumed_is_the_run_that_was_not(
     clips: Clips, tmp_path: Path, in_validation: bool

@@ -104,6 +104,7 @@ def train(
     return {name: float(value) for name, value in trainer.callback_metrics.items()}
 
 
+@pytest.mark.slow
 def test_validation_sampling_and_saving_are_no_training(tmp_path: Path) -> None:
     slow = (SlowSaving(tmp_path / "a.ckpt"), SlowSampling())
     started = time.perf_counter()
