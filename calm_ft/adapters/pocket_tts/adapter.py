@@ -364,7 +364,7 @@ class PocketTTSAdapter(TTSAdapter, KeepsTrunk):
         fed_back = x1 if input_noise is None else x1 + input_noise
         with torch.set_grad_enabled(torch.is_grad_enabled() and trunk_trains(lm)):
             if batch.kept is not None and input_noise is None:
-                return Hidden(from_kept(lm, batch.kept, x1.shape[1]), x1, batch)
+                return Hidden(from_kept(lm, batch, batch.kept), x1, batch)
             if not self.attention_guide_weight:
                 return Hidden(teacher_forced(lm, batch, fed_back)[0], x1, batch)
             with projections_of(guided_layer(lm.transformer)) as projected:

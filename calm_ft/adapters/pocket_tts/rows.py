@@ -11,7 +11,7 @@ Source: pocket_tts/models/tts_model.py (`get_state_for_audio_prompt` feeds the v
 `_autoregressive_generation` the latents).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -30,6 +30,9 @@ from calm_ft.flow.objective import Draws, Objective
 from calm_ft.flow.precision import at_least_float32, without_autocast
 from calm_ft.flow.validation import one_step_scores, validation_residuals
 from calm_ft.randomness import derive_seed, make_rng
+
+Span = tuple[int, int]
+"""Where the frames of a row begin, and at how many positions from there something is predicted."""
 
 FLOW_SHARE = 0.75  # of the joint residual; the rest is LSD's
 
@@ -82,6 +85,13 @@ class PocketTTSBatch:
     def row_length(self) -> int:
         """Of the longest row: bos_before_voice, voice, text, bos_emb, and all frames but the one past every end."""
         return 1 + max(map(sum, self.prefix_lengths)) + self.latents.shape[1]
+
+    def spans(self, bos_before_voice: bool) -> list[Span]:
+        """Of each row, known on the CPU."""
+        return [
+            (bos_before_voice + voice + text, length + 1)
+            for (voice, text), length in zip(self.prefix_lengths, self.lengths, strict=True)
+        ]
 
     @property
     def frame_mask(self) -> Tensor:
@@ -264,25 +274,49 @@ def assemble_rows(
 
 
 def backbone_outputs(
-    flow_lm: FlowLMModel, rows: Tensor, prefix_lengths: Tensor, num_frames: int, first_layer: int = 0
+    flow_lm: FlowLMModel,
+    rows: Tensor,
+    prefix_lengths: Tensor,
+    num_frames: int,
+    spans: Sequence[Span] | None = None,
+    first_layer: int = 0,
 ) -> Tensor:
     """Teacher-forced backbone output z [B, T, D]: z[:, t] conditions the flow and EOS heads for frame t.
 
-    rows: [B, L, D], what enters `first_layer`.
+    Args:
+        rows: [B, L, D], what enters `first_layer`.
+        prefix_lengths: [B], see `assemble_rows`.
+        spans: of each row, so that what need not run on padding does not; z is zero there.
     """
-    transformer, last = flow_lm.transformer, flow_lm.transformer.layers[-1]
-    if first_layer == len(transformer.layers):
-        frames = outputs_of_segment(rows, prefix_lengths, num_frames)
-    elif "forward" in vars(last):  # compiled as a whole
+    transformer = flow_lm.transformer
+    layers = transformer.layers[first_layer:]
+    if spans is None or not layers or "forward" in vars(layers[-1]):  # which is compiled as a whole
         with only_layers(transformer, first_layer, None):
             frames = outputs_of_segment(transformer(rows, None), prefix_lengths, num_frames)
-    else:
-        with only_layers(transformer, first_layer, -1):
-            hidden = transformer(rows, None)
-        # Nothing hears what the last layer makes of voice and text, so its feed-forward runs on the frames alone.
-        frames = last._ff_block(outputs_of_segment(last._sa_block(hidden, None), prefix_lengths, num_frames))
-    output = flow_lm.out_norm(frames)
+        return _out(flow_lm, frames)
+    valid = _places(rows.shape[1], [(0, prefix + count) for prefix, count in spans], rows.device)
+    for layer in layers[:-1]:
+        attended = layer._sa_block(rows, None).flatten(0, 1)
+        rows = attended.index_copy(0, valid, layer._ff_block(attended.index_select(0, valid))).view_as(rows)
+    # Nothing hears what the last layer makes of voice and text.
+    heard = _places(rows.shape[1], [(prefix, prefix + count) for prefix, count in spans], rows.device)
+    frames = layers[-1]._ff_block(layers[-1]._sa_block(rows, None).flatten(0, 1).index_select(0, heard))
+    output = _out(flow_lm, frames)
+    z = output.new_zeros(len(spans) * num_frames, output.shape[-1])
+    places = _places(num_frames, [(0, count) for _, count in spans], rows.device)
+    return z.index_copy(0, places, output).view(len(spans), num_frames, -1)
+
+
+def _out(flow_lm: FlowLMModel, hidden: Tensor) -> Tensor:
+    """What the heads are given of what leaves the last layer, [..., D]."""
+    output = flow_lm.out_norm(hidden)
     return output if flow_lm.z_proj is None else flow_lm.z_proj(output)
+
+
+def _places(row_length: int, ranges: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """The places [N] of each row's range among all positions of rows of one length, row by row."""
+    places = torch.cat([row * row_length + torch.arange(*each) for row, each in enumerate(ranges)])
+    return places.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else places.to(device)
 
 
 def normalized(flow_lm: FlowLMModel, batch: PocketTTSBatch) -> Tensor:
@@ -293,7 +327,8 @@ def normalized(flow_lm: FlowLMModel, batch: PocketTTSBatch) -> Tensor:
 def teacher_forced(flow_lm: FlowLMModel, batch: PocketTTSBatch, fed_back: Tensor) -> tuple[Tensor, Tensor]:
     """Backbone outputs z [B, T, D] for the batch's rows, and prefix_lengths [B], with the latents `fed_back` heard."""
     rows, prefix_lengths = assembled(flow_lm, batch, fed_back)
-    return backbone_outputs(flow_lm, rows, prefix_lengths, fed_back.shape[1]), prefix_lengths
+    spans = batch.spans(flow_lm.insert_bos_before_voice)
+    return backbone_outputs(flow_lm, rows, prefix_lengths, fed_back.shape[1], spans), prefix_lengths
 
 
 def assembled(flow_lm: FlowLMModel, batch: PocketTTSBatch, fed_back: Tensor) -> tuple[Tensor, Tensor]:

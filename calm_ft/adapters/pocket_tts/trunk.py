@@ -45,7 +45,8 @@ def kept_outputs(flow_lm: FlowLMModel, batch: PocketTTSBatch) -> list[Features]:
     rows, prefix_lengths = assembled(flow_lm, batch, latents)
     depth = num_frozen(flow_lm) if trunk_trains(flow_lm) else ALL
     if depth == ALL:
-        outputs = backbone_outputs(flow_lm, rows, prefix_lengths, latents.shape[1])
+        spans = batch.spans(flow_lm.insert_bos_before_voice)
+        outputs = backbone_outputs(flow_lm, rows, prefix_lengths, latents.shape[1], spans)
         prefix_lengths = torch.zeros_like(prefix_lengths)
     else:
         with only_layers(flow_lm.transformer, 0, depth):
@@ -63,11 +64,14 @@ def joined(kept: Sequence[Features]) -> Kept:
     return Kept(outputs, torch.stack([each["prefix"] for each in kept]), int(kept[0]["depth"]))
 
 
-def from_kept(flow_lm: FlowLMModel, kept: Kept, num_frames: int) -> Tensor:
+def from_kept(flow_lm: FlowLMModel, batch: PocketTTSBatch, kept: Kept) -> Tensor:
     """The backbone outputs z [B, T, D] for rows of which something was kept."""
     if kept.depth == ALL:
         return kept.outputs
-    return backbone_outputs(flow_lm, kept.outputs, kept.prefix_lengths, num_frames, first_layer=kept.depth)
+    spans = batch.spans(flow_lm.insert_bos_before_voice)
+    return backbone_outputs(
+        flow_lm, kept.outputs, kept.prefix_lengths, batch.latents.shape[1], spans, first_layer=kept.depth
+    )
 
 
 def row_key(row: Row) -> str:

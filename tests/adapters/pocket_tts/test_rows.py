@@ -98,14 +98,15 @@ def test_training_loss_is_the_mean_over_valid_frames_of_the_objective_and_eos(na
 
 
 def test_backbone_outputs_are_those_of_upstreams_whole_transformer(nano_adapter, three_rows):
-    """From whichever layer they start; the last layer's feed-forward runs on frames alone."""
+    """From whichever layer they start; feed-forward runs where it is heard."""
     lm, batch = nano_adapter.flow_lm, collate(nano_adapter, three_rows)
     entering, starts = rows.assembled(lm, batch, rows.normalized(lm, batch))
+    spans = batch.spans(lm.insert_bos_before_voice)
     for layer in (0, 5, 6):
         whole = entering
         for each in lm.transformer.layers[layer:]:
             whole = each(whole, None)
-        found = rows.backbone_outputs(lm, entering, starts, batch.latents.shape[1], first_layer=layer)
+        found = rows.backbone_outputs(lm, entering, starts, batch.latents.shape[1], spans, first_layer=layer)
         for z, row, start, length in zip(found, lm.out_norm(whole), starts, batch.lengths, strict=True):
             torch.testing.assert_close(z[: length + 1], row[start : start + length + 1], rtol=1e-5, atol=1e-5)
 

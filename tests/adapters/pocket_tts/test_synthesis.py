@@ -9,6 +9,7 @@ from torch import Tensor
 
 from calm_ft.adapters.pocket_tts.adapter import PocketTTSAdapter
 from calm_ft.adapters.pocket_tts.generation import Chunk, GenerationSettings, generate_latents
+from calm_ft.adapters.pocket_tts.rows import drop_conditioning
 from calm_ft.adapters.pocket_tts.synthesis import decode_audio
 from calm_ft.data.audio import load_clip
 from calm_ft.data.utterance import Utterance
@@ -128,9 +129,7 @@ def test_guidance_of_one_is_none_and_above_one_changes_the_audio(nano, voice, mo
 
 def test_guidance_extrapolates_from_the_row_that_has_neither_text_nor_voice(nano, voice, make_example):
     """The null branch is the training row of a dropped condition, so frame 0 can be computed from there."""
-    batch = nano.collate([make_example(nano, "null", 1, "Never heard.", 14)])
-    for mask in (batch.text_mask, batch.prompt_mask):
-        mask.zero_()
+    batch = drop_conditioning(nano.collate([make_example(nano, "null", 1, "Never heard.", 14)]), 1.0, 0)
     z_null = nano.hidden(batch).z[:, 0]
     tokens = nano.text.tokens("Guide me.")
     zs = []
