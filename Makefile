@@ -39,7 +39,7 @@ test: $(READY)  ## the tests that every change must pass, in two processes
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: $(READY)  ## the long tests, in two processes
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'slow and not gpu'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --dist loadfile -m 'slow and not gpu'
 
 test-gpu: $(READY)  ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -q -m gpu
