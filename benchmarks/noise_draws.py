@@ -41,33 +41,7 @@ def main() -> None:
     given = read_arguments()
     with tempfile.TemporaryDirectory() as folder:
         adapter, batches = head_and_batches(given.clips, Path(folder))
-    found: list[dict[str, list[Any]]] = [{"gradients": [], "sec": []} for _ in SETTINGS]
-    variances = [0.0] * len(SETTINGS)
-    means: list[list[Tensor]] = [[] for _ in SETTINGS]
-    with Progress("batches", len(batches)) as bar:
-        for batch in batches:
-            for each in found:
-                each["gradients"].clear()
-            for seed in range(given.draws):
-                for (sampler, num_draws), each in zip(SETTINGS, found, strict=True):
-                    started = time.process_time()
-                    each["gradients"].append(gradient(adapter, batch, sampler, num_draws, seed))
-                    each["sec"].append(time.process_time() - started)
-            for place, each in enumerate(found):
-                gradients = torch.stack(each["gradients"])
-                variances[place] += float(gradients.var(dim=0).sum()) / len(batches)
-                means[place].append(gradients.mean(dim=0))
-            bar.update()
-    rows = [
-        {
-            "noise": type(sampler).__name__,
-            "draws": num_draws,
-            "variance": round(variance, 4),
-            "between_batches": round(between(of_batches, variance / given.draws), 3),
-            "relative_sec": round(mean(each["sec"]) / mean(found[0]["sec"]), 3),
-        }
-        for (sampler, num_draws), variance, of_batches, each in zip(SETTINGS, variances, means, found, strict=True)
-    ]
+    rows = measure(adapter, batches, given.draws)
     print(table(rows))
     record = {"machine": measuring.machine() | {"processor": measuring.processor()}, "clips": given.clips, "rows": rows}
     write_text(given.output, json.dumps(record, indent=1) + "\n")
@@ -90,6 +64,35 @@ def head_and_batches(num_clips: int, folder: Path) -> tuple[PocketTTSAdapter, li
     clips = measuring.encode_folder(experiment.data.path, adapter, experiment.data)
     starts = range(0, len(clips) - num_clips + 1, num_clips)
     return adapter, [adapter.collate(examples_of(clips, range(first, first + num_clips))) for first in starts]
+
+
+def measure(adapter: PocketTTSAdapter, batches: Sequence[PocketTTSBatch], num_draws: int) -> list[dict[str, Any]]:
+    """A row for each of `SETTINGS`, which take turns draw by draw."""
+    variances: list[list[float]] = [[] for _ in SETTINGS]
+    means: list[list[Tensor]] = [[] for _ in SETTINGS]
+    taken_sec = [0.0] * len(SETTINGS)
+    with Progress("batches", len(batches)) as bar:
+        for batch in batches:
+            gradients: list[list[Tensor]] = [[] for _ in SETTINGS]
+            for seed in range(num_draws):
+                for place, (sampler, draws_a_frame) in enumerate(SETTINGS):
+                    started = time.process_time()
+                    gradients[place].append(gradient(adapter, batch, sampler, draws_a_frame, seed))
+                    taken_sec[place] += time.process_time() - started
+            for place, each in enumerate(map(torch.stack, gradients)):
+                variances[place].append(float(each.var(dim=0).sum()))
+                means[place].append(each.mean(dim=0))
+            bar.update()
+    return [
+        {
+            "noise": type(sampler).__name__,
+            "draws": draws_a_frame,
+            "variance": round(mean(variances[place]), 4),
+            "between_batches": round(between(means[place], mean(variances[place]) / num_draws), 3),
+            "relative_sec": round(taken_sec[place] / taken_sec[0], 3),
+        }
+        for place, (sampler, draws_a_frame) in enumerate(SETTINGS)
+    ]
 
 
 def gradient(

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import benchmarks
-from benchmarks import compare_systems, known_voices, nano_base, pocket_packing
+from benchmarks import compare_systems, known_voices, nano_base, noise_draws, pocket_packing
 from benchmarks.chatterbox_packing import padding
 from benchmarks.chatterbox_size import join_recordings
 from benchmarks.measuring import encode_folder
@@ -45,6 +45,15 @@ def test_the_base_knows_a_voice_of_its_training_better_than_one_it_never_heard(t
     assert rows["alex"]["residual"] < rows["annie"]["residual"]
     assert rows["alex"]["mcd_db"] > 0
     assert all(0 <= row["voice_identified"] <= 1 for row in rows.values())
+
+
+@pytest.mark.slow
+def test_mirrored_noise_varies_a_gradient_less_than_as_many_independent_draws(tmp_path: Path) -> None:
+    adapter, batches = noise_draws.head_and_batches(3, tmp_path)
+    rows = noise_draws.measure(adapter, batches[:2], num_draws=6)
+    variance = {(row["noise"], row["draws"]): row["variance"] for row in rows}
+    for num_draws in (2, 4, 8):
+        assert 0 < variance["MirroredNoise", num_draws] < 0.95 * variance["IndependentNoise", num_draws]
 
 
 def test_packed_rows_pad_less_than_upstreams(tmp_path: Path) -> None:

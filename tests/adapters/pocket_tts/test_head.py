@@ -10,15 +10,10 @@ from torch import Tensor, nn
 
 from calm_ft.adapters.pocket_tts.head import DifferentiatedFrameHead, FrameHead, frame_head
 from calm_ft.adapters.pocket_tts.rows import head_rows
-from calm_ft.data.audio import load_clip
-from calm_ft.data.dataset import Example
-from calm_ft.data.sources import read_recordings
 from calm_ft.finetuning.lora_layers import inject
 from calm_ft.flow.heads import bind_condition
 from calm_ft.flow.lsd import transport
-from calm_ft.flow.noise_sampling import IndependentNoise, MirroredNoise
-from calm_ft.randomness import make_rng
-from tests.conftest import DEMO_TRAIN, default_objective
+from tests.conftest import default_objective
 
 NUM_FRAMES, NUM_DRAWS, COND, CHANNELS = 5, 3, 12, 4
 EXACT: Any = dict(rtol=1e-9, atol=1e-11)
@@ -134,29 +129,3 @@ def test_products_of_bfloat16_change_the_loss_and_its_gradient_by_less_than_anot
     error, difference = (rounded_gradient - gradient).norm(), (other_gradient - gradient).norm()
     assert error < 0.1 * difference
     assert error < 0.03 * gradient.norm()
-
-
-def test_two_times_of_mirrored_noise_vary_the_gradient_less_than_four_independent_draws(nano_adapter, make_encoded):
-    """Of speech, on the flow head that knows it: .14 and .18 with 96 clips."""
-    adapter = nano_adapter.requires_grad_(False)
-    adapter.flow_lm.flow_net.requires_grad_(True)
-    batch = adapter.collate(demo_examples(adapter, make_encoded))
-    found = {}
-    for sampler in (MirroredNoise(), IndependentNoise()):
-        adapter.objective.noise_sampler, adapter.num_times = sampler, 4 // sampler.num_per_time
-        gradients = []
-        for seed in range(12):
-            loss = adapter.loss(batch, make_rng(seed, "loss")).total
-            each = torch.autograd.grad(loss, list(adapter.flow_lm.flow_net.parameters()))
-            gradients.append(torch.cat([gradient.flatten() for gradient in each]))
-        found[type(sampler)] = torch.stack(gradients).var(dim=0).sum()
-    assert found[MirroredNoise] < 0.9 * found[IndependentNoise]
-
-
-def demo_examples(adapter, make_encoded) -> list[Example]:
-    """Three of the demo's recordings."""
-    examples = []
-    for utterance in read_recordings(DEMO_TRAIN).utterances[:3]:
-        (features,) = adapter.encode([load_clip(utterance, adapter.sample_rate_hz, 0.08)])
-        examples.append(Example(make_encoded(utterance.id, features, utterance.text), None, 0))
-    return examples
