@@ -16,7 +16,10 @@ _LINEAR = LinearInterpolant()
 def flow_matching_residual(
     velocity_fn: VelocityFn, x0: torch.Tensor, x1: torch.Tensor, t: torch.Tensor
 ) -> torch.Tensor:
-    """Mean over the C channels of the squared residual, `[N]`; x0 and x1 are `[N, C]`, t is `[N, 1]`."""
+    """Mean over the C channels of the squared residual, `[N]`; x0 and x1 are `[N, C]`, t is `[N, 1]`.
+
+    K draws of noise for each row, x0 `[K, N, C]`, give `[K, N]`.
+    """
     x_t = _LINEAR.interpolate(x0, x1, t)
     residual = velocity_fn(t, t, x_t) - _LINEAR.velocity(x0, x1, t)
     return residual.square().mean(dim=-1)

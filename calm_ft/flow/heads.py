@@ -1,10 +1,10 @@
 """How this package calls a flow head.
 
-A head is an nn.Module that is called as `head(cond [N, D], *times, x [N, C]) -> [N, C]`, each time `[N, 1]`,
-and that states how many times it takes in its attribute `num_time_conds` (upstream's name,
-pocket_tts/modules/mlp.py). Two: a flow map's average velocity v(s, t, x). One: an instantaneous velocity v(t,
-x). A velocity function has its condition already bound and is always called as `velocity_fn(s, t, x)`; a head
-with one time has only the diagonal s = t.
+A head is an nn.Module that is called as `head(cond [N, D], *times, x [N, C]) -> [N, C]`, each time `[N, 1]`, or with K
+points for each row as x `[K, N, C]`. It states how many times it takes in its attribute `num_time_conds` (upstream's
+name, pocket_tts/modules/mlp.py). Two: a flow map's average velocity v(s, t, x). One: an instantaneous velocity v(t, x).
+A velocity function has its condition already bound and is always called as `velocity_fn(s, t, x)`; a head with one
+time has only the diagonal s = t.
 """
 
 from abc import ABC, abstractmethod

@@ -27,7 +27,7 @@ class LossWeighting(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, residual: torch.Tensor, s: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
-        """Losses `[N]` from residuals `[N]` at times s and t, each `[N, 1]`, in the schedule's own time."""
+        """Losses `[N]` or `[K, N]` from as many residuals at times s and t, each `[N, 1]`, in the schedule's time."""
 
 
 @final

@@ -76,7 +76,7 @@ def lsd_residual(
         velocity_fn: the flow map's velocity v(s, t, x), which is trained.
         target_velocity_fn: the velocity that the end point should follow, called on the diagonal only; how
             much of it is differentiated is the caller's choice (`stop_gradient`).
-        x0, x1: noise and data, `[N, C]`.
+        x0, x1: noise and data, `[N, C]`; K draws of noise for each row, x0 `[K, N, C]`, give `[K, N]`.
         s, t: start and end times, `[N, 1]`, s <= t.
     """
     end = transport(velocity_fn, s, t, _LINEAR.interpolate(x0, x1, s))
