@@ -81,7 +81,6 @@ def run_training(experiment: Experiment, program: list[str], overrides: list[str
     than the first.
     """
     _quiet_libraries()
-    experiment = experiment.with_precision(precision_of(experiment.trainer_settings))
     with signals_interrupt():
         if rank_zero_only.rank == 0:  # type: ignore[attr-defined]
             run = _Run(experiment, program, overrides)
@@ -134,6 +133,7 @@ def _callbacks(experiment: Experiment) -> _Callbacks:
 
 def _run_other_process(experiment: Experiment) -> None:
     """What the other processes of a data-parallel run do: their share of each step."""
+    experiment = experiment.with_precision(precision_of(experiment.trainer_settings))
     output_dir = experiment.run.output_dir.absolute()
     point = find_resume_point(output_dir, lambda line: None) if experiment.run.resume else None
     callbacks = _callbacks(experiment)
@@ -152,7 +152,9 @@ class _Run:
     """The first process's run: its console, folder and trackers."""
 
     def __init__(self, experiment: Experiment, program: list[str], overrides: list[str]) -> None:
-        self.experiment = experiment
+        self.given_config = experiment.config
+        """With auto where it was given: by it a sweep knows its jobs again. What was taken is among the facts."""
+        self.experiment = experiment.with_precision(precision_of(experiment.trainer_settings))
         self.program = program
         self.overrides = overrides
         self.console = Console(width=120)
@@ -184,9 +186,9 @@ class _Run:
         evaluation = self._evaluation(prepared, callbacks.monitor)
         notices.say_before_training(console, experiment, sources, prepared)
         notices.say_device(console, trainer)
-        facts = prepare.facts(experiment, prepared)
+        facts = {**prepare.facts(experiment, prepared), "precision": trainer.precision}
         resumed_at = None if point is None else point.step
-        self.record.start(experiment.config, prepared.exclusions, resumed_at, overrides=self.overrides, **facts)
+        self.record.start(self.given_config, prepared.exclusions, resumed_at, overrides=self.overrides, **facts)
         try:
             return self._train_and_judge(trainer, prepared, evaluation, callbacks, point, facts)
         except (KeyboardInterrupt, SystemExit):

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 
 from calm_ft.training import run as training_run
 from tests.scripts.test_data_parallel import last, train
@@ -49,6 +50,8 @@ def test_a_run_has_the_bits_of_one_to_which_the_number_is_given_and_keeps_it_whe
     assert_same(last(by_trial)["state_dict"], last(given)["state_dict"])
     assert last(by_trial)["identity"] == last(given)["identity"]
     assert losses(by_trial) == losses(given)
+    kept = yaml.safe_load((by_trial / "config.yaml").read_text(encoding="utf-8"))
+    assert kept["data"]["max_frames_per_batch"] == "auto"  # by which a sweep knows the run as its job's
     assert len(losses(given)) == 4
     run("resumed", AUTO, "trainer.max_steps=2")
 
