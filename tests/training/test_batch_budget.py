@@ -150,9 +150,9 @@ def test_where_the_machine_has_little_left_nothing_is_tried_that_would_take_more
     found = find(batches, strategy, tmp_path)
     candidates, _ = numbers_to_try(batches, 1)
     assert candidates[0] < found.max_frames < candidates[-1]
-    assert 0.5 * free < found.needed <= 0.8 * found.free == 0.8 * free
+    assert 0.4 * free < found.needed <= 0.7 * found.free == 0.7 * free
     assert str(found).startswith(f"data.max_frames_per_batch=auto: {found.max_frames} frames, which took 0.")
-    assert str(found).endswith("of the 0.15 GB that cpu has free; a tenth more would not leave 20% of it free")
+    assert str(found).endswith("of the 0.15 GB that cpu has free; a tenth more would not leave 30% of it free")
 
 
 @pytest.mark.slow
