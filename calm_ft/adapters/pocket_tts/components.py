@@ -7,7 +7,6 @@ upstream keeps a bare one), so that setting requires_grad on a part sets it on t
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -52,19 +51,36 @@ def named_parts(tts: TTSModel) -> dict[str, Component]:
 
 
 def checkpoint_layers(transformer: StreamingTransformer) -> None:
-    """Let attention and feed-forward of every layer keep only their inputs, and compute their activations twice.
+    """Let every layer keep only its input where gradients are recorded, and compute its activations a second time.
 
-    Memory for time (Chen et al., arXiv 1604.06174); values and gradients are the same bits. The layers' own methods
-    are wrapped, so that upstream's transformer calls them as before and no name in the state dict changes.
+    Memory for time (Chen et al., arXiv 1604.06174); values and gradients are the same bits. The layers' own `forward`
+    is wrapped, so that upstream's transformer calls them as before and no name in the state dict changes.
     """
     for layer in transformer.layers:
-        layer._sa_block = partial(_computed_twice, layer._sa_block)
-        layer._ff_block = partial(_computed_twice, layer._ff_block)
+        layer.forward = _ComputedTwice(layer.forward)
 
 
-def _computed_twice(block: Callable[..., Tensor], x: Tensor, *others: Any) -> Tensor:
-    """A block that keeps x alone: upstream's mask, where an evaluation made it, cannot be kept for a backward pass."""
-    output: Tensor = checkpoint(lambda kept: block(kept, *others), x, use_reentrant=False)
+@dataclass(frozen=True)
+class _ComputedTwice:
+    """A layer's forward."""
+
+    plain: Callable[..., Tensor]
+
+    def __call__(self, x: Tensor, *others: Any, **named: Any) -> Tensor:
+        output: Tensor = checkpoint(self.plain, x, *others, use_reentrant=False, **named)
+        return output
+
+
+def is_compiled(layer: nn.Module) -> bool:
+    """Whether a layer runs on whole rows alone (`compile_layers`)."""
+    return isinstance(vars(layer).get("forward"), _WholeRows)
+
+
+def through_layer(layer: nn.Module, part: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """part(x), which calls the layer's blocks by themselves; computed twice where the layer is."""
+    if not isinstance(vars(layer).get("forward"), _ComputedTwice):
+        return part(x)
+    output: Tensor = checkpoint(part, x, use_reentrant=False)
     return output
 
 

@@ -13,11 +13,13 @@ Source: pocket_tts/models/tts_model.py (`get_state_for_audio_prompt` feeds the v
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
 from pocket_tts.models.flow_lm import FlowLMModel
 from pocket_tts.modules.mlp import SimpleMLPAdaLN
+from pocket_tts.modules.transformer import StreamingTransformerLayer
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -25,6 +27,7 @@ from calm_ft.adapters.base import RowResiduals
 from calm_ft.adapters.frozen_layers import only_layers
 from calm_ft.adapters.packing import outputs_of_segment, pack_segments
 from calm_ft.adapters.pocket_tts.attention_guide import NO_WORD
+from calm_ft.adapters.pocket_tts.components import is_compiled, through_layer
 from calm_ft.adapters.pocket_tts.head import frame_head
 from calm_ft.flow.objective import Draws, Objective
 from calm_ft.flow.precision import at_least_float32, without_autocast
@@ -290,21 +293,30 @@ def backbone_outputs(
     """
     transformer = flow_lm.transformer
     layers = transformer.layers[first_layer:]
-    if spans is None or not layers or "forward" in vars(layers[-1]):  # which is compiled as a whole
+    if spans is None or not layers or is_compiled(layers[-1]):
         with only_layers(transformer, first_layer, None):
             frames = outputs_of_segment(transformer(rows, None), prefix_lengths, num_frames)
         return _out(flow_lm, frames)
     valid = _places(rows.shape[1], [(0, prefix + count) for prefix, count in spans], rows.device)
     for layer in layers[:-1]:
-        attended = layer._sa_block(rows, None).flatten(0, 1)
-        rows = attended.index_copy(0, valid, layer._ff_block(attended.index_select(0, valid))).view_as(rows)
+        rows = through_layer(layer, partial(_with_padding, layer, valid), rows)
     # Nothing hears what the last layer makes of voice and text.
     heard = _places(rows.shape[1], [(prefix, prefix + count) for prefix, count in spans], rows.device)
-    frames = layers[-1]._ff_block(layers[-1]._sa_block(rows, None).flatten(0, 1).index_select(0, heard))
-    output = _out(flow_lm, frames)
+    output = _out(flow_lm, through_layer(layers[-1], partial(_without_padding, layers[-1], heard), rows))
     z = output.new_zeros(len(spans) * num_frames, output.shape[-1])
     places = _places(num_frames, [(0, count) for _, count in spans], rows.device)
     return z.index_copy(0, places, output).view(len(spans), num_frames, -1)
+
+
+def _with_padding(layer: StreamingTransformerLayer, places: Tensor, rows: Tensor) -> Tensor:
+    """What a layer makes of rows [B, L, D]; its feed-forward runs at `places` [N] of them alone."""
+    attended = layer._sa_block(rows, None).flatten(0, 1)
+    return attended.index_copy(0, places, layer._ff_block(attended.index_select(0, places))).view_as(rows)
+
+
+def _without_padding(layer: StreamingTransformerLayer, places: Tensor, rows: Tensor) -> Tensor:
+    """The same at `places` alone, [N, D]."""
+    return layer._ff_block(layer._sa_block(rows, None).flatten(0, 1).index_select(0, places))
 
 
 def _out(flow_lm: FlowLMModel, hidden: Tensor) -> Tensor:

@@ -98,7 +98,7 @@ def test_gradient_checkpointing_keeps_less_and_gives_the_same_bits(three_example
     plain, checkpointed = gradients
     assert plain.keys() == checkpointed.keys()
     assert all(torch.equal(plain[name], checkpointed[name]) for name in plain)
-    assert kept[1] < 0.7 * kept[0]
+    assert kept[1] < 0.12 * kept[0]  # a layer keeps its input alone
 
 
 def test_checkpointed_layers_still_stream(three_examples, tmp_path):
